@@ -1,0 +1,38 @@
+"""What can go wrong, each in one sentence for the user.
+
+Every error that a wrong input can cause is a `RwkvSegError`. Its text names the
+input, says what was wrong with it and what to do; the widgets show it as a
+napari notification, the commands print it on stderr and exit with 1.
+"""
+
+
+class RwkvSegError(Exception):
+    """Base of all errors whose text may be shown to the user as it is."""
+
+
+class ImageError(RwkvSegError):
+    """An image cannot be used: empty, of a wrong dtype, or with unclear axes."""
+
+
+class UnreadableFileError(RwkvSegError):
+    """A file is missing, damaged, too large, or not of a kind that we read."""
+
+
+class ModelError(RwkvSegError):
+    """A model or a checkpoint is missing, damaged, unsafe, or of another architecture."""
+
+
+class DeviceError(RwkvSegError):
+    """The device that was asked for is not there."""
+
+
+class OutputError(RwkvSegError):
+    """A result cannot be written where the user wants it."""
+
+
+class SettingsError(RwkvSegError, ValueError):
+    """A setting lies outside its range."""
+
+
+class CancelledError(Exception):
+    """The user cancelled the work; not a fault, so not a `RwkvSegError`."""

@@ -1,0 +1,100 @@
+"""The one way to write a file, and the one way to read a file whole.
+
+A file appears complete or not at all: bytes go to a temporary file beside the
+target, are flushed to the disk, and take the target's name in one step. Files
+are read into memory up to a stated limit, never mapped, so that a file which
+changes later can neither crash the process nor change what was checked.
+"""
+
+import os
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from napari_rwkv_seg.errors import OutputError, UnreadableFileError
+
+
+def write_atomically(target: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write `target` through `write`, which is given an open binary file.
+
+    Parameters
+    ----------
+    target : Path
+        The file to make or to replace; its folder must exist.
+    write : callable
+        Writes the content to the binary file that it is given.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written; a file that was there before is untouched.
+    """
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:64]}.", suffix=".tmp", dir=target.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"Cannot write {str(target)!r}: {reason}. Choose a folder that you may write to and that has room."
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Return the content of a regular file, whole.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    limit : int
+        Most bytes to accept.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it is missing, not a regular file, larger than `limit`, or cannot be read.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UnreadableFileError(f"{str(path)!r} is not a regular file; choose a file.")
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UnreadableFileError(f"Cannot read {str(path)!r}: {reason}.") from error
+    if len(content) > limit:
+        raise UnreadableFileError(
+            f"{str(path)!r} is larger than the {limit / 1e6:.0f} MB that are accepted for such a file."
+        )
+    return content
+
+
+def _umask() -> int:
+    """Return the process's file mode mask (reading it means setting it)."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself survive a power cut, where the system can."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,29 @@
+"""What all tests share: the folder of reference material and the device."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked ``shared`` need reference material that users do not have; say so where it is absent."""
+    if SHARED.is_dir():
+        return
+    reason = "needs ../shared (fixtures and data of the project's developers and CI)"
+    for item in items:
+        if item.get_closest_marker("shared"):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Return the folder with fixtures and data beside the project."""
+    return SHARED
+
+
+@pytest.fixture(params=["cpu"])
+def device(request: pytest.FixtureRequest) -> str:
+    """Return the device to test on."""
+    return str(request.param)
