@@ -33,9 +33,11 @@ def write_atomically(target: Path, write: Callable[[BinaryIO], object]) -> None:
     """
     temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:64]}.", suffix=".tmp", dir=target.parent)
+        prefix = f".{target.name[:64]}."
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=target.parent)
+        os.close(handle)
         temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("wb") as file:  # by name: tifffile asks an open file for its path
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -45,7 +47,8 @@ def write_atomically(target: Path, write: Callable[[BinaryIO], object]) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(
-            f"Cannot write {str(target)!r}: {reason}. Choose a folder that you may write to and that has room."
+            f"Cannot write {str(target)!r}: {reason}. "
+            "Choose a folder that you may write to and that has room."
         ) from error
     finally:
         if temporary is not None:
@@ -77,7 +80,8 @@ def read_bytes(path: Path, limit: int) -> bytes:
         raise UnreadableFileError(f"Cannot read {str(path)!r}: {reason}.") from error
     if len(content) > limit:
         raise UnreadableFileError(
-            f"{str(path)!r} is larger than the {limit / 1e6:.0f} MB that are accepted for such a file."
+            f"{str(path)!r} is larger than the {limit / 1e6:.0f} MB "
+            "that are accepted for such a file."
         )
     return content
 

@@ -60,7 +60,9 @@ def object_f1(labels: Labels, truth: Labels, iou: float = 0.5) -> float:
     """
     _check_shapes(labels, truth)
     if not 0.5 <= iou < 1:
-        raise ValueError(f"object_f1 matches each object at most once for iou in [0.5, 1), got {iou}.")
+        raise ValueError(
+            f"object_f1 matches an object once at most for iou in [0.5, 1), not {iou}."
+        )
     found, found_ids = _numbered(labels)
     wanted, wanted_ids = _numbered(truth)
     if found_ids + wanted_ids == 0:

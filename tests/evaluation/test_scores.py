@@ -9,11 +9,13 @@ from napari_rwkv_seg.evaluation import dice, object_f1
 
 @pytest.fixture
 def pair() -> tuple[np.ndarray, np.ndarray]:
-    """Two label images with objects that agree, that are shifted, that are missing and that are extra."""
+    """Two label images: objects that agree, are shifted, are missing, or are extra."""
     rng = np.random.default_rng(7)
     truth = np.zeros((67, 83), np.int32)
     found = np.zeros_like(truth)
-    for number, (y, x) in enumerate([(3, 3), (3, 30), (20, 10), (40, 50), (50, 5), (25, 60)], start=1):
+    for number, (y, x) in enumerate(
+        [(3, 3), (3, 30), (20, 10), (40, 50), (50, 5), (25, 60)], start=1
+    ):
         truth[y : y + 11, x : x + 13] = number
         dy, dx = rng.integers(0, 7, 2)
         if number != 3:

@@ -1,0 +1,1 @@
+"""From images with labels to new weights; knows no threads, processes or windows."""
