@@ -1,0 +1,162 @@
+// V: as many channels as one register of this instruction set holds, and its arithmetic.
+//
+// Compiled several times, once per instruction set, each in a namespace of its own
+// (RWKV_TARGET), so that the linker never mixes code of different sets. GCC and Clang
+// have vectors as a language extension; elsewhere a plain array does, which the
+// optimiser turns into vectors as well as it can (RWKV_PLAIN_VECTORS asks for it).
+#pragma once
+
+#include <stdint.h>
+#include <string.h>
+
+#include "../constants.h"
+
+#if defined(_MSC_VER)
+#define RWKV_INLINE __forceinline
+#else
+#define RWKV_INLINE inline __attribute__((always_inline))
+#endif
+
+#if !defined(RWKV_TARGET)
+#define RWKV_TARGET baseline
+#endif
+
+#if defined(__AVX512F__)
+#define RWKV_WIDTH 16
+#elif defined(__AVX__)
+#define RWKV_WIDTH 8
+#else
+#define RWKV_WIDTH 4
+#endif
+
+namespace rwkv {
+namespace RWKV_TARGET {
+
+constexpr int kWidth = RWKV_WIDTH;
+
+#if defined(__GNUC__) && !defined(RWKV_PLAIN_VECTORS)
+
+typedef float V __attribute__((vector_size(4 * RWKV_WIDTH)));
+typedef int32_t I __attribute__((vector_size(4 * RWKV_WIDTH)));
+
+RWKV_INLINE V spread(float x) { return x - V{}; }
+RWKV_INLINE I bits(V a) { return (I)a; }
+RWKV_INLINE V number(I a) { return (V)a; }
+RWKV_INLINE V converted(I a) { return __builtin_convertvector(a, V); }
+RWKV_INLINE V chosen_larger(V a, V b) { return a > b ? a : b; }
+RWKV_INLINE V chosen_smaller(V a, V b) { return a < b ? a : b; }
+
+#else
+
+template <class T>
+struct Lanes {
+  T x[RWKV_WIDTH];
+};
+typedef Lanes<float> V;
+typedef Lanes<int32_t> I;
+
+template <class R, class F>
+RWKV_INLINE R each(F f) {
+  R r;
+  for (int i = 0; i < RWKV_WIDTH; ++i) r.x[i] = f(i);
+  return r;
+}
+template <class T>
+RWKV_INLINE Lanes<T> operator+(Lanes<T> a, Lanes<T> b) {
+  return each<Lanes<T>>([&](int i) { return a.x[i] + b.x[i]; });
+}
+template <class T>
+RWKV_INLINE Lanes<T> operator-(Lanes<T> a, Lanes<T> b) {
+  return each<Lanes<T>>([&](int i) { return a.x[i] - b.x[i]; });
+}
+RWKV_INLINE V operator-(V a) {
+  return each<V>([&](int i) { return -a.x[i]; });
+}
+RWKV_INLINE V operator*(V a, V b) {
+  return each<V>([&](int i) { return a.x[i] * b.x[i]; });
+}
+RWKV_INLINE V operator/(V a, V b) {
+  return each<V>([&](int i) { return a.x[i] / b.x[i]; });
+}
+RWKV_INLINE I operator<<(I a, int n) {
+  return each<I>([&](int i) { return int32_t(uint32_t(a.x[i]) << n); });
+}
+RWKV_INLINE I operator>>(I a, int n) {
+  return each<I>([&](int i) { return a.x[i] >> n; });
+}
+RWKV_INLINE I operator&(I a, int32_t mask) {
+  return each<I>([&](int i) { return a.x[i] & mask; });
+}
+RWKV_INLINE I operator-(I a, int32_t b) {
+  return each<I>([&](int i) { return a.x[i] - b; });
+}
+RWKV_INLINE V spread(float x) {
+  return each<V>([&](int) { return x; });
+}
+RWKV_INLINE V converted(I a) {
+  return each<V>([&](int i) { return float(a.x[i]); });
+}
+RWKV_INLINE V chosen_larger(V a, V b) {
+  return each<V>([&](int i) { return a.x[i] > b.x[i] ? a.x[i] : b.x[i]; });
+}
+RWKV_INLINE V chosen_smaller(V a, V b) {
+  return each<V>([&](int i) { return a.x[i] < b.x[i] ? a.x[i] : b.x[i]; });
+}
+RWKV_INLINE I bits(V a) {
+  I r;
+  memcpy(&r, &a, sizeof r);
+  return r;
+}
+RWKV_INLINE V number(I a) {
+  V r;
+  memcpy(&r, &a, sizeof r);
+  return r;
+}
+
+#endif
+
+RWKV_INLINE V load(const float* p) {
+  V r;
+  memcpy(&r, p, sizeof r);
+  return r;
+}
+RWKV_INLINE void store(float* p, V a) { memcpy(p, &a, sizeof a); }
+
+RWKV_INLINE V larger(V a, V b) { return chosen_larger(a, b); }
+RWKV_INLINE V smaller(V a, V b) { return chosen_smaller(a, b); }
+RWKV_INLINE V magnitude(V a) { return number(bits(a) & 0x7fffffff); }
+RWKV_INLINE V leading_bits(V a) { return number(bits(a) & int32_t(0xfffff000)); }
+
+// Adding 1.5 * 2^23 rounds to an integer, and leaves that integer in the last bits.
+RWKV_INLINE V nearest(V a) {
+  const V magic = spread(12582912.0f);
+  return (a + magic) - magic;
+}
+
+// The same constant plus the bias of an exponent: shifted up, the bits are those of 2^a.
+RWKV_INLINE V power_of_two(V a) {
+  const V t = larger(spread(-126.0f), a) + spread(12583039.0f);
+  return number(bits(t) << 23);
+}
+
+RWKV_INLINE V exponent(V a) { return converted(((bits(a) >> 23) & 0xff) - 127); }
+
+// Degree 6, relative error 2e-9 before rounding, on [-1/2, 1/2] (minimax).
+RWKV_INLINE V exp2_weight(V a) {
+  const V bounded = larger(spread(-126.0f), a);
+  const V t = bounded + spread(12583039.0f);
+  const V f = bounded - (t - spread(12583039.0f));
+  V p = spread(1.53458124e-4f);
+  p = p * f + spread(1.33999309e-3f);
+  p = p * f + spread(9.61848907e-3f);
+  p = p * f + spread(5.55032864e-2f);
+  p = p * f + spread(2.40226462e-1f);
+  p = p * f + spread(6.93147182e-1f);
+  p = p * f + spread(1.0f);
+  return p * number(bits(t) << 23);
+}
+
+#include "../recurrence.h"
+
+}  // namespace RWKV_TARGET
+}  // namespace rwkv

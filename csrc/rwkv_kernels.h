@@ -1,0 +1,74 @@
+/* The C face of the kernels: pointers, sizes, thread counts, return codes.
+ *
+ * Knows neither Python nor torch. All arrays are float32, contiguous, of the
+ * shapes written beside them (row-major); the caller has checked them. Bi-WKV is,
+ * per channel, with decay w and bonus u that are divided by the token count already,
+ *
+ *   y[t] = sum_i weight[t][i] * v[i] / sum_i weight[t][i]
+ *   weight[t][i] = exp(k[i] - (|t - i| - 1) * w)   for i != t
+ *   weight[t][t] = exp(k[t] + u)
+ *
+ * A NaN in k or v makes its channel of its image NaN, in all tokens, and no other.
+ * Functions may be called from several threads at once. No function throws.
+ */
+#ifndef RWKV_KERNELS_H
+#define RWKV_KERNELS_H
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define RWKV_API __declspec(dllexport)
+#else
+#define RWKV_API __attribute__((visibility("default")))
+#endif
+
+/* Raised with every change of a signature or of the layout of `states`. */
+#define RWKV_ABI_VERSION 1
+
+enum {
+  RWKV_OK = 0,
+  RWKV_BAD_ARGUMENT = 1,  /* a size below 1, or a null pointer */
+  RWKV_OUT_OF_MEMORY = 2, /* scratch memory cannot be had; outputs are undefined */
+  RWKV_NOT_SUPPORTED = 3  /* this machine lacks the instruction set asked for */
+};
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Version of this interface; a caller refuses a library of another version. */
+RWKV_API int rwkv_abi_version(void);
+
+/* Name of the instruction set in use: "avx512", "avx2" or "baseline". */
+RWKV_API const char* rwkv_instruction_set(void);
+
+/* Use another instruction set from now on, for tests and comparisons. */
+RWKV_API int rwkv_use_instruction_set(const char* name);
+
+/* Rows R of `states` for sequences of `tokens` tokens. */
+RWKV_API int64_t rwkv_state_rows(int64_t tokens);
+
+/* Mix every token with all others.
+ *
+ * w, u (C,); k, v, y (B, T, C); states (B, R, C), written, kept for the backward call.
+ * threads: most threads to use, the caller's own included.
+ */
+RWKV_API int rwkv_bi_wkv_forward(int64_t batch, int64_t tokens, int64_t channels, const float* w,
+                                 const float* u, const float* k, const float* v, float* y,
+                                 float* states, int threads);
+
+/* Gradients of a loss by w, u, k and v, given its gradient gy by y.
+ *
+ * y and states are those that the forward call wrote for the same w, u, k, v.
+ * gy, dk, dv (B, T, C); dw, du (C,), summed over the batch in a fixed order.
+ */
+RWKV_API int rwkv_bi_wkv_backward(int64_t batch, int64_t tokens, int64_t channels, const float* w,
+                                  const float* u, const float* k, const float* v, const float* y,
+                                  const float* states, const float* gy, float* dw, float* du,
+                                  float* dk, float* dv, int threads);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,20 @@
+"""Bi-WKV and its company, on any device: tensors in, tensors out.
+
+`bi_wkv` is the operator that makes RWKV networks linear in image size; `q_shift`
+is the look at a pixel's neighbours that goes before it. Knows no `nn.Module`, no
+file and no image. Tensors are (B, T, C) with tokens in row-major order.
+"""
+
+from .backends import BackendStatus, backend_status
+from .bi_wkv import bi_wkv
+from .q_shift import q_shift
+from .reference import bi_wkv_direct, bi_wkv_reference
+
+__all__ = [
+    "BackendStatus",
+    "backend_status",
+    "bi_wkv",
+    "bi_wkv_direct",
+    "bi_wkv_reference",
+    "q_shift",
+]

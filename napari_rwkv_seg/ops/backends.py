@@ -1,0 +1,125 @@
+"""Which code runs the operator on a tensor, and why it is not a faster one.
+
+Three backends: `cuda` (no kernels yet), `cpu` (the compiled library) and
+`reference` (plain PyTorch, on any device). A fallback has its reason in words
+for the dock and `doctor`; the environment variable NAPARI_RWKV_SEG_BACKEND asks
+for one backend, and then what cannot be had is an error. No tensor is ever moved.
+"""
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from napari_rwkv_seg.errors import DeviceError, SettingsError
+
+from . import _library
+
+BACKENDS = ("cuda", "cpu", "reference")
+VARIABLE = "NAPARI_RWKV_SEG_BACKEND"
+_PLAIN = "WKV runs in plain PyTorch, which is many times slower."
+
+
+@dataclass(frozen=True)
+class BackendStatus:
+    """What runs Bi-WKV in this installation, for `doctor` and the dock.
+
+    Attributes
+    ----------
+    backend : str
+        One of `BACKENDS`.
+    reason : str
+        A sentence that says why it is not a faster one; empty if there is nothing to say.
+    library : str or None
+        Path of the compiled library, if it can be used.
+    instruction_set : str or None
+        Which of its kernels this machine runs.
+    threads : int
+        Most threads that a call uses.
+    """
+
+    backend: str
+    reason: str
+    library: str | None
+    instruction_set: str | None
+    threads: int
+
+
+def choose(tensor: Tensor) -> tuple[str, str]:
+    """Return the backend for a tensor, and a sentence if it is a fallback.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        Keys or values; only its device and dtype count.
+
+    Returns
+    -------
+    backend : str
+        One of `BACKENDS`.
+    reason : str
+        Empty if the best backend for the device runs.
+
+    Raises
+    ------
+    DeviceError
+        If NAPARI_RWKV_SEG_BACKEND asks for a backend that cannot run this tensor.
+    SettingsError
+        If it names none.
+    """
+    backend, reason = _choose_for(tensor.device.type, tensor.dtype == torch.float64)
+    return backend, reason
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _choose_for(device: str, is_double: bool) -> tuple[str, str]:
+    """Return what `choose` returns, from the facts alone: a constant while compiling."""
+    wish = os.environ.get(VARIABLE, "")
+    if wish and wish not in BACKENDS:
+        raise SettingsError(
+            f"{VARIABLE} is {wish!r}; it can be {', '.join(BACKENDS)}, or be left unset."
+        )
+    if wish == "reference":
+        return "reference", f"{VARIABLE} asks for the reference: {_PLAIN}"
+    obstacle = _obstacle(device, is_double)
+    backend = "reference" if obstacle else "cpu"
+    if wish and wish != backend:
+        raise DeviceError(
+            f"{VARIABLE} asks for {wish!r}, which cannot run a tensor on {device!r}: "
+            f"{obstacle or 'the tensor is not on a CUDA device.'} Unset it to use {backend!r}."
+        )
+    return backend, f"{obstacle} {_PLAIN}" if obstacle else ""
+
+
+def backend_status() -> BackendStatus:
+    """Return what runs the operator here, on the device that a network would choose.
+
+    Raises
+    ------
+    DeviceError, SettingsError
+        As `choose`.
+    """
+    has_cuda = torch.cuda.is_available()
+    backend, reason = _choose_for("cuda" if has_cuda else "cpu", False)
+    if backend == "cpu":
+        reason = "No CUDA device found."
+    library = _library.load()
+    usable = library.path if library.functions is not None else None
+    return BackendStatus(
+        backend, reason, usable, _library.instruction_set(), torch.get_num_threads()
+    )
+
+
+def _obstacle(device: str, is_double: bool) -> str:
+    """Return why the compiled kernels cannot run, in a sentence; empty if they can."""
+    if device == "cuda":
+        return "This build has no CUDA kernels."
+    if device != "cpu":
+        return f"There are no kernels for {device!r} devices."
+    problem = _library.load().problem
+    if problem:
+        return f"No compiled kernels in this installation ({problem})."
+    return (
+        "The compiled kernels compute in float32, and the tensor is float64." if is_double else ""
+    )

@@ -1,0 +1,187 @@
+"""The Bi-WKV operator, registered with PyTorch: autograd, compile and autocast know it.
+
+`bi_wkv` is for everyone. It checks its arguments, chooses a backend and keeps the
+dtype; underneath, `napari_rwkv_seg::bi_wkv_forward` and `…backward` hand float32
+arrays to the compiled kernels. Tensors are (B, T, C), T in scan order.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _library
+from .backends import choose
+from .reference import bi_wkv_reference
+
+_FORWARD = "napari_rwkv_seg::bi_wkv_forward"
+_BACKWARD = "napari_rwkv_seg::bi_wkv_backward"
+
+
+def bi_wkv(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Mix every token with all others, near ones weighing more than far ones.
+
+    Token ``t`` of ``T`` becomes the weighted mean of all values: value ``i`` weighs
+    ``exp(k[i] - w * (abs(t - i) - 1))``, its own ``exp(k[t] + u)``.
+
+    Parameters
+    ----------
+    w : Tensor, shape (C,)
+        Decay per token of distance, per channel; any sign. Divided by T already.
+    u : Tensor, shape (C,)
+        What a token adds to its own log-weight, per channel. Divided by T already.
+    k, v : Tensor, shape (B, T, C)
+        Keys (log-weights) and values, T in scan order. Any float dtype, contiguous or not.
+
+    Returns
+    -------
+    Tensor, shape (B, T, C)
+        In the dtype of `v`; the sums run in float32, or in float64 if `k` or `v` is.
+        A NaN in `k` or `v` makes its channel of its image NaN, and nothing else.
+
+    Raises
+    ------
+    ValueError
+        If shapes or devices do not agree.
+    TypeError
+        If a tensor is not of a floating dtype.
+    DeviceError, SettingsError
+        If NAPARI_RWKV_SEG_BACKEND asks for what cannot be had.
+
+    Notes
+    -----
+    Gradients can be taken once. For gradients of gradients use `bi_wkv_reference`.
+    """
+    _check_inputs(w, u, k, v)
+    if k.device.type != "meta":
+        widest = k if k.dtype == torch.float64 else v
+        if choose(widest)[0] == "reference":
+            return bi_wkv_reference(w, u, k, v)
+    y: Tensor
+    y, _ = torch.ops.napari_rwkv_seg.bi_wkv_forward(w.float(), u.float(), k.float(), v.float())
+    return y.to(v.dtype)
+
+
+def _check_inputs(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> None:
+    """Raise unless the shapes, devices and kinds of dtype agree."""
+    if k.dim() != 3 or k.shape != v.shape:
+        raise ValueError(
+            "bi_wkv takes k and v of one shape (B, T, C), "
+            f"got k {tuple(k.shape)} and v {tuple(v.shape)}."
+        )
+    for name, x in (("w", w), ("u", u)):
+        if x.shape != k.shape[2:]:
+            raise ValueError(
+                f"bi_wkv takes {name} of shape (C,) = ({k.shape[2]},) for k of shape "
+                f"{tuple(k.shape)}, got {name} {tuple(x.shape)}."
+            )
+    for name, x in (("w", w), ("u", u), ("k", k), ("v", v)):
+        if not x.dtype.is_floating_point:
+            raise TypeError(f"bi_wkv takes tensors of a floating dtype, got {name} in {x.dtype}.")
+        if x.device != k.device:
+            raise ValueError(
+                f"bi_wkv takes tensors on one device, got {name} on {x.device} and k on {k.device}."
+            )
+
+
+def _addresses(*tensors: Tensor) -> tuple[int, ...]:
+    """Return where the arrays lie, after a last look that they are what a kernel expects."""
+    for x in tensors:
+        if x.dtype != torch.float32 or x.device.type != "cpu" or not x.is_contiguous():
+            raise TypeError(
+                "The CPU kernels take contiguous float32 tensors on the CPU, "
+                f"got {x.dtype} on {x.device} with strides {x.stride()}; call bi_wkv instead."
+            )
+    return tuple(x.data_ptr() for x in tensors)
+
+
+def _new_states(k: Tensor) -> Tensor:
+    """Return an empty tensor (B, R, C) for what the forward pass keeps."""
+    return k.new_empty(k.shape[0], _library.state_rows(k.shape[1]), k.shape[2])
+
+
+def _forward_cpu(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Return y (B, T, C) and the states (B, R, C) that the backward pass wants."""
+    _check_inputs(w, u, k, v)
+    w, u, k, v = (x.contiguous() for x in (w, u, k, v))
+    y, states = torch.empty_like(k), _new_states(k)
+    if k.numel():
+        shape = (k.shape[0], k.shape[1], k.shape[2])
+        _library.forward(shape, _addresses(w, u, k, v, y, states), torch.get_num_threads())
+    return y, states
+
+
+def _backward_cpu(
+    w: Tensor, u: Tensor, k: Tensor, v: Tensor, y: Tensor, states: Tensor, gy: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients by w, u (C,) and k, v (B, T, C), given gy (B, T, C) by y."""
+    _check_inputs(w, u, k, v)
+    if y.shape != k.shape or gy.shape != k.shape or states.shape != _new_states(k).shape:
+        raise ValueError(
+            f"bi_wkv's backward pass takes y and gy of the shape of k {tuple(k.shape)} and the "
+            f"states of its forward pass, got {[tuple(x.shape) for x in (y, gy, states)]}."
+        )
+    arrays = tuple(x.contiguous() for x in (w, u, k, v, y, states, gy))
+    dw, du, dk, dv = (torch.empty_like(x) for x in arrays[:4])
+    if not k.numel():
+        return dw.zero_(), du.zero_(), dk, dv
+    shape = (k.shape[0], k.shape[1], k.shape[2])
+    addresses = _addresses(*arrays, dw, du, dk, dv)
+    _library.backward(shape, addresses, torch.get_num_threads())
+    return dw, du, dk, dv
+
+
+def _forward_fake(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Return tensors of the right shapes and no content, for tracing."""
+    return torch.empty_like(k, memory_format=torch.contiguous_format), _new_states(k)
+
+
+def _backward_fake(
+    w: Tensor, u: Tensor, k: Tensor, v: Tensor, y: Tensor, states: Tensor, gy: Tensor
+) -> tuple[Tensor, ...]:
+    """Return tensors of the right shapes and no content, for tracing."""
+    layout = torch.contiguous_format
+    return tuple(torch.empty_like(x, memory_format=layout) for x in (w, u, k, v))
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+    """Keep for the backward pass what it needs."""
+    ctx.save_for_backward(*inputs, *output)
+
+
+def _differentiate(ctx: Any, gy: Tensor, _: Tensor | None) -> tuple[Tensor, ...]:
+    """Return the gradients by w, u, k and v; the states carry none."""
+    gradients: tuple[Tensor, ...] = torch.ops.napari_rwkv_seg.bi_wkv_backward(
+        *ctx.saved_tensors, gy
+    )
+    return gradients
+
+
+def _refuse(ctx: Any, *_: Tensor) -> tuple[Tensor, ...]:
+    """Refuse gradients of gradients."""
+    raise RuntimeError(
+        "bi_wkv's compiled kernels can be differentiated once only; "
+        "use napari_rwkv_seg.ops.bi_wkv_reference for gradients of gradients."
+    )
+
+
+def _register() -> None:
+    """Tell PyTorch about both operators, once, when this module is imported."""
+    inputs = "Tensor w, Tensor u, Tensor k, Tensor v"
+    library = torch.library
+    library.define(_FORWARD, f"({inputs}) -> (Tensor, Tensor)")
+    library.define(
+        _BACKWARD,
+        f"({inputs}, Tensor y, Tensor states, Tensor gy) -> (Tensor, Tensor, Tensor, Tensor)",
+    )
+    library.impl(_FORWARD, "CPU", _forward_cpu)
+    library.impl(_BACKWARD, "CPU", _backward_cpu)
+    library.register_fake(_FORWARD, _forward_fake)
+    library.register_fake(_BACKWARD, _backward_fake)
+    library.register_autograd(_FORWARD, _differentiate, setup_context=_keep)
+    library.register_autograd(_BACKWARD, _refuse)
+    for device in ("cpu", "cuda"):
+        library.register_autocast(_FORWARD, device, torch.float32)
+
+
+_register()
