@@ -1,0 +1,26 @@
+"""Networks: what the papers draw, as `nn.Module`s that take images and know no files.
+
+`build_network` makes any of them by name, which is how a model folder asks for one.
+"""
+
+from .deformable import MSDeformAttn
+from .med_urwkv import MED_URWKV_VARIANTS, MedURWKV
+from .mixing import ChannelMix, SpatialMix, VRWKVBlock
+from .registry import ARCHITECTURES, build_network
+from .vrwkv import VRWKV, VRWKV_CONFIGS, VRWKVConfig
+from .vrwkv_adapter import VRWKVAdapter
+
+__all__ = [
+    "ARCHITECTURES",
+    "MED_URWKV_VARIANTS",
+    "VRWKV",
+    "VRWKV_CONFIGS",
+    "ChannelMix",
+    "MSDeformAttn",
+    "MedURWKV",
+    "SpatialMix",
+    "VRWKVAdapter",
+    "VRWKVBlock",
+    "VRWKVConfig",
+    "build_network",
+]

@@ -1,0 +1,212 @@
+"""Med-URWKV: a U-Net whose encoder, bottleneck and decoder are all RWKV.
+
+After Zhou et al. 2025 (arXiv 2506.10858). The encoder is VRWKV-Adapter
+('adapter', as in the paper, strides 4, 8, 16 and 32) or VRWKV itself ('plain',
+one stride, resampled to the same four). The paper does not give the decoder's
+widths: here they taper with resolution, (C, C, C/2, C/4) from stride 32 to 4.
+In the decoder, tokens are (B, T, width), T = height * width, row-major.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .mixing import VRWKVBlock, linear
+from .vrwkv import VRWKV, VRWKV_CONFIGS, map_to_tokens, tokens_to_map
+from .vrwkv_adapter import STRIDE, VRWKVAdapter
+
+MED_URWKV_VARIANTS = ("T", "S")
+_BLOCKS = 2  # in the bottleneck and in each stage of the decoder
+
+Level = tuple[Tensor, int, int]  # tokens (B, height * width, C), height, width
+
+
+class MedURWKV(nn.Module):
+    """The whole segmentation network.
+
+    Parameters
+    ----------
+    variant : {'T', 'S'}
+        Size of the encoder, which sets the decoder's.
+    encoder : {'adapter', 'plain'}
+        VRWKV-Adapter, or VRWKV with a token pyramid.
+    in_channels : int
+        Channels of the image.
+    classes : int
+        Classes of the logits, background included.
+
+    Raises
+    ------
+    ValueError
+        If there is no such variant or encoder.
+    """
+
+    def __init__(
+        self,
+        variant: str = "T",
+        encoder: str = "adapter",
+        in_channels: int = 3,
+        classes: int = 2,
+    ) -> None:
+        super().__init__()
+        if variant not in MED_URWKV_VARIANTS:
+            raise ValueError(f"Med-URWKV comes as {_listed(MED_URWKV_VARIANTS)}, got {variant!r}.")
+        if encoder not in ("adapter", "plain"):
+            raise ValueError(f"The encoder is 'adapter' or 'plain', got {encoder!r}.")
+        config = VRWKV_CONFIGS[variant]
+        channels = config.channels
+        widths = (channels // 4, channels // 2, channels, channels)  # strides 4, 8, 16, 32
+        self.encoder: nn.Module
+        self.pyramid: nn.Module
+        if encoder == "adapter":
+            self.encoder = VRWKVAdapter(config, in_channels)
+            self.pyramid = AdapterPyramid(channels, widths)
+        else:
+            self.encoder = VRWKV(config, in_channels)
+            self.pyramid = TokenPyramid(channels, widths)
+        self.bottleneck = Stage(widths[3])
+        self.stages = nn.ModuleList(
+            UpStage(widths[level + 1], widths[level]) for level in (2, 1, 0)
+        )
+        self.expand = Expand(widths[0], widths[0] // 2, factor=4)
+        self.head = nn.Linear(widths[0] // 2, classes)
+        # Normalised tokens need wide weights: from 0.02 the logits take hundreds of steps to grow.
+        nn.init.xavier_uniform_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits (B, classes, H, W) of an image (B, in_channels, H, W), any H, W >= 1.
+
+        The image is continued on its right and lower side by its last pixels,
+        up to multiples of 32; the logits of that margin are cut off.
+        """
+        height, width = image.shape[-2:]
+        margin = (0, -width % STRIDE, 0, -height % STRIDE)
+        maps = self.encoder(functional.pad(image, margin, mode="replicate"))
+        *skips, (tokens, rows, columns) = self.pyramid(maps)
+        tokens = self.bottleneck(tokens, rows, columns)
+        for stage, (skip, rows, columns) in zip(self.stages, reversed(skips), strict=True):
+            tokens = stage(tokens, skip, rows, columns)
+        tokens = self.head(self.expand(tokens, rows, columns))
+        logits = tokens_to_map(tokens, 4 * rows, 4 * columns)
+        return logits[:, :, :height, :width].contiguous()
+
+
+class AdapterPyramid(nn.Module):
+    """Bring each map of the adapter to the decoder's width by a norm and a linear layer."""
+
+    def __init__(self, channels: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(channels), linear(channels, width, bias=True))
+            for width in widths
+        )
+
+    def forward(self, maps: list[Tensor]) -> list[Level]:
+        """Return the four levels, finest first, of maps (B, C, h, w)."""
+        return [
+            (level(map_to_tokens(features)), *features.shape[-2:])
+            for level, features in zip(self.levels, maps, strict=True)
+        ]
+
+
+class TokenPyramid(nn.Module):
+    """Make strides 4, 8, 16 and 32 of four maps of stride 16, trading channels for places."""
+
+    def __init__(self, channels: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.stride_4 = Expand(channels, widths[0], factor=4, has_norm=False)
+        self.stride_8 = Expand(channels, widths[1], factor=2, has_norm=False)
+        self.stride_16 = nn.Sequential(
+            linear(channels, widths[2], bias=True), nn.LayerNorm(widths[2])
+        )
+        self.stride_32 = nn.Sequential(
+            nn.LayerNorm(4 * channels), linear(4 * channels, widths[3], bias=True)
+        )
+
+    def forward(self, maps: list[Tensor]) -> list[Level]:
+        """Return the four levels, finest first, of maps (B, C, h, w) with even h and w."""
+        height, width = maps[0].shape[-2:]
+        first, second, third, fourth = (map_to_tokens(features) for features in maps)
+        return [
+            (self.stride_4(first, height, width), 4 * height, 4 * width),
+            (self.stride_8(second, height, width), 2 * height, 2 * width),
+            (self.stride_16(third), height, width),
+            (self.stride_32(_merge_places(fourth, height, width)), height // 2, width // 2),
+        ]
+
+
+class Stage(nn.Module):
+    """Two VRWKV blocks of one width."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        # No block is a first one: the extra norm of block 0 is for what a patch embedding makes.
+        self.blocks = nn.ModuleList(
+            VRWKVBlock(width, _BLOCKS + 1, index, init_mode="global")
+            for index in range(1, _BLOCKS + 1)
+        )
+
+    def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
+        """Run on tokens (B, height * width, C); same shape out."""
+        for block in self.blocks:
+            tokens = block(tokens, height, width)
+        return tokens
+
+
+class UpStage(nn.Module):
+    """Expand the tokens twofold, join the skip, and run two VRWKV blocks."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.expand = Expand(inputs, outputs, factor=2)
+        self.fuse = linear(2 * outputs, outputs, bias=True)
+        self.stage = Stage(outputs)
+
+    def forward(self, tokens: Tensor, skip: Tensor, height: int, width: int) -> Tensor:
+        """Return tokens (B, T, outputs) on the grid of the skip.
+
+        Parameters
+        ----------
+        tokens : Tensor, shape (B, T / 4, inputs)
+            On the grid of half the height and width.
+        skip : Tensor, shape (B, T, outputs)
+            The encoder's tokens on the finer grid, T = height * width.
+        height, width : int
+            The finer grid.
+        """
+        expanded = self.expand(tokens, height // 2, width // 2)
+        joined = self.fuse(torch.cat((expanded, skip), -1))
+        mixed: Tensor = self.stage(joined, height, width)
+        return mixed
+
+
+class Expand(nn.Module):
+    """Turn each token into factor x factor tokens: a linear layer, moved to places, a norm."""
+
+    def __init__(self, inputs: int, outputs: int, *, factor: int, has_norm: bool = True) -> None:
+        super().__init__()
+        self.factor = factor
+        self.linear = linear(inputs, factor * factor * outputs, bias=True)
+        self.norm = nn.LayerNorm(outputs) if has_norm else None
+
+    def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
+        """Return (B, T * factor**2, outputs) of tokens (B, T = height * width, inputs)."""
+        factor = self.factor
+        cells = self.linear(tokens).unflatten(2, (factor, factor, -1))
+        cells = cells.unflatten(1, (height, width)).transpose(2, 3)  # (B, h, f, w, f, outputs)
+        spread: Tensor = cells.flatten(3, 4).flatten(1, 3)
+        return spread if self.norm is None else self.norm(spread)
+
+
+def _merge_places(tokens: Tensor, height: int, width: int) -> Tensor:
+    """Return (B, T / 4, 4 C): the four tokens of each 2 x 2 square in a row; even grids only."""
+    batch, count, channels = tokens.shape
+    squares = tokens.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose(2, 3)
+    return squares.reshape(batch, count // 4, 4 * channels)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return " or ".join(repr(name) for name in names)

@@ -1,0 +1,100 @@
+"""From the name of an architecture to the network: the one list of what can be built.
+
+A new architecture is one more builder in `_BUILDERS`.
+"""
+
+from collections.abc import Callable, Iterable
+
+from torch import nn
+
+from .med_urwkv import MedURWKV
+from .vrwkv import VRWKV, VRWKV_CONFIGS, VRWKVConfig
+from .vrwkv_adapter import VRWKVAdapter
+
+Setting = str | int | float | bool
+
+
+def build_network(
+    architecture: str,
+    variant: str,
+    *,
+    in_channels: int = 3,
+    classes: int = 2,
+    **config: Setting,
+) -> nn.Module:
+    """Make a network with initial weights.
+
+    Parameters
+    ----------
+    architecture : str
+        One of `ARCHITECTURES`.
+    variant : str
+        Its size, such as 'T'.
+    in_channels : int
+        Channels of the image.
+    classes : int
+        Classes of the logits, background included; the encoders have none.
+    **config
+        What else the architecture can be told: ``encoder='adapter'`` or
+        ``'plain'`` for 'med_urwkv', nothing for the encoders.
+
+    Returns
+    -------
+    nn.Module
+        In training mode. 'med_urwkv' returns logits (B, classes, H, W), the
+        encoders return lists of feature maps.
+
+    Raises
+    ------
+    ValueError
+        If there is no such architecture, variant or setting; the choices are named.
+    """
+    if architecture not in _BUILDERS:
+        raise ValueError(f"There is no architecture {architecture!r}; known: {_listed(_BUILDERS)}.")
+    return _BUILDERS[architecture](variant, in_channels, classes, config)
+
+
+def _build_med_urwkv(
+    variant: str, in_channels: int, classes: int, config: dict[str, Setting]
+) -> nn.Module:
+    settings = dict(config)
+    encoder = settings.pop("encoder", "adapter")
+    _refuse_settings("med_urwkv", settings)
+    return MedURWKV(variant, str(encoder), in_channels, classes)
+
+
+def _build_vrwkv(
+    variant: str, in_channels: int, _classes: int, config: dict[str, Setting]
+) -> nn.Module:
+    _refuse_settings("vrwkv", config)
+    return VRWKV(_encoder_config(variant), in_channels)
+
+
+def _build_vrwkv_adapter(
+    variant: str, in_channels: int, _classes: int, config: dict[str, Setting]
+) -> nn.Module:
+    _refuse_settings("vrwkv_adapter", config)
+    return VRWKVAdapter(_encoder_config(variant), in_channels)
+
+
+_BUILDERS: dict[str, Callable[[str, int, int, dict[str, Setting]], nn.Module]] = {
+    "med_urwkv": _build_med_urwkv,
+    "vrwkv": _build_vrwkv,
+    "vrwkv_adapter": _build_vrwkv_adapter,
+}
+ARCHITECTURES: tuple[str, ...] = tuple(_BUILDERS)
+
+
+def _encoder_config(variant: str) -> VRWKVConfig:
+    if variant not in VRWKV_CONFIGS:
+        raise ValueError(f"VRWKV comes as {_listed(VRWKV_CONFIGS)}, got {variant!r}.")
+    return VRWKV_CONFIGS[variant]
+
+
+def _refuse_settings(architecture: str, settings: dict[str, Setting]) -> None:
+    if settings:
+        raise ValueError(f"{architecture!r} has no setting {_listed(settings)}.")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names)

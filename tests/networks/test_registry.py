@@ -1,0 +1,54 @@
+"""Networks by name: what a model folder asks for is what it gets, or it is told the choices."""
+
+import pytest
+import torch
+
+from napari_rwkv_seg.networks import (
+    ARCHITECTURES,
+    VRWKV,
+    MedURWKV,
+    VRWKVAdapter,
+    build_network,
+)
+
+
+@pytest.fixture(autouse=True)
+def shapes_only():
+    with torch.device("meta"):
+        yield
+
+
+def test_the_known_architectures_are_these():
+    assert ARCHITECTURES == ("med_urwkv", "vrwkv", "vrwkv_adapter")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind"),
+    [("med_urwkv", MedURWKV), ("vrwkv", VRWKV), ("vrwkv_adapter", VRWKVAdapter)],
+)
+def test_a_name_gives_its_network(architecture, kind):
+    assert type(build_network(architecture, "T")) is kind
+
+
+def test_med_urwkv_takes_its_encoder_channels_and_classes():
+    network = build_network("med_urwkv", "T", in_channels=1, classes=7, encoder="plain")
+    assert isinstance(network.encoder, VRWKV)
+    assert network.encoder.patch_embed.projection.in_channels == 1
+    assert network.head.out_features == 7
+
+
+def test_an_unknown_architecture_is_refused_with_the_choices():
+    with pytest.raises(ValueError, match="no architecture 'unet'; known: 'med_urwkv', 'vrwkv'"):
+        build_network("unet", "T")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_an_unknown_variant_is_refused_with_the_choices(architecture):
+    with pytest.raises(ValueError, match=r"comes as 'T'.*got 'XXL'"):
+        build_network(architecture, "XXL")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_an_unknown_setting_is_refused_by_name(architecture):
+    with pytest.raises(ValueError, match="has no setting 'depth'"):
+        build_network(architecture, "T", depth=3)
