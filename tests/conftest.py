@@ -8,7 +8,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked ``shared`` need reference material that users do not have; say so where it is absent."""
+    """Let tests marked ``shared`` say that users do not have the material that they need."""
     if SHARED.is_dir():
         return
     reason = "needs ../shared (fixtures and data of the project's developers and CI)"

@@ -1,6 +1,6 @@
-import imageio.v3 as imageio
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_rwkv_seg.training.augment import BATCHES, random_crop, random_grey
 from napari_rwkv_seg.training.samples import read_split, sampling_weights
@@ -14,8 +14,8 @@ def folder(tmp_path):
     split, meta = ["file,mask,split"], ["file,group"]
     for number in range(6):
         name = f"{number}.png"
-        imageio.imwrite(tmp_path / "images" / name, np.full((21, 34), 10 * number, np.uint8))
-        imageio.imwrite(tmp_path / "masks" / name, np.full((21, 34), number, np.uint16))
+        Image.fromarray(np.full((21, 34), 10 * number, np.uint8)).save(tmp_path / "images" / name)
+        Image.fromarray(np.full((21, 34), number, np.uint16)).save(tmp_path / "masks" / name)
         split.append(f"images/{name},masks/{name},{'test' if number == 5 else 'train'}")
         meta.append(f"{name},{'rare' if number == 0 else 'common'}")
     (tmp_path / "split.csv").write_text("\n".join(split))
@@ -34,7 +34,7 @@ def test_a_split_without_images_is_an_error(folder):
 
 
 def test_a_mask_of_another_size_is_an_error(folder):
-    imageio.imwrite(folder / "masks" / "0.png", np.zeros((21, 33), np.uint8))
+    Image.fromarray(np.zeros((21, 33), np.uint8)).save(folder / "masks" / "0.png")
     with pytest.raises(ValueError, match=r"masks/0\.png.*\(21, 33\)"):
         read_split(folder, "train")
 
