@@ -1,0 +1,205 @@
+"""What a model says about itself: the content of `model.toml`, checked.
+
+A card is data, never code: unknown keys, numbers out of range and texts that
+could disturb a terminal or a window are refused or cleaned when it is read.
+Knows no torch and no weights; pixel sizes are in micrometres, lengths in pixels.
+"""
+
+import math
+import re
+import tomllib
+import unicodedata
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from napari_rwkv_seg.errors import ModelError, UnreadableFileError
+from napari_rwkv_seg.files import read_bytes, write_atomically
+
+CARD_FILE = "model.toml"
+CARD_LIMIT = 1_000_000  # bytes; a card is a page of text
+
+_RESERVED = {"architecture", "variant", "in_channels", "classes"}  # build_network's own arguments
+
+
+def plain_text(text: str, length: int = 2000) -> str:
+    """Return `text` on one line, without control and format characters, cut to `length`.
+
+    Escape sequences of terminals and writing-direction marks go; `<` and `&`
+    stay, since a card holds plain text and must be shown as such.
+    """
+    spaced = re.sub(r"\s+", " ", re.sub(r"\x1b\[[0-9;?]*[ -/]*[@-~]", "", text))
+    kept = "".join(sign for sign in spaced if unicodedata.category(sign)[0] != "C").strip()
+    return kept if len(kept) <= length else kept[: length - 1] + "…"
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    return value
+
+
+def _hex_digest(text: str) -> str:
+    digest = text.strip().lower()
+    if digest and not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise ValueError("must be a SHA-256 of 64 hexadecimal digits")
+    return digest
+
+
+Finite = Annotated[float, AfterValidator(_finite)]
+Line = Annotated[str, AfterValidator(lambda text: plain_text(text, 80))]
+Text = Annotated[str, AfterValidator(plain_text)]
+Digest = Annotated[str, AfterValidator(_hex_digest)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ClassCard(_Strict):
+    """One class: its name, and its colour as `#rrggbb`."""
+
+    name: Line
+    color: str = Field(pattern=r"^#[0-9a-fA-F]{6}$")
+
+
+class Normalization(_Strict):
+    """How pixels become the network's input, per channel.
+
+    `percentile`: clip to the `low` and `high` percentiles of the finite pixels
+    of the plane, scale to [0, 1], then `(x - mean) / std`. `fixed`:
+    `(x / scale - mean) / std`. `mean` and `std` hold one number, or one a channel.
+    """
+
+    kind: Literal["percentile", "fixed"] = "percentile"
+    low: float = Field(default=0.5, ge=0, le=100)
+    high: float = Field(default=99.5, ge=0, le=100)
+    scale: Annotated[float, Field(gt=0), AfterValidator(_finite)] = 255.0
+    mean: list[Finite] = Field(default=[0.5], min_length=1, max_length=64)
+    std: list[Annotated[float, Field(gt=0), AfterValidator(_finite)]] = Field(
+        default=[0.25], min_length=1, max_length=64
+    )
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError("normalization.low must be smaller than normalization.high")
+        return self
+
+
+class ObjectDefaults(_Strict):
+    """How probabilities become labels unless the user chooses otherwise (lengths in pixels)."""
+
+    threshold: float = Field(default=0.5, ge=0, le=1)
+    smallest_object: int = Field(default=0, ge=0, le=10**9)
+    fill_holes: bool = True
+    split: bool = True
+    split_distance: int = Field(default=7, ge=1, le=1000)
+
+
+class ModelCard(_Strict):
+    """All that is known of a model but its weights; `classes[0]` is the background.
+
+    `weights_sha256` and `library_version` are filled in by `zoo.store.write_model`.
+    """
+
+    format_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    title: Line
+    purpose: Text
+    architecture: Line
+    variant: Line
+    config: dict[str, str | int | float | bool] = Field(default={}, max_length=32)
+    input_channels: int = Field(default=3, ge=1, le=64)
+    normalization: Normalization = Normalization()
+    pixel_size_um: float | None = Field(default=None, gt=0, le=1e6)
+    tile_size: int = Field(default=512, ge=64, le=4096)
+    classes: list[ClassCard] = Field(min_length=2, max_length=256)
+    objects: ObjectDefaults = ObjectDefaults()
+    parent: Line | None = None
+    license: Line
+    training_data: Text
+    citation: Text = ""
+    trained_by: Text = ""
+    test_scores: dict[Line, Finite] = Field(default={}, max_length=100)
+    weights_sha256: Digest = ""
+    library_version: Line = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_classes(cls, data: object) -> object:
+        """Give empty class names a name, and repeated ones a number."""
+        if not isinstance(data, dict) or not isinstance(data.get("classes"), list):
+            return data
+        taken: set[str] = set()
+        return data | {"classes": [_named(*item, taken) for item in enumerate(data["classes"])]}
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        for label, values in (("mean", self.normalization.mean), ("std", self.normalization.std)):
+            if len(values) not in (1, self.input_channels):
+                raise ValueError(
+                    f"normalization.{label} holds {len(values)} numbers "
+                    f"for {self.input_channels} channels"
+                )
+        wrong = sorted(key for key in self.config if key in _RESERVED or not key.isidentifier())
+        if wrong:
+            raise ValueError(f"config may not contain {wrong[0]!r}")
+        return self
+
+
+def _named(index: int, item: object, taken: set[str]) -> object:
+    """Return class `index` with a name that is not empty and not in `taken`, and take it."""
+    if isinstance(item, ClassCard):
+        item = item.model_dump()
+    if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+        return item  # the field's own check will say what is wrong
+    base = plain_text(item["name"], 80) or f"class {index}"
+    name, count = base, 1
+    while name in taken:
+        count += 1
+        name = f"{base[:72]} {count}"
+    taken.add(name)
+    return item | {"name": name}
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Return the card in `folder`.
+
+    Raises
+    ------
+    ModelError
+        If `model.toml` is missing, is no TOML, or says something that is not
+        allowed; the text names the file and the first such entry.
+    """
+    path = folder / CARD_FILE
+    try:
+        content = read_bytes(path, CARD_LIMIT).decode("utf-8")
+        return ModelCard.model_validate(tomllib.loads(content))
+    except UnreadableFileError as error:
+        raise ModelError(f"{str(folder)!r} is not a usable model: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        reason = f"{place}: {first['msg']}" if place else first["msg"]
+    except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, or nested without end
+        reason = str(error)
+    raise ModelError(
+        f"The card {str(path)!r} cannot be used: {plain_text(reason, 300)}. "
+        "Correct it, or get the model again from where it came."
+    )
+
+
+def write_card(folder: Path, card: ModelCard) -> None:
+    """Write `card` as `model.toml` into `folder`.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    import tomli_w
+
+    text = tomli_w.dumps(card.model_dump(mode="json", exclude_none=True))
+    write_atomically(folder / CARD_FILE, lambda file: file.write(text.encode("utf-8")))
