@@ -1,0 +1,39 @@
+"""RWKV U-Nets that segment images: in napari, from the shell and from Python.
+
+`segment` turns an image into labels, `load_model` loads a model for many
+images, `list_models` says which there are. Importing this costs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .inference import load_model, segment
+    from .zoo import list_models
+
+    __version__: str
+
+_ROOMS = {
+    "list_models": "napari_rwkv_seg.zoo.store",
+    "load_model": "napari_rwkv_seg.inference.predictor",
+    "segment": "napari_rwkv_seg.inference.segment",
+}
+__all__ = ["__version__", "list_models", "load_model", "segment"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_ROOMS[name]), name)
+
+
+def _version() -> str:
+    """Return the version of the installed distribution."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("napari-rwkv-seg")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"  # run from a checkout that is not installed

@@ -1,0 +1,204 @@
+"""The one way from an image to labels, shared by window, command and library.
+
+Whoever wants to show progress and to cancel drives `segment_steps`; `segment`
+drives it to the end. torch is imported only when a model is loaded.
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_rwkv_seg.zoo.card import ModelCard
+from napari_rwkv_seg.zoo.store import DEFAULT_MODEL
+
+from .labels import empty_labels, label_planes, label_probabilities
+from .loading import Model, load_model
+from .predictor import Prediction, predict_steps
+from .progress import Progress
+from .settings import LabelSettings
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The labels of an image, and how they came about.
+
+    Parameters
+    ----------
+    labels : array (..., Y, X)
+        Class numbers as uint8 or object numbers as int32; 0 is background.
+    probabilities : float array (K, ..., Y, X)
+        Kept, so that labels can be made anew by `relabel`.
+    card : ModelCard
+        The model's card.
+    settings : LabelSettings
+        What the labels were made with.
+    axes : str
+        Axes of the image; those of the labels are the same without C.
+    notes : tuple of str
+        Sentences for the user.
+    provenance : dict
+        All that is needed to make the labels again, as plain values for JSON.
+    """
+
+    labels: NDArray[np.integer[Any]]
+    probabilities: NDArray[np.floating[Any]]
+    card: ModelCard
+    settings: LabelSettings
+    axes: str
+    notes: tuple[str, ...]
+    provenance: dict[str, Any]
+
+
+def segment_steps(
+    image: Any,
+    model: Model | str | Path = DEFAULT_MODEL,
+    *,
+    axes: str | None = None,
+    device: str = "auto",
+    settings: LabelSettings | None = None,
+    tile_size: int | None = None,
+    channel: int | None = None,
+) -> Generator[Progress, None, Segmentation]:
+    """Segment an image, yielding before every step; see `segment` for the parameters.
+
+    Parameters
+    ----------
+    image, model, axes, device, settings, channel
+        As in `segment`.
+    tile_size : int, optional
+        Longest side of a tile in pixels, 64 to 4096; the model's own if not given.
+
+    Yields
+    ------
+    Progress
+        Before the model is loaded, before the first tile, after every tile, and
+        after every plane of labels. Closing the generator cancels; nothing is left behind.
+
+    Returns
+    -------
+    Segmentation
+        As `segment` returns it.
+    """
+    if not isinstance(model, Model):
+        yield Progress(0, 1, note=f"Loading model {Path(model).name}…")
+        model = load_model(model, device)
+    if settings is None:
+        settings = LabelSettings.for_model(model.card)
+    prediction = yield from predict_steps(
+        image, model, axes=axes, tile_size=tile_size, channel=channel
+    )
+    labels = empty_labels(prediction.probabilities, settings)
+    yield Progress(1, 1, 0.0, "Making labels…")
+    for _ in label_planes(prediction.probabilities, settings, labels):
+        yield Progress(1, 1, 0.0)
+    return Segmentation(
+        labels=labels,
+        probabilities=prediction.probabilities,
+        card=model.card,
+        settings=settings,
+        axes=prediction.axes,
+        notes=(*model.notes, *prediction.notes),
+        provenance=_provenance(model, prediction, settings, channel),
+    )
+
+
+def segment(
+    image: Any,
+    model: Model | str | Path = DEFAULT_MODEL,
+    *,
+    axes: str | None = None,
+    device: str = "auto",
+    settings: LabelSettings | None = None,
+    channel: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Segmentation:
+    """Segment an image.
+
+    Parameters
+    ----------
+    image : array
+        Any bool, integer or float dtype, 2 to 5 axes of T, Z, C, Y, X; never changed.
+        Planes are segmented one by one.
+    model : Model, str or Path
+        A loaded model, a model's name, or a model folder.
+    axes : str, optional
+        One letter per axis, such as "YX", "YXC", "ZYX"; guessed where that is safe.
+    device : str
+        "auto", "cpu", "cuda"; only used if `model` is to be loaded here.
+    settings : LabelSettings, optional
+        How to make labels; class labels as the model's card recommends if not given.
+    channel : int, optional
+        The only channel to use, from 0.
+    progress : callable, optional
+        Called with every `Progress`; an error that it raises ends the run.
+
+    Returns
+    -------
+    Segmentation
+        Labels in the image's axes without C, and how they came about.
+
+    Raises
+    ------
+    ImageError
+        If the image is empty, of a wrong dtype or channel count, without a finite
+        pixel, or its axes must be stated.
+    ModelError
+        If the model is not there, damaged, or answers with nonsense.
+    DeviceError
+        If the device is not there.
+    RwkvSegError
+        If memory does not suffice.
+    """
+    steps = segment_steps(
+        image, model, axes=axes, device=device, settings=settings, channel=channel
+    )
+    try:
+        while True:
+            news = next(steps)
+            if progress is not None:
+                progress(news)
+    except StopIteration as end:
+        result: Segmentation = end.value
+        return result
+    finally:
+        steps.close()
+
+
+def relabel(segmentation: Segmentation, settings: LabelSettings) -> Segmentation:
+    """Return `segmentation` with labels made anew from its probabilities; no network runs."""
+    return replace(
+        segmentation,
+        labels=label_probabilities(segmentation.probabilities, settings),
+        settings=settings,
+        provenance=segmentation.provenance | {"settings": settings.to_dict()},
+    )
+
+
+def _provenance(
+    model: Model, prediction: Prediction, settings: LabelSettings, channel: int | None
+) -> dict[str, Any]:
+    """Return how a segmentation was made, as plain values."""
+    import torch
+
+    from napari_rwkv_seg import __version__
+
+    return {
+        "model": model.card.name,
+        "sha256": model.card.weights_sha256,
+        "version": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "settings": settings.to_dict(),
+        "axes": prediction.axes,
+        "channel": channel,
+        "device": model.device,
+        "backend": model.backend,
+        "backend_reason": model.backend_reason,
+        "tile_size": prediction.tile_size,
+        "notes": [*model.notes, *prediction.notes],
+        "image_sha256": prediction.image_sha256,
+    }
