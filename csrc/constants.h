@@ -4,8 +4,11 @@
 namespace rwkv {
 
 constexpr int kChunk = 16;              // tokens per chunk
-constexpr int kStateRows = 6;           // kept per chunk: a carry from the past, one from the future
+constexpr int kStateRows = 6;           // kept per chunk: a carry from the past and a future one
 constexpr float kLargestRange = 24.0f;  // of |w| * kChunk that float32 sums are fit for
 constexpr float kLargestBonus = 20.0f;  // of |u|, likewise
+// Of -w * T in the backward pass. Beyond it what is near outweighs nothing: all tokens look
+// at the image's two ends, dw is a small difference of large terms, and float32 loses it.
+constexpr float kLargestGrowth = 100.0f;
 
 }  // namespace rwkv

@@ -5,6 +5,7 @@
 // arithmetic operators, RWKV_INLINE, constants.h and
 //   spread(x)                     x in every channel
 //   larger(a, b), smaller(a, b)   NaN in b is kept
+//   mul_add(a, b, c)              a * b + c, in one rounding where the machine can
 //   nearest(a)                    an integer nearest to a
 //   leading_bits(a)               a with the last 12 bits of its mantissa cleared
 //   power_of_two(a)               2^a for integer a <= 127; 2^-126 below -126
@@ -62,7 +63,7 @@ RWKV_INLINE Peak peak_of(V top) {
 RWKV_INLINE void weigh(const V* key, int count, const Peak& peak, V level, V* weight) {
   const V offset = peak.part + (peak.level - level);
   for (int t = 0; t < kChunk; ++t) {
-    weight[t] = t < count ? exp2_weight((key[t] - peak.top) * spread(kLog2e) + offset)
+    weight[t] = t < count ? exp2_weight(mul_add(key[t] - peak.top, spread(kLog2e), offset))
                           : spread(0.0f);
   }
 }
@@ -84,7 +85,7 @@ RWKV_INLINE Carry normalized(const Carry& carry, V size) {
 // (num, den) of its own. One rounding a chunk, not one a token: over thousands of tokens
 // that is what float32 loses.
 RWKV_INLINE Carry handed_on(const Carry& carry, V num, V den, const Channel& channel) {
-  return {carry.num * channel.run + num, carry.den * channel.run + den, carry.level};
+  return {mul_add(carry.num, channel.run, num), mul_add(carry.den, channel.run, den), carry.level};
 }
 
 // Join a chunk with all that comes after it: sums seen from the chunk's first token.
@@ -94,8 +95,8 @@ RWKV_INLINE Carry joined(const V* part, const V* weight, const Carry& after,
   V num = part[kChunk - 1];
   V den = weight[kChunk - 1];
   for (int t = kChunk - 2; t >= 0; --t) {
-    num = num * channel.step + part[t];
-    den = den * channel.step + weight[t];
+    num = mul_add(num, channel.step, part[t]);
+    den = mul_add(den, channel.step, weight[t]);
   }
   return handed_on(after, num, den, channel);
 }
@@ -109,10 +110,10 @@ RWKV_INLINE Carry emit(const V* part, const V* weight, const Carry& before,
   V num = after.num;
   V den = after.den;
   for (int t = kChunk - 1; t >= 0; --t) {
-    later_num[t] = num + channel.bonus * part[t];
-    later_den[t] = den + channel.bonus * weight[t];
-    num = num * channel.step + part[t];
-    den = den * channel.step + weight[t];
+    later_num[t] = mul_add(channel.bonus, part[t], num);
+    later_den[t] = mul_add(channel.bonus, weight[t], den);
+    num = mul_add(num, channel.step, part[t]);
+    den = mul_add(den, channel.step, weight[t]);
   }
   num = before.num;
   den = before.den;
@@ -120,10 +121,10 @@ RWKV_INLINE Carry emit(const V* part, const V* weight, const Carry& before,
   V chunk_den = spread(0.0f);
   for (int t = 0; t < kChunk; ++t) {
     y[t] = (num + later_num[t]) / (den + later_den[t]);
-    num = num * channel.step + part[t];
-    den = den * channel.step + weight[t];
-    chunk_num = chunk_num * channel.step + part[t];
-    chunk_den = chunk_den * channel.step + weight[t];
+    num = mul_add(num, channel.step, part[t]);
+    den = mul_add(den, channel.step, weight[t]);
+    chunk_num = mul_add(chunk_num, channel.step, part[t]);
+    chunk_den = mul_add(chunk_den, channel.step, weight[t]);
   }
   return handed_on(before, chunk_num, chunk_den, channel);
 }
@@ -132,12 +133,12 @@ RWKV_INLINE Carry emit(const V* part, const V* weight, const Carry& before,
 RWKV_INLINE void totals(const V* weight, V before_den, V after_den, const Channel& channel,
                         V* total) {
   for (int t = kChunk - 1; t >= 0; --t) {
-    total[t] = after_den + channel.bonus * weight[t];
-    after_den = after_den * channel.step + weight[t];
+    total[t] = mul_add(channel.bonus, weight[t], after_den);
+    after_den = mul_add(after_den, channel.step, weight[t]);
   }
   for (int t = 0; t < kChunk; ++t) {
     total[t] = total[t] + before_den;
-    before_den = before_den * channel.step + weight[t];
+    before_den = mul_add(before_den, channel.step, weight[t]);
   }
 }
 
@@ -180,8 +181,8 @@ RWKV_INLINE Carry slopes_of(const Slopes& s, V peak_level, const Carry& keys, co
     dk[t] = weight * (s.value[t] * den - num);
     dv[t] = weight * den;
     const V rate = s.rate[t] * after_rate;
-    num = num * channel.step + rate * s.y[t];
-    den = den * channel.step + rate;
+    num = mul_add(num, channel.step, rate * s.y[t]);
+    den = mul_add(den, channel.step, rate);
   }
   const V before_key = power_of_two(smaller(most, peak_level + before.level));
   const V before_rate = power_of_two(-keys.level - before.level);
@@ -191,6 +192,8 @@ RWKV_INLINE Carry slopes_of(const Slopes& s, V peak_level, const Carry& keys, co
   den = before.den;
   V chunk_num = spread(0.0f);
   V chunk_den = spread(0.0f);
+  V decay_slope = spread(0.0f);
+  V bonus_slope = spread(0.0f);
   for (int t = 0; t < kChunk; ++t) {
     const V weight = s.weight[t] * key_scale;
     const V past_weight = s.weight[t] * before_key;
@@ -198,20 +201,23 @@ RWKV_INLINE Carry slopes_of(const Slopes& s, V peak_level, const Carry& keys, co
     const V own_pair = own * (s.value[t] - s.y[t]);
     const V past_pairs = past_weight * (s.value[t] * den - num);
     const V future_pairs = dk[t];
-    *dw = *dw + s.rate[t] * (key_num - s.y[t] * key_den) * spread(float(2 * t - 2 * kChunk + 1)) +
-          (future_pairs - own_pair) * spread(float(kChunk - 1 - t)) +
-          past_pairs * spread(float(t - kChunk));
-    *du = *du + own_pair;
+    const V key_pairs = s.rate[t] * (key_num - s.y[t] * key_den);
+    decay_slope = mul_add(key_pairs, spread(float(2 * t - 2 * kChunk + 1)), decay_slope);
+    decay_slope = mul_add(future_pairs - own_pair, spread(float(kChunk - 1 - t)), decay_slope);
+    decay_slope = mul_add(past_pairs, spread(float(t - kChunk)), decay_slope);
+    bonus_slope = bonus_slope + own_pair;
     dk[t] = future_pairs + past_pairs + own_pair;
-    dv[t] = dv[t] + past_weight * den + own;
-    key_num = key_num * channel.step + weight * s.value[t];
-    key_den = key_den * channel.step + weight;
+    dv[t] = mul_add(past_weight, den, dv[t] + own);
+    key_num = mul_add(key_num, channel.step, weight * s.value[t]);
+    key_den = mul_add(key_den, channel.step, weight);
     const V rate = s.rate[t] * before_rate;
     const V part = rate * s.y[t];
-    num = num * channel.step + part;
-    den = den * channel.step + rate;
-    chunk_num = chunk_num * channel.step + part;
-    chunk_den = chunk_den * channel.step + rate;
+    num = mul_add(num, channel.step, part);
+    den = mul_add(den, channel.step, rate);
+    chunk_num = mul_add(chunk_num, channel.step, part);
+    chunk_den = mul_add(chunk_den, channel.step, rate);
   }
+  *dw = decay_slope;
+  *du = bonus_slope;
   return handed_on(before, chunk_num, chunk_den, channel);
 }

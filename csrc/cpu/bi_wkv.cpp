@@ -12,12 +12,11 @@
 namespace rwkv {
 namespace {
 
-constexpr int64_t kPieceBytes = 64*1024*1024;  // read per sweep: what a core's own cache holds
-constexpr int64_t kLeastWork = 16 * 1024;    // elements per thread: below, waking one costs more
-constexpr int64_t kLeastWidth = 64;          // channels: rows of whole cache lines, and two vectors
+constexpr int64_t kLeastWork = 16 * 1024;  // elements per thread: below, waking one costs more
 
-// How one image's channels are cut: into `groups` of `width`, the last one narrower, and
-// what is left of the last vector apart, so that only that one has to be copied.
+// How one image's channels are cut: into `groups` of `width`, as wide as leaves every thread
+// its share (long rows are what memory is fast at), the last one narrower; and what is left
+// of the last vector apart, so that only that one has to be copied.
 struct Cut {
   int64_t width;
   int64_t whole;  // channels in whole vectors
@@ -30,12 +29,9 @@ int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
 
 Cut cut_of(const Call& call, int vector, int threads) {
-  const int64_t bytes_per_channel = call.tokens * int64_t(sizeof(float)) * (call.gy ? 5 : 2);
   const int64_t whole = call.channels / vector * vector;
-  int64_t width = clamp(kPieceBytes / bytes_per_channel, kLeastWidth, call.channels);
   const int64_t shares = divide_up(threads, call.batch);
-  const int64_t fair = divide_up(divide_up(whole, shares), vector) * vector;
-  width = clamp(width < fair ? width / vector * vector : fair, vector, whole > 0 ? whole : vector);
+  const int64_t width = divide_up(whole > 0 ? divide_up(whole, shares) : 1, vector) * vector;
   const int64_t groups = divide_up(whole, width);
   return {width, whole, groups, groups + (call.channels > whole ? 1 : 0)};
 }
@@ -52,7 +48,8 @@ void do_task(void* context, int64_t task) {
   const Cut& cut = work.cut;
   const int64_t group = task % cut.pieces;
   const int64_t first = group < cut.groups ? group * cut.width : cut.whole;
-  const int64_t end = group < cut.groups ? clamp(first + cut.width, 0, cut.whole) : work.call.channels;
+  const int64_t whole_end = first + cut.width < cut.whole ? first + cut.width : cut.whole;
+  const int64_t end = group < cut.groups ? whole_end : work.call.channels;
   if (!do_piece(work.call, {task / cut.pieces, first, end - first}, work.kernels)) {
     work.failed = true;
   }

@@ -19,8 +19,9 @@ namespace {
 template <int kIsWrite>
 RWKV_INLINE void prefetch_rows(const float* from, const Strip& s, int64_t n, int64_t c) {
   const uintptr_t p = uintptr_t(from) + uintptr_t(n * kChunk * s.stride + c) * sizeof(float);
+  const uintptr_t row = uintptr_t(s.stride) * sizeof(float);
   for (int t = 0; t < kChunk; ++t) {
-    RWKV_PREFETCH(reinterpret_cast<const void*>(p + uintptr_t(t * s.stride) * sizeof(float)), kIsWrite);
+    RWKV_PREFETCH(reinterpret_cast<const void*>(p + uintptr_t(t) * row), kIsWrite);
   }
 }
 
@@ -33,9 +34,12 @@ RWKV_INLINE void load_rows(const float* from, const Strip& s, int64_t n, int64_t
 
 RWKV_INLINE Peak load_keys(const Strip& s, int64_t n, int64_t c, int count, V* key) {
   load_rows(s.k, s, n, c, count, key);
-  V top = key[0];
-  for (int t = 1; t < count; ++t) top = larger(top, key[t]);
-  return peak_of(top);
+  V top[kChunk];
+  for (int t = 0; t < kChunk; ++t) top[t] = t < count ? key[t] : key[0];
+  for (int half = kChunk / 2; half > 0; half /= 2) {
+    for (int t = 0; t < half; ++t) top[t] = larger(top[t], top[t + half]);
+  }
+  return peak_of(top[0]);
 }
 
 RWKV_INLINE Carry load_carry(const float* rows, int64_t stride) {

@@ -47,7 +47,9 @@ bool has(unsigned leaf7_ebx, unsigned saved) {
   return (unsigned(seven[1]) & leaf7_ebx) == leaf7_ebx && (_xgetbv(0) & saved) == saved;
 }
 bool has_avx2() { return has(1u << 5, 0x06); }
-bool has_avx512() { return has((1u << 5) | (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31), 0xe6); }
+bool has_avx512() {  // AVX2, AVX-512 F, DQ, BW, VL
+  return has((1u << 5) | (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31), 0xe6);
+}
 #else
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 bool has_avx512() {

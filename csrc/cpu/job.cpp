@@ -138,21 +138,37 @@ void run_widened(const Strip& s, const Kernels& kernels, Scratch& scratch) {
 
 int64_t round_up(int64_t count, int64_t width) { return (count + width - 1) / width * width; }
 
-// Overwrite the channels whose decay or bonus float32 sums do not bear.
+// Overwrite the channels of a strip whose decay or bonus is too much for float32 sums.
 bool redo_steep(const Call& call, const Piece& piece, const Strip& s) {
   double* scratch = nullptr;
   const int doubles = call.gy ? kSteepBackwardDoubles : kSteepForwardDoubles;
   for (int64_t c = 0; c < piece.count; ++c) {
     const float w = call.w[piece.first + c];
     const float u = call.u[piece.first + c];
-    if (is_mild(w, u)) continue;
+    const bool grows = call.gy && -w * float(call.tokens) > kLargestGrowth;
+    if (is_mild(w, u) && !grows) continue;
     if (!scratch) {
       scratch = static_cast<double*>(malloc(size_t(doubles * call.tokens) * sizeof(double)));
       if (!scratch) return false;
     }
-    const SteepChannel channel{s.tokens, s.stride, w, u, s.k + c, s.v + c, s.y + c,
-                               s.gy + c, s.dk + c, s.dv + c, s.dw + c, s.du + c};
-    call.gy ? steep_backward(channel, scratch) : steep_forward(channel, scratch);
+    SteepChannel channel{};
+    channel.tokens = s.tokens;
+    channel.stride = s.stride;
+    channel.w = w;
+    channel.u = u;
+    channel.k = s.k + c;
+    channel.v = s.v + c;
+    if (!call.gy) {
+      channel.y = s.y + c;
+      steep_forward(channel, scratch);
+      continue;
+    }
+    channel.gy = s.gy + c;
+    channel.dk = s.dk + c;
+    channel.dv = s.dv + c;
+    channel.dw = s.dw + c;
+    channel.du = s.du + c;
+    steep_backward(channel, scratch);
   }
   free(scratch);
   return true;

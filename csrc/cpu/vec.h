@@ -9,6 +9,12 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__aarch64__) && defined(__GNUC__)
+#include <arm_neon.h>
+#endif
+
 #include "../constants.h"
 
 #if defined(_MSC_VER)
@@ -43,8 +49,28 @@ RWKV_INLINE V spread(float x) { return x - V{}; }
 RWKV_INLINE I bits(V a) { return (I)a; }
 RWKV_INLINE V number(I a) { return (V)a; }
 RWKV_INLINE V converted(I a) { return __builtin_convertvector(a, V); }
-RWKV_INLINE V chosen_larger(V a, V b) { return a > b ? a : b; }
-RWKV_INLINE V chosen_smaller(V a, V b) { return a < b ? a : b; }
+
+// What the compiler does not find by itself: it would contract a * b + c * d the wrong way
+// round and lengthen the chain from token to token, and loses maxima of constants.
+#if defined(__AVX512F__)
+RWKV_INLINE V larger(V a, V b) { return _mm512_max_ps(a, b); }
+RWKV_INLINE V smaller(V a, V b) { return _mm512_min_ps(a, b); }
+RWKV_INLINE V mul_add(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+#elif defined(__AVX2__) && defined(__FMA__)
+RWKV_INLINE V larger(V a, V b) { return _mm256_max_ps(a, b); }
+RWKV_INLINE V smaller(V a, V b) { return _mm256_min_ps(a, b); }
+RWKV_INLINE V mul_add(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+#else
+RWKV_INLINE V larger(V a, V b) { return a > b ? a : b; }
+RWKV_INLINE V smaller(V a, V b) { return a < b ? a : b; }
+#if defined(__aarch64__)
+RWKV_INLINE V mul_add(V a, V b, V c) {
+  return (V)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+#else
+RWKV_INLINE V mul_add(V a, V b, V c) { return a * b + c; }
+#endif
+#endif
 
 #else
 
@@ -96,11 +122,14 @@ RWKV_INLINE V spread(float x) {
 RWKV_INLINE V converted(I a) {
   return each<V>([&](int i) { return float(a.x[i]); });
 }
-RWKV_INLINE V chosen_larger(V a, V b) {
+RWKV_INLINE V larger(V a, V b) {
   return each<V>([&](int i) { return a.x[i] > b.x[i] ? a.x[i] : b.x[i]; });
 }
-RWKV_INLINE V chosen_smaller(V a, V b) {
+RWKV_INLINE V smaller(V a, V b) {
   return each<V>([&](int i) { return a.x[i] < b.x[i] ? a.x[i] : b.x[i]; });
+}
+RWKV_INLINE V mul_add(V a, V b, V c) {
+  return each<V>([&](int i) { return a.x[i] * b.x[i] + c.x[i]; });
 }
 RWKV_INLINE I bits(V a) {
   I r;
@@ -122,8 +151,6 @@ RWKV_INLINE V load(const float* p) {
 }
 RWKV_INLINE void store(float* p, V a) { memcpy(p, &a, sizeof a); }
 
-RWKV_INLINE V larger(V a, V b) { return chosen_larger(a, b); }
-RWKV_INLINE V smaller(V a, V b) { return chosen_smaller(a, b); }
 RWKV_INLINE V magnitude(V a) { return number(bits(a) & 0x7fffffff); }
 RWKV_INLINE V leading_bits(V a) { return number(bits(a) & int32_t(0xfffff000)); }
 
@@ -147,12 +174,12 @@ RWKV_INLINE V exp2_weight(V a) {
   const V t = bounded + spread(12583039.0f);
   const V f = bounded - (t - spread(12583039.0f));
   V p = spread(1.53458124e-4f);
-  p = p * f + spread(1.33999309e-3f);
-  p = p * f + spread(9.61848907e-3f);
-  p = p * f + spread(5.55032864e-2f);
-  p = p * f + spread(2.40226462e-1f);
-  p = p * f + spread(6.93147182e-1f);
-  p = p * f + spread(1.0f);
+  p = mul_add(p, f, spread(1.33999309e-3f));
+  p = mul_add(p, f, spread(9.61848907e-3f));
+  p = mul_add(p, f, spread(5.55032864e-2f));
+  p = mul_add(p, f, spread(2.40226462e-1f));
+  p = mul_add(p, f, spread(6.93147182e-1f));
+  p = mul_add(p, f, spread(1.0f));
   return p * number(bits(t) << 23);
 }
 
