@@ -49,7 +49,7 @@ def _hex_digest(text: str) -> str:
 
 Finite = Annotated[float, AfterValidator(_finite)]
 Line = Annotated[str, AfterValidator(lambda text: plain_text(text, 80))]
-Text = Annotated[str, AfterValidator(plain_text)]
+Text = Annotated[str, AfterValidator(lambda text: plain_text(text))]
 Digest = Annotated[str, AfterValidator(_hex_digest)]
 
 

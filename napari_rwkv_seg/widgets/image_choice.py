@@ -1,0 +1,193 @@
+"""Which image layer is to be segmented, and how its axes are read.
+
+Follows the viewer's layers by object, not by name. The order of the axes is
+guessed where it can be known, and said in a sentence; where it cannot, the
+user is asked. Numbers of pixels are those of the chosen level.
+"""
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from napari.layers import Image
+from psygnal import Signal
+
+from napari_rwkv_seg.controllers.segment import SegmentController
+from napari_rwkv_seg.controllers.sentences import NO_IMAGE
+from napari_rwkv_seg.errors import ImageError
+from napari_rwkv_seg.images.axes import AXES_CHOICES, check_axes, describe_axes, guess_axes
+
+from .regions import level_data
+from .result_layers import METADATA_KEY
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What the dock says of the chosen image.
+
+    Parameters
+    ----------
+    axes : tuple of str
+        The orders of axes that its array can have.
+    sentence : str
+        How it will be read; "" if that is not known.
+    problem : str
+        Why it cannot be run; "" if it can.
+    channels : int
+        How many channels it has; 1 for grey.
+    levels : tuple of tuple of int
+        The shapes of the levels of a multiscale image; () of any other.
+    """
+
+    axes: tuple[str, ...] = ()
+    sentence: str = ""
+    problem: str = ""
+    channels: int = 1
+    levels: tuple[tuple[int, ...], ...] = ()
+
+
+class ImageChoice:
+    """The image layers of a viewer, and the one that is chosen.
+
+    Parameters
+    ----------
+    viewer : napari viewer
+        Held weakly.
+    controller : SegmentController
+        Is told the axes.
+    """
+
+    layers_changed = Signal()
+    chosen = Signal()
+
+    def __init__(self, viewer: Any, controller: SegmentController) -> None:
+        self._viewer = weakref.ref(viewer)
+        self._controller = controller
+        self._image: weakref.ref[Image] | None = None
+        self._unclear = ""
+        self._connections: list[tuple[Any, Callable[..., object]]] = []
+        self._connect(viewer.layers.events.inserted, self._on_inserted)
+        self._connect(viewer.layers.events.removed, self._on_removed)
+        for layer in self.layers():
+            self._follow(layer)
+        self.choose(self._first())
+
+    @property
+    def image(self) -> Image | None:
+        """The chosen layer, if it is still in the viewer."""
+        viewer, image = self._viewer(), self._image() if self._image else None
+        return (
+            image if viewer is not None and image is not None and image in viewer.layers else None
+        )
+
+    def layers(self) -> list[Image]:
+        """Return the viewer's image layers but our own probabilities, from bottom to top."""
+        viewer = self._viewer()
+        return [
+            layer for layer in (viewer.layers if viewer is not None else ()) if _is_image(layer)
+        ]
+
+    def choose(self, layer: Image | None) -> None:
+        """Take `layer`, and find out how its axes are read."""
+        self._image = weakref.ref(layer) if layer is not None else None
+        axes = ""
+        self._unclear = ""
+        if layer is not None:
+            try:
+                axes = guess_axes(
+                    level_data(layer, 0).shape,
+                    rgb=bool(layer.rgb),
+                    labels=getattr(layer, "axis_labels", None),
+                )
+            except ImageError as error:
+                self._unclear = str(error)
+        self._controller.choose(axes=axes, channel=None, level=0)
+        self.chosen.emit()
+
+    def facts(self) -> ImageFacts:
+        """Return what is to be said of the chosen image with the settings as they are."""
+        image, settings = self.image, self._controller.settings
+        if image is None:
+            return ImageFacts(problem=NO_IMAGE)
+        shape = tuple(level_data(image, settings.level).shape)
+        levels = tuple(tuple(one.shape) for one in image.data) if image.multiscale else ()
+        fitting = _fitting_axes(shape, bool(image.rgb), settings.axes)
+        if not settings.axes:
+            return ImageFacts(fitting, problem=self._unclear, levels=levels)
+        try:
+            axes = check_axes(shape, settings.axes)
+            sentence = describe_axes(shape, axes)
+        except ImageError as error:
+            return ImageFacts(fitting, problem=str(error), levels=levels)
+        channels = shape[axes.index("C")] if "C" in axes else 1
+        return ImageFacts(fitting, sentence, channels=channels, levels=levels)
+
+    def close(self) -> None:
+        """Let go of the viewer's events."""
+        for emitter, callback in self._connections:
+            emitter.disconnect(callback)
+        self._connections.clear()
+        self._image = None
+
+    def _connect(self, emitter: Any, callback: Callable[..., object]) -> None:
+        emitter.connect(callback)
+        self._connections.append((emitter, callback))
+
+    def _follow(self, layer: Image) -> None:
+        """Hear of new names and new data of a layer."""
+        self._connect(layer.events.name, self._on_renamed)
+        self._connect(layer.events.data, self._on_data)
+
+    def _on_inserted(self, event: Any) -> None:
+        if not _is_image(event.value):
+            return
+        self._follow(event.value)
+        self.layers_changed.emit()
+        if self.image is None:
+            self.choose(event.value)
+
+    def _on_removed(self, event: Any) -> None:
+        layer = event.value
+        if not isinstance(layer, Image):
+            return
+        ours = [one for one in self._connections if getattr(one[0], "source", None) is layer]
+        for emitter, callback in ours:
+            emitter.disconnect(callback)
+            self._connections.remove((emitter, callback))
+        self.layers_changed.emit()
+        if self.image is None:
+            self.choose(self._first())
+
+    def _on_renamed(self, event: Any) -> None:
+        self.layers_changed.emit()
+
+    def _on_data(self, event: Any) -> None:
+        image = self.image
+        if image is not None and event.source is image:
+            shape, axes = level_data(image, 0).shape, self._controller.settings.axes
+            if len(shape) != len(axes):
+                self.choose(image)
+            else:
+                self.chosen.emit()
+
+    def _first(self) -> Image | None:
+        """Return the layer to begin with: the active one, else the topmost."""
+        viewer, layers = self._viewer(), self.layers()
+        active = viewer.layers.selection.active if viewer is not None else None
+        return active if active in layers else next(reversed(layers), None)
+
+
+def _is_image(layer: object) -> bool:
+    """Return whether a layer can be segmented."""
+    return isinstance(layer, Image) and METADATA_KEY not in layer.metadata
+
+
+def _fitting_axes(shape: tuple[int, ...], rgb: bool, present: str) -> tuple[str, ...]:
+    """Return the orders of axes that an array of `shape` can have, the present one among them."""
+    fitting = [
+        one for one in AXES_CHOICES if len(one) == len(shape) and (one[-1] == "C" or not rgb)
+    ]
+    if present and present not in fitting:
+        fitting.insert(0, present)
+    return tuple(fitting)

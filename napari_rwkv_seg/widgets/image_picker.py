@@ -1,0 +1,131 @@
+"""Choose an image layer and say how it is read: its axes, a channel, a level.
+
+Shows an `ImageChoice`; the rows for channel and level are there only where the
+image has them.
+"""
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout, QWidget
+
+from napari_rwkv_seg.controllers.segment import SegmentController
+
+from .image_choice import ImageChoice, ImageFacts
+from .texts import HINT, Line, tooltip
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+
+class ImagePicker(QWidget):
+    """The widgets of "1 Image".
+
+    Parameters
+    ----------
+    choice : ImageChoice
+        What is shown and changed.
+    controller : SegmentController
+        Is told axes, channel and level.
+    """
+
+    def __init__(self, choice: ImageChoice, controller: SegmentController) -> None:
+        super().__init__()
+        self._choice = choice
+        self._controller = controller
+        self.image = _combo("Image layer", "The image layer to segment.")
+        self.axes = _combo(
+            "Axes of the image",
+            "The image's axes from first to last: T time, Z depth, C channel, Y, X.\n"
+            "Every plane along T and Z is segmented on its own.",
+        )
+        self.channel = _combo("Channel", "Use all channels together, or one of them alone.")
+        self.level = _combo("Level of the multiscale image", "0 is the full resolution.")
+        self._sentence = Line("How the image is read", HINT)
+        self._form = QFormLayout()
+        self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self._form.addRow("Axes", self.axes)
+        self._form.addRow("Channel", self.channel)
+        self._form.addRow("Level", self.level)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.image)
+        layout.addLayout(self._form)
+        layout.addWidget(self._sentence)
+        self.image.activated.connect(self._on_image)
+        self.axes.activated.connect(self._on_axes)
+        self.channel.activated.connect(self._on_channel)
+        self.level.activated.connect(self._on_level)
+
+    def show_layers(self) -> None:
+        """List the image layers anew, and show which one is chosen."""
+        self.image.clear()
+        chosen = self._choice.image
+        for layer in reversed(self._choice.layers()):  # as napari's list: topmost first
+            self.image.addItem(layer.name, weakref.ref(layer))
+            if layer is chosen:
+                self.image.setCurrentIndex(self.image.count() - 1)
+        self.image.setEnabled(self.image.count() > 0)
+        if self.image.count() == 0:
+            self.image.addItem("No image is open")
+
+    def show_facts(self, facts: ImageFacts) -> None:
+        """Show how the chosen image is read."""
+        settings = self._controller.settings
+        _fill(self.axes, [(axes, axes) for axes in facts.axes], settings.axes, "Choose the axes …")
+        channels: list[tuple[str, Any]] = [("All channels", None)]
+        channels += [(f"Channel {index}", index) for index in range(facts.channels)]
+        _fill(self.channel, channels, settings.channel)
+        levels = [
+            (f"{index}: {' × '.join(map(str, shape))}", index)
+            for index, shape in enumerate(facts.levels)
+        ]
+        _fill(self.level, levels, settings.level)
+        self._show_row(self.axes, bool(facts.axes))
+        self._show_row(self.channel, facts.channels > 1)
+        self._show_row(self.level, bool(facts.levels))
+        self._sentence.say(facts.sentence)
+
+    def _show_row(self, field: QComboBox, wanted: bool) -> None:
+        """Show or hide a row with its label; Qt 5 cannot do that itself."""
+        for widget in (field, self._form.labelForField(field)):
+            widget.setVisible(wanted)
+
+    def _on_image(self, index: int) -> None:
+        reference = self.image.itemData(index)
+        layer: Image | None = reference() if reference is not None else None
+        if layer is not None and layer is not self._choice.image:
+            self._choice.choose(layer)
+
+    def _on_axes(self, index: int) -> None:
+        if axes := self.axes.itemData(index):
+            self._controller.choose(axes=axes, channel=None)
+
+    def _on_channel(self, index: int) -> None:
+        self._controller.choose(channel=self.channel.itemData(index))
+
+    def _on_level(self, index: int) -> None:
+        self._controller.choose(level=self.level.itemData(index))
+
+
+def _combo(name: str, hint: str) -> QComboBox:
+    """Return a list that does not grow with its longest entry."""
+    combo = QComboBox()
+    combo.setAccessibleName(name)
+    combo.setToolTip(tooltip(hint))
+    combo.setMinimumContentsLength(8)
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    return combo
+
+
+def _fill(combo: QComboBox, items: list[tuple[str, Any]], chosen: Any, prompt: str = "") -> None:
+    """Fill a list, choosing an entry; if that is not there, ask with `prompt`."""
+    combo.clear()
+    values = [value for _, value in items]
+    if prompt and chosen not in values:
+        items = [(prompt, ""), *items]
+        values = ["", *values]
+    for text, value in items:
+        combo.addItem(text, value)
+    combo.setCurrentIndex(values.index(chosen) if chosen in values else 0)

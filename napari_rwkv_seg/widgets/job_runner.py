@@ -1,0 +1,133 @@
+"""Run a job's generator in a worker thread, one at a time, and wait for it when the window goes.
+
+The generator may touch no layer and no widget; what it yields and returns is
+handed over on the main thread. A worker that is told to quit ends at its next
+step, so closing waits for one step at most.
+"""
+
+import io
+import time
+from collections.abc import Callable, Generator
+from typing import Any
+
+from napari.qt.threading import create_worker
+from napari.utils import cancelable_progress
+from qtpy.QtCore import QCoreApplication, QEvent
+
+PATIENCE_S = 30.0  # a step is a tile, seconds at most; torch's first import may take longer
+
+
+class JobRunner:
+    """Runs generators in worker threads; news comes on the main thread.
+
+    Parameters
+    ----------
+    title : str
+        What napari's activity dock calls the work; "" keeps it out of there.
+    on_cancel : callable, optional
+        Called when the user presses Cancel in the activity dock.
+    """
+
+    def __init__(self, title: str = "", on_cancel: Callable[[], object] | None = None) -> None:
+        self._title = title
+        self._on_cancel = on_cancel
+        self._workers: dict[Any, _Once] = {}
+        self._bar: cancelable_progress | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a worker is under way."""
+        return bool(self._workers)
+
+    def start(
+        self,
+        steps: Callable[[], Generator[Any, None, Any]],
+        on_step: Callable[[Any], object],
+        on_end: Callable[[Any], object],
+    ) -> None:
+        """Run `steps()` in a worker.
+
+        Parameters
+        ----------
+        steps : callable
+            Returns the generator.
+        on_step : callable
+            Is given what the generator yields.
+        on_end : callable
+            Is given what it returns, or None if it was closed before that.
+        """
+
+        def work() -> Generator[Any, None, Any]:
+            return (yield from steps())
+
+        work.__qualname__ = (
+            self._title or "Making labels"
+        )  # napari names it when it asks before closing
+        worker = create_worker(work)
+        ended = _Once(lambda outcome: self._end(worker, outcome, on_end))
+        worker.yielded.connect(on_step)
+        worker.returned.connect(ended)
+        worker.finished.connect(ended)  # comes last, and alone if the worker was told to quit
+        self._workers[worker] = ended
+        self._open_bar()
+        worker.start()
+
+    def show(self, done: int, total: int) -> None:
+        """Show in the activity dock that `done` of `total` steps are done."""
+        bar = self._bar
+        if bar is None:
+            return
+        if bar.is_canceled and self._on_cancel is not None:
+            self._on_cancel()
+        if total > 0 and bar.total != total:
+            bar.total = total
+        # napari's bar lets the event loop run: later steps, and the end, may have been heard by now
+        if total > 0 and self._bar is bar and done > bar.n:
+            bar.update(done - bar.n)
+
+    def wait(self) -> None:
+        """Tell all workers to quit, and wait until they have."""
+        if not self._workers:
+            return
+        for worker in self._workers:
+            worker.quit()
+        deadline = time.monotonic() + PATIENCE_S
+        while any(worker.is_running for worker in self._workers) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(0.005)  # a worker stops running just before it says so
+        # What the workers still have to say must be heard now: the event loop may be over.
+        meta_call = getattr(
+            QEvent.Type.MetaCall, "value", QEvent.Type.MetaCall
+        )  # a number in PyQt5
+        QCoreApplication.sendPostedEvents(None, meta_call)
+        for ended in list(self._workers.values()):
+            ended()  # those that never began
+
+    def _end(self, worker: Any, outcome: Any, on_end: Callable[[Any], object]) -> None:
+        """Put a worker away and hand over what it returned."""
+        del self._workers[worker]
+        if not self._workers:
+            self._close_bar()
+        on_end(outcome)
+
+    def _open_bar(self) -> None:
+        """Show work of unknown length in the activity dock."""
+        if self._title and self._bar is None:
+            self._bar = cancelable_progress(total=0, desc=self._title, file=io.StringIO())
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class _Once:
+    """Calls a function the first time it is called itself."""
+
+    def __init__(self, function: Callable[[Any], object]) -> None:
+        self._function: Callable[[Any], object] | None = function
+
+    def __call__(self, value: Any = None) -> None:
+        function, self._function = self._function, None
+        if function is not None:
+            function(value)

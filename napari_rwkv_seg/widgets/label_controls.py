@@ -1,0 +1,128 @@
+"""Adjust how probabilities become labels; the last result follows at once.
+
+Every control changes one field of `LabelSettings` of the controller; lengths
+and areas are in pixels.
+"""
+
+from typing import Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QSpinBox, QVBoxLayout, QWidget
+from superqt import QLabeledDoubleSlider
+from superqt.utils import signals_blocked
+
+from napari_rwkv_seg.controllers.segment import SegmentController
+from napari_rwkv_seg.controllers.settings import SegmentSettings
+
+from .texts import HINT, Line, tooltip
+
+
+class LabelControls(QWidget):
+    """The widgets of "Adjust result".
+
+    Parameters
+    ----------
+    controller : SegmentController
+        Is told every change.
+
+    Signals
+    -------
+    probabilities_wanted : bool
+        Whether the user wants to see the probabilities.
+    """
+
+    probabilities_wanted = Signal(bool)
+
+    def __init__(self, controller: SegmentController) -> None:
+        super().__init__()
+        self._controller = controller
+        self._make_controls()
+        self._name_controls()
+        self._lay_out()
+        self.threshold.valueChanged.connect(lambda value: self._choose(threshold=round(value, 2)))
+        self.smallest.valueChanged.connect(lambda value: self._choose(smallest_object=value))
+        self.holes.toggled.connect(lambda on: self._choose(fill_holes=on))
+        self.split.toggled.connect(lambda on: self._choose(split=on))
+        self.distance.valueChanged.connect(lambda value: self._choose(split_distance=value))
+        self.probabilities.toggled.connect(self.probabilities_wanted.emit)
+
+    def show_settings(self, settings: SegmentSettings) -> None:
+        """Show the settings as they are."""
+        labels = settings.labels
+        with (
+            signals_blocked(self.threshold),
+            signals_blocked(self.smallest),
+            signals_blocked(self.holes),
+            signals_blocked(self.split),
+            signals_blocked(self.distance),
+        ):
+            self.threshold.setValue(labels.threshold)
+            self.smallest.setValue(labels.smallest_object)
+            self.holes.setChecked(labels.fill_holes)
+            self.split.setChecked(labels.split)
+            self.distance.setValue(labels.split_distance)
+        self.split.setEnabled(labels.output == "objects")
+        self.distance.setEnabled(labels.output == "objects" and labels.split)
+
+    def _make_controls(self) -> None:
+        self.threshold = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self.threshold.setRange(0, 1)
+        self.threshold.setDecimals(2)
+        self.threshold.setSingleStep(0.01)
+        self.smallest = QSpinBox()
+        self.smallest.setRange(0, 1_000_000)
+        self.smallest.setSuffix(" px")
+        self.smallest.setKeyboardTracking(False)
+        self.holes = QCheckBox("Fill holes")
+        self.split = QCheckBox("Split touching objects")
+        self.distance = QSpinBox()
+        self.distance.setRange(1, 1000)
+        self.distance.setSuffix(" px")
+        self.distance.setKeyboardTracking(False)
+        self.probabilities = QCheckBox("Show probabilities")
+
+    def _name_controls(self) -> None:
+        """Give every control its name for screen readers and its hint."""
+        hints: list[tuple[Any, str, str]] = [
+            (self.threshold, "Threshold", "Pixels are foreground from this probability on."),
+            (self.smallest, "Smallest object", "Objects of fewer pixels are dropped; 0 keeps all."),
+            (self.holes, "Fill holes", "Fill background that an object encloses."),
+            (
+                self.split,
+                "Split touching objects",
+                "Cut touching objects apart (separate objects only).",
+            ),
+            (
+                self.distance,
+                "Split distance",
+                "Centres of touching objects lie at least this far apart.",
+            ),
+            (
+                self.probabilities,
+                "Show probabilities",
+                "Show the network's probabilities as image layers.",
+            ),
+        ]
+        for widget, name, hint in hints:
+            widget.setAccessibleName(name)
+            widget.setToolTip(tooltip(hint))
+
+    def _lay_out(self) -> None:
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow("Threshold", self.threshold)
+        form.addRow("Smallest object", self.smallest)
+        form.addRow(self.holes)
+        form.addRow(self.split)
+        form.addRow("Split distance", self.distance)
+        form.addRow(self.probabilities)
+        hint = Line("About these controls", HINT)
+        hint.say("Acts on the last result at once; the network does not run again.")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(form)
+        layout.addWidget(hint)
+
+    def _choose(self, **changes: Any) -> None:
+        self._controller.choose(**changes)

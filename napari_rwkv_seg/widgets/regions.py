@@ -1,0 +1,175 @@
+"""Which part of an image layer a run is for: everything, the slice, the view, or drawn shapes.
+
+Answers in the array's own coordinates (napari calls them data coordinates), so
+that what the viewer shows meanwhile does not matter. Axes are letters in NumPy
+order and name every axis of the array, the colour axis of an RGB layer too.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Shapes
+from numpy.typing import NDArray
+
+from napari_rwkv_seg.errors import ImageError
+
+_ROUNDING = 1e-6  # of a pixel: what transforms there and back may cost
+
+
+@dataclass(frozen=True)
+class Region:
+    """A box of an image's array, and which pixels of its planes count.
+
+    Parameters
+    ----------
+    box : tuple of slice
+        One slice an axis of the array, all with a start and a stop.
+    mask : bool array (Y, X) of the box, or None
+        The pixels that count; None for all.
+    """
+
+    box: tuple[slice, ...]
+    mask: NDArray[np.bool_] | None = None
+
+    def spans(self) -> list[list[int]]:
+        """Return start and stop of every axis, as plain numbers for the provenance."""
+        return [[part.start, part.stop] for part in self.box]
+
+
+def find_region(viewer: Any, layer: Image, scope: str, axes: str, level: int) -> Region:
+    """Return the part of `layer` that `scope` means at this moment.
+
+    Parameters
+    ----------
+    viewer : napari viewer
+        Says which slice is shown, what is in view and which shapes are selected.
+    layer : Image
+        The image.
+    scope : str
+        One of `controllers.settings.SCOPES`.
+    axes : str
+        One letter for every axis of the layer's array.
+    level : int
+        The level of a multiscale image.
+
+    Raises
+    ------
+    ImageError
+        If the view or the shapes do not say which part is meant.
+    """
+    shape = level_data(layer, level).shape
+    box = [slice(0, length) for length in shape]
+    if scope == "whole layer":
+        return Region(tuple(box))
+    position = layer.world_to_data(viewer.dims.point) / _level_factors(layer, level)
+    for axis, letter in enumerate(axes):
+        if letter in "TZ":
+            index = int(np.clip(np.round(position[axis]), 0, shape[axis] - 1))
+            box[axis] = slice(index, index + 1)
+    mask = None
+    if scope == "current view":
+        _narrow(box, axes, _view_box(viewer, layer, axes, level))
+    elif scope == "selected shapes":
+        outlines = list(_outlines(viewer, layer, axes, level))
+        _narrow(box, axes, _bounds(outlines))
+        mask = _filled(outlines, box[axes.index("Y")], box[axes.index("X")])
+    return Region(tuple(box), mask)
+
+
+def level_data(layer: Image, level: int) -> Any:
+    """Return the array of a layer, at a level if it has several."""
+    return layer.data[min(level, len(layer.data) - 1)] if layer.multiscale else layer.data
+
+
+def _level_factors(layer: Image, level: int) -> NDArray[np.float64]:
+    """Return how many pixels of level 0 make one of `level`, for each of the layer's dimensions."""
+    if not layer.multiscale:
+        return np.ones(layer.ndim)
+    return np.asarray(layer.downsample_factors[level], dtype=np.float64)[: layer.ndim]
+
+
+def _narrow(box: list[slice], axes: str, bounds: NDArray[np.float64]) -> None:
+    """Cut the Y and X sides of `box` to `bounds`, ((y, x), (y, x)), in place."""
+    for which, letter in enumerate("YX"):
+        axis = axes.index(letter)
+        start = max(int(np.floor(bounds[0, which] + _ROUNDING)), box[axis].start)
+        stop = min(int(np.ceil(bounds[1, which] - _ROUNDING)) + 1, box[axis].stop)
+        if start >= stop:
+            raise ImageError(
+                "The chosen part lies outside the image; move the view or the shapes onto it."
+            )
+        box[axis] = slice(start, stop)
+
+
+def _view_box(viewer: Any, layer: Image, axes: str, level: int) -> NDArray[np.float64]:
+    """Return the corners of what the canvas shows, ((y, x), (y, x)) in pixels of `level`."""
+    wanted = [axes.index("Y"), axes.index("X")]
+    offset = viewer.dims.ndim - layer.ndim
+    displayed = [axis - offset for axis in viewer.dims.displayed]
+    if viewer.dims.ndisplay != 2 or sorted(displayed) != sorted(wanted):
+        raise ImageError(
+            "'Current view' needs the flat view of Y and X: switch off 3D (Ctrl+Y) "
+            "and do not roll the axes, or choose 'Current slice'."
+        )
+    corners = np.asarray(layer.corner_pixels, dtype=np.float64)[:, wanted]
+    if not corners.any():  # nothing was drawn yet: all of the plane is in view
+        shape = np.asarray(level_data(layer, level).shape)
+        return np.stack([np.zeros(2), shape[wanted] - 1])
+    if layer.multiscale:
+        corners = corners * _level_factors(layer, layer.data_level)[wanted]
+    return corners / _level_factors(layer, level)[wanted]
+
+
+def _outlines(viewer: Any, layer: Image, axes: str, level: int) -> Iterator[NDArray[np.float64]]:
+    """Yield each selected shape as corners of a polygon, (N, 2) for y and x in pixels."""
+    shapes = _selected_shapes(viewer)
+    if shapes is None:
+        raise ImageError(
+            "No shape is selected: draw one in a Shapes layer and select it there with the arrow "
+            "tool, or choose another part under 'Run on'."
+        )
+    factors = _level_factors(layer, level)
+    wanted = [axes.index("Y"), axes.index("X")]
+    for index in sorted(shapes.selected_data):
+        corners = np.asarray(shapes.data[index], dtype=np.float64)
+        if shapes.shape_type[index] in ("line", "path"):
+            raise ImageError("A line has no area; select rectangles, ellipses or polygons.")
+        if shapes.shape_type[index] == "ellipse":
+            corners = _ellipse(corners)
+        inside = [layer.world_to_data(shapes.data_to_world(corner)) / factors for corner in corners]
+        yield np.asarray(inside)[:, wanted]
+
+
+def _selected_shapes(viewer: Any) -> Shapes | None:
+    """Return the layer whose selected shapes are meant: the active, else the topmost."""
+    candidates = [viewer.layers.selection.active, *reversed(viewer.layers)]
+    return next((one for one in candidates if isinstance(one, Shapes) and one.selected_data), None)
+
+
+def _ellipse(corners: NDArray[np.float64], points: int = 90) -> NDArray[np.float64]:
+    """Return points on the ellipse in the parallelogram of four `corners`, (points, D)."""
+    centre = corners.mean(axis=0)
+    first, second = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
+    angle = np.linspace(0, 2 * np.pi, points, endpoint=False)[:, None]
+    return centre + np.cos(angle) * first + np.sin(angle) * second
+
+
+def _bounds(outlines: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return the box around all outlines, ((y, x), (y, x))."""
+    corners = np.concatenate(outlines)
+    return np.stack([corners.min(axis=0), corners.max(axis=0)])
+
+
+def _filled(outlines: list[NDArray[np.float64]], rows: slice, columns: slice) -> NDArray[np.bool_]:
+    """Return which pixels of the box lie inside any outline, (Y, X)."""
+    from skimage.draw import polygon
+
+    shape = (rows.stop - rows.start, columns.stop - columns.start)
+    mask = np.zeros(shape, dtype=bool)
+    for corners in outlines:
+        mask[polygon(corners[:, 0] - rows.start, corners[:, 1] - columns.start, shape)] = True
+    if not mask.any():
+        raise ImageError("The selected shapes cover no pixel of the image; draw them larger.")
+    return mask

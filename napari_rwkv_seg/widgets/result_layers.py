@@ -1,0 +1,274 @@
+"""Results as ordinary layers: add them, keep them up to date, never touch what a user has edited.
+
+Every layer gets its own copy of the labels. What we last wrote is remembered as
+a digest: while a layer still holds it, newer labels go into it as one step that
+Ctrl+Z takes back; once a user has changed a pixel, newer labels go into a new layer.
+"""
+
+import hashlib
+import weakref
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from napari_rwkv_seg.zoo.card import ModelCard
+
+    from .placement import Placement
+
+METADATA_KEY = "napari-rwkv-seg"
+MOST_UNDOABLE = 4_000_000  # changed pixels in one undo step; each takes some 40 bytes of history
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Labels of one run, and all that their layer shows.
+
+    Parameters
+    ----------
+    image : weak reference to an Image layer
+        What was segmented.
+    title : str
+        The name of a new layer.
+    labels, probabilities : array
+        (*spatial) and (K, *spatial) of the region; ours, so they are copied on the way out.
+    card : ModelCard
+        Names and colours of the classes.
+    output : "classes" or "objects"
+        What a number in the labels means.
+    place : Placement
+        Where the region lies.
+    provenance : dict
+        What made the labels, as plain values.
+    """
+
+    image: "weakref.ref[Image]"
+    title: str
+    labels: NDArray[Any]
+    probabilities: NDArray[Any]
+    card: "ModelCard"
+    output: str
+    place: "Placement"
+    provenance: dict[str, Any]
+
+
+@dataclass(eq=False)
+class _Written:
+    """A layer that we made, and what it held after we wrote to it."""
+
+    image: "weakref.ref[Image]"
+    model: str
+    layer: "weakref.ref[Labels]"
+    output: str
+    digest: bytes
+    before: bytes = b""
+    """What it held before a step that the next adjustment may replace; b"" if there is none."""
+    maps: dict[int, "weakref.ref[Image]"] = field(default_factory=dict)
+    """Probability layers by class."""
+
+
+class ResultLayers:
+    """The layers that one dock has made in one viewer."""
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = weakref.ref(viewer)
+        self._written: list[_Written] = []
+
+    def show(self, result: Result, *, adjusted: bool = False) -> Labels | None:
+        """Write labels into the layer of this image and model, or into a new one.
+
+        Parameters
+        ----------
+        result : Result
+            What to show.
+        adjusted : bool
+            Whether only the making of the labels was adjusted: then consecutive
+            adjustments become one step of undo.
+
+        Returns
+        -------
+        Labels or None
+            The layer; None if the viewer is gone, or there is no layer left to adjust.
+        """
+        viewer = self._viewer()
+        if viewer is None or (adjusted and self._layer(viewer, self._latest(result)) is None):
+            return None
+        record = self._latest(result)
+        layer = self._layer(viewer, record)
+        held = _digest(layer.data) if layer is not None and _fits(layer, result) else b"unusable"
+        if record is None or layer is None or held not in (record.digest, record.before):
+            return self._add(viewer, result)
+        if adjusted and record.before and held == record.digest:
+            layer.undo()  # one step of undo for all adjustments in a row
+            held = record.before
+        self._update(record, layer, result, held if adjusted else b"")
+        return layer
+
+    def show_probabilities(self, result: Result) -> None:
+        """Add or update one image layer of probabilities for every class but the background."""
+        viewer, record = self._viewer(), self._latest(result)
+        if viewer is None or record is None:
+            return
+        for index in range(1, len(result.card.classes)):
+            whole = np.zeros(result.place.shape, dtype=np.float32)
+            old = record.maps.get(index, _nothing)()
+            if old is not None and old in viewer.layers and old.data.shape == whole.shape:
+                result.place.fill(old.data, result.probabilities[index])
+                old.refresh()
+                continue
+            result.place.fill(whole, result.probabilities[index])
+            record.maps[index] = weakref.ref(_add_map(viewer, result, index, whole))
+
+    def hide_probabilities(self) -> None:
+        """Remove the probability layers again."""
+        viewer = self._viewer()
+        for record in self._written:
+            for reference in record.maps.values():
+                layer = reference()
+                if viewer is not None and layer is not None and layer in viewer.layers:
+                    viewer.layers.remove(layer)
+            record.maps.clear()
+
+    def _latest(self, result: Result) -> _Written | None:
+        """Return the newest record of this image and model."""
+        same_model = (one for one in reversed(self._written) if one.model == result.card.name)
+        return next((one for one in same_model if _is_same(one.image, result.image)), None)
+
+    def _layer(self, viewer: Any, record: _Written | None) -> Labels | None:
+        """Return the layer of a record, if it is still in the viewer."""
+        layer = record.layer() if record else None
+        return layer if layer is not None and layer in viewer.layers else None
+
+    def _add(self, viewer: Any, result: Result) -> Labels:
+        """Add a layer of the full image size with the region filled."""
+        data = np.zeros(result.place.shape, dtype=result.labels.dtype)
+        result.place.fill(data, result.labels)
+        layer = viewer.add_labels(data, name=result.title, **result.place.transform)
+        _dress(layer, result)
+        record = _Written(
+            result.image, result.card.name, weakref.ref(layer), result.output, _digest(data)
+        )
+        previous = self._latest(result)
+        record.maps = previous.maps if previous else {}
+        self._written = [one for one in self._written if one.layer() is not None]
+        self._written.append(record)
+        return layer
+
+    def _update(self, record: _Written, layer: Labels, result: Result, before: bytes) -> None:
+        """Write newer labels into a layer that holds what we wrote last.
+
+        `before` is what the next adjustment may go back to; b"" after a run.
+        """
+        data = _refilled(layer.data, result)
+        undoable = _write(layer, data)
+        record.before = before if undoable else b""
+        record.digest = _digest(layer.data)
+        if record.output != result.output:
+            _dress(layer, result)
+            record.output = result.output
+        layer.metadata = {**layer.metadata, METADATA_KEY: deepcopy(result.provenance)}
+        if not before:
+            _set_transform(layer, result.place.transform)
+
+
+def _nothing() -> None:
+    """Stand in for a weak reference to nothing."""
+
+
+def _is_same(first: "weakref.ref[Image]", second: "weakref.ref[Image]") -> bool:
+    """Return whether two references mean one layer, even if it is gone."""
+    return first is second or (first() is not None and first() is second())
+
+
+def _fits(layer: Labels, result: Result) -> bool:
+    """Return whether a layer can take a result, and the user lets it be changed."""
+    is_array = isinstance(layer.data, np.ndarray)
+    return is_array and layer.data.shape == result.place.shape and layer.editable
+
+
+def _digest(data: NDArray[Any]) -> bytes:
+    """Return what tells two arrays apart."""
+    summary = hashlib.blake2b(repr((data.shape, data.dtype.str)).encode(), digest_size=16)
+    summary.update(np.ascontiguousarray(data).data)
+    return summary.digest()
+
+
+def _refilled(held: NDArray[Any], result: Result) -> NDArray[Any]:
+    """Return a copy of `held` with the region's labels; objects take numbers free outside of it."""
+    if not result.place.is_partial:
+        return result.labels.reshape(held.shape).astype(_dtype(held, result.labels))
+    data = held.copy()
+    result.place.fill(data, np.zeros_like(result.labels, dtype=held.dtype))
+    offset = int(data.max(initial=0)) if result.output == "objects" else 0
+    labels = np.where(result.labels > 0, result.labels.astype(np.int64) + offset, 0)
+    data = data.astype(_dtype(held, labels), copy=False)
+    result.place.fill(data, labels.astype(data.dtype))
+    return data
+
+
+def _dtype(held: NDArray[Any], labels: NDArray[Any]) -> np.dtype[Any]:
+    """Return the dtype of `held`, or a wider one if `labels` need it."""
+    fits = labels.max(initial=0) <= np.iinfo(held.dtype).max
+    return held.dtype if fits else np.dtype(np.int32)
+
+
+def _write(layer: Labels, data: NDArray[Any]) -> bool:
+    """Make `layer` hold `data`; return whether that is a step of undo."""
+    changed = layer.data != data
+    count = int(np.count_nonzero(changed))
+    if count == 0:
+        return False
+    if count <= MOST_UNDOABLE and layer.data.dtype == data.dtype:
+        where = np.nonzero(changed)
+        layer.data_setitem(where, data[where])
+        return True
+    layer.data = data
+    mode = layer.mode
+    layer.editable = False  # napari's public way to forget a history that no longer fits
+    layer.editable = True
+    layer.mode = mode
+    return False
+
+
+def _dress(layer: Labels, result: Result) -> None:
+    """Give a layer the names and colours that its numbers mean, and its provenance."""
+    from napari.utils.colormaps import DirectLabelColormap, label_colormap
+
+    classes = result.card.classes
+    if result.output == "classes":
+        colors: dict[int | None, str] = {None: "#ffffff", 0: "#00000000"}
+        colors.update({index: classes[index].color for index in range(1, len(classes))})
+        layer.colormap = DirectLabelColormap(color_dict=colors)
+        layer.features = {"index": range(len(classes)), "class": [one.name for one in classes]}
+    elif not layer.features.empty:
+        layer.features = {}
+        layer.colormap = label_colormap()
+    layer.metadata = {**layer.metadata, METADATA_KEY: deepcopy(result.provenance)}
+
+
+def _set_transform(layer: Labels, transform: dict[str, Any]) -> None:
+    """Lay an existing layer over the image, in case that was moved."""
+    for name, value in transform.items():
+        setattr(layer, name, value)
+
+
+def _add_map(viewer: Any, result: Result, index: int, data: NDArray[np.float32]) -> Image:
+    """Add the probabilities of one class as an image, below the labels."""
+    one = result.card.classes[index]
+    selected = set(viewer.layers.selection)
+    layer = viewer.add_image(
+        data,
+        name=f"{result.title} · probability of {one.name}",
+        colormap="magma",
+        contrast_limits=(0, 1),
+        blending="additive",
+        metadata={METADATA_KEY: deepcopy(result.provenance)},
+        **result.place.transform,
+    )
+    viewer.layers.move(viewer.layers.index(layer), max(0, len(viewer.layers) - 2))
+    viewer.layers.selection = selected
+    return layer

@@ -1,0 +1,245 @@
+"""The dock "Segment with Med-URWKV": image, model, run, adjust, in one column.
+
+Shows a `SegmentController` and a `ViewerLink`; decides nothing itself. Wishes
+go down as calls, news comes up as signals, all on the main thread.
+"""
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QFrame,
+    QGroupBox,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_rwkv_seg.controllers.segment import Job, Outcome, SegmentController
+from napari_rwkv_seg.controllers.sentences import summary
+from napari_rwkv_seg.controllers.settings import OUTPUTS, SCOPES, recommended_labels
+from napari_rwkv_seg.zoo.store import ModelEntry
+
+from .image_picker import ImagePicker
+from .job_row import JobRow
+from .label_controls import LabelControls
+from .model_picker import ModelPicker
+from .texts import tooltip
+from .viewer_link import ViewerLink
+
+_OUTPUT_NAMES = {"classes": "Classes", "objects": "Separate objects"}
+_HINTS = {
+    "Run on": "The whole layer, or a part of the slice that is shown: all of it, "
+    "what is in view, or the selected shapes of a Shapes layer.",
+    "Output": "Classes: one number a class. Separate objects: one number an object.",
+}
+
+
+class SegmentDock(QWidget):
+    """The dock's widgets and their wiring.
+
+    Parameters
+    ----------
+    controller : SegmentController
+        What is shown.
+    link : ViewerLink
+        Runs and cancels; closed together with the dock.
+    list_models : callable
+        Returns the models to choose from.
+    """
+
+    _watched: "weakref.ref[QWidget] | None" = None  # Qt sends events before and after __init__
+
+    def __init__(
+        self,
+        controller: SegmentController,
+        link: ViewerLink,
+        list_models: Callable[[], Sequence[ModelEntry]],
+    ) -> None:
+        super().__init__()
+        self._controller = controller
+        self._link = link
+        self._list_models = list_models
+        self._picked = False
+        self.image = ImagePicker(link.choice, controller)
+        self.model = ModelPicker()
+        self.scope = _choice("Run on", SCOPES, [one.capitalize() for one in SCOPES])
+        self.output = _choice("Output", OUTPUTS, [_OUTPUT_NAMES[one] for one in OUTPUTS])
+        self.job = JobRow()
+        self.labels = LabelControls(controller)
+        self._lay_out()
+        self._wire()
+        self.reload_models()
+        self._show_layers()
+        self.destroyed.connect(link.close)  # the viewer's layers may outlive its window
+
+    def reload_models(self) -> None:
+        """List the models anew, and choose one if the chosen one is not there."""
+        self.model.show_models(self._list_models())
+        entry = self.model.first_usable(self._controller.settings.model)
+        if entry is not None:
+            self._pick_model(entry)
+        self._show_settings()
+
+    def close_link(self) -> None:
+        """Cancel what runs and let go of the viewer; the dock is not used again."""
+        for signal, slot in self._connections:
+            signal.disconnect(slot)
+        self._connections.clear()
+        self._link.close()
+
+    # Qt's own events: when the dock or the window goes, the job ends first.
+
+    def event(self, event: QEvent) -> bool:
+        """Watch the window that the dock is in; close when napari takes the dock out of it."""
+        if event.type() == QEvent.Type.ParentChange:
+            if self.parent() is None and self._watched is not None:
+                self.close_link()
+            self._watch(self.window() if self.parent() is not None else None)
+        elif event.type() == QEvent.Type.Show:
+            self.reload_models()  # a model may have been added or taken away meanwhile
+        return super().event(event)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """End the job when the window closes."""
+        ends = (QEvent.Type.Close, QEvent.Type.Hide)
+        if event.type() in ends and not event.spontaneous() and watched is self._window():
+            self._link.stop()
+        return super().eventFilter(watched, event)
+
+    def _watch(self, window: QWidget | None) -> None:
+        before = self._window()
+        if window is before or window is self:
+            return
+        if before is not None:
+            before.removeEventFilter(self)
+        self._watched = weakref.ref(window) if window is not None else None
+        if window is not None:
+            window.installEventFilter(self)
+
+    def _window(self) -> QWidget | None:
+        return self._watched() if self._watched is not None else None
+
+    def _lay_out(self) -> None:
+        run = QVBoxLayout()
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow("Run on", self.scope)
+        form.addRow("Output", self.output)
+        run.addLayout(form)
+        run.addWidget(self.job)
+        column = QWidget()
+        layout = QVBoxLayout(column)
+        layout.setContentsMargins(4, 4, 10, 4)
+        layout.addWidget(_group("1  Image", self.image))
+        layout.addWidget(_group("2  Model", self.model))
+        layout.addWidget(_group("3  Run", run))
+        layout.addWidget(_group("Adjust result", self.labels))
+        layout.addStretch()
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(column)
+        area.setMinimumWidth(300)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(area)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+
+    def _wire(self) -> None:
+        controller, link = self._controller, self._link
+        # the user's wishes -> controller and link
+        self.model.picked.connect(self._pick_model)
+        self.scope.activated.connect(lambda i: controller.choose(scope=self.scope.itemData(i)))
+        self.output.activated.connect(lambda i: controller.choose(output=self.output.itemData(i)))
+        self.job.run_wanted.connect(link.run)
+        self.job.cancel_wanted.connect(self._cancel)
+        self.labels.probabilities_wanted.connect(link.show_probabilities)
+        # news -> what is shown
+        self._connections: list[tuple[Any, Callable[..., object]]] = [
+            (controller.settings_changed, self._show_settings),
+            (controller.started, self._show_started),
+            (controller.progressed, self.job.show_progress),
+            (controller.segmented, self._show_segmented),
+            (controller.relabelled, self._show_relabelled),
+            (controller.cancelled, self._show_cancelled),
+            (controller.failed, self._show_failed),
+            (link.choice.layers_changed, self._show_layers),
+            (link.choice.chosen, self._show_layers),
+        ]
+        for signal, slot in self._connections:
+            signal.connect(slot)
+
+    def _pick_model(self, entry: ModelEntry) -> None:
+        key = self.model.key(entry)
+        if entry.card is not None and (key != self._controller.settings.model or not self._picked):
+            self._picked = True
+            self._controller.choose(model=key, labels=recommended_labels(entry.card))
+
+    def _cancel(self) -> None:
+        self.job.show_cancelling()
+        self._controller.stop()
+
+    def _show_layers(self) -> None:
+        self.image.show_layers()
+        self._show_settings()
+
+    def _show_settings(self, _: object = None) -> None:
+        settings = self._controller.settings
+        facts = self._link.choice.facts()
+        self.image.show_facts(facts)
+        self.model.show_choice(settings.model)
+        self.scope.setCurrentIndex(SCOPES.index(settings.scope))
+        self.output.setCurrentIndex(OUTPUTS.index(settings.labels.output))
+        self.labels.show_settings(settings)
+        self.job.show_problem(facts.problem or self.model.problem(settings.model))
+
+    def _show_started(self, _: Job) -> None:
+        self._watch(self.window())  # only now it is sure which window the dock is in
+        self.job.show_running()
+
+    def _show_segmented(self, outcome: Outcome) -> None:
+        notes = outcome.segmentation.notes if outcome.segmentation else ()
+        notes = [note for note in notes if note != outcome.running_on[1]]  # shown there already
+        self.job.show_device(outcome)
+        self.job.show_end(summary(outcome.segmentation), "\n".join(notes))
+
+    def _show_relabelled(self, outcome: Outcome) -> None:
+        self.job.show_summary(summary(outcome.segmentation))
+
+    def _show_cancelled(self, _: Job) -> None:
+        self.job.show_end("Cancelled; your layers are as they were.")
+
+    def _show_failed(self, sentence: str) -> None:
+        self.job.show_end("", sentence)
+        show_error(sentence)
+
+
+def _choice(name: str, values: Sequence[str], texts: Sequence[str]) -> QComboBox:
+    """Return a list of fixed values."""
+    combo = QComboBox()
+    combo.setAccessibleName(name)
+    for value, text in zip(values, texts, strict=True):
+        combo.addItem(text, value)
+    combo.setToolTip(tooltip(_HINTS[name]))
+    return combo
+
+
+def _group(title: str, content: QWidget | QVBoxLayout) -> QGroupBox:
+    """Return a titled frame around widgets."""
+    group = QGroupBox(title)
+    if isinstance(content, QWidget):
+        layout = QVBoxLayout()
+        layout.addWidget(content)
+    else:
+        layout = content
+    layout.setContentsMargins(8, 8, 8, 8)
+    group.setLayout(layout)
+    return group

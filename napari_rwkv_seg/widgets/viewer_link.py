@@ -1,0 +1,221 @@
+"""Between a viewer's layers and a controller: read the image, run the job, write the labels.
+
+The only place that hands pixels over. Arrays are copied on the main thread when
+a run begins (lazy ones are read in the worker), layers are touched on the main
+thread only, and everything is let go when the dock or the window closes.
+"""
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_rwkv_seg.controllers.segment import Job, Outcome, SegmentController
+from napari_rwkv_seg.errors import ImageError, RwkvSegError
+
+from .image_choice import ImageChoice
+from .job_runner import JobRunner
+from .placement import Placement, place
+from .regions import Region, find_region, level_data
+from .result_layers import Result, ResultLayers
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What a job was asked for, as it was when it began."""
+
+    image: "weakref.ref[Image]"
+    name: str
+    axes: str
+    level: int
+    region: Region
+    place: Placement
+
+    def name_now(self) -> str:
+        """Return the image's present name, or the one it had."""
+        image = self.image()
+        return image.name if image is not None else self.name
+
+    def place_now(self) -> Placement:
+        """Return where the result belongs now that the image may have been moved, or is gone."""
+        image = self.image()
+        if image is None or level_data(image, self.level).ndim != len(self.axes):
+            return self.place
+        try:
+            place_now = place(image, self.axes, self.level, self.region)
+        except ImageError:
+            return self.place
+        return place_now if place_now.shape == self.place.shape else self.place
+
+
+class ViewerLink:
+    """Joins one viewer and one controller.
+
+    Parameters
+    ----------
+    viewer : napari viewer
+        Held weakly.
+    controller : SegmentController
+        Its jobs are run here, its results shown here.
+    """
+
+    def __init__(self, viewer: Any, controller: SegmentController) -> None:
+        self._viewer = weakref.ref(viewer)
+        self._controller = controller
+        self.choice = ImageChoice(viewer, controller)
+        self._results = ResultLayers(viewer)
+        self._network = JobRunner("Segment", on_cancel=controller.stop)
+        self._labels = JobRunner()
+        self._asked: dict[int, _Asked] = {}
+        self._adjust_again = False
+        self._with_probabilities = False
+        self._connections: list[tuple[Any, Callable[..., object]]] = [
+            (controller.settings_changed, self._adjust),
+            (controller.segmented, self._on_segmented),
+            (controller.relabelled, self._on_relabelled),
+        ]
+        for signal, slot in self._connections:
+            signal.connect(slot)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a run or the making of labels is under way."""
+        return self._network.is_busy or self._labels.is_busy
+
+    def run(self) -> None:
+        """Begin a job on the chosen image, as the controller's settings say."""
+        try:
+            asked, image, about = self._prepare()
+        except RwkvSegError as error:
+            self._controller.failed.emit(str(error))
+            return
+        job = self._controller.begin(image, about)
+        self._asked = {job.number: asked, **self._kept_asked()}
+        self._network.start(
+            partial(self._controller.steps, job),
+            partial(self._on_step, job),
+            partial(self._on_end, job),
+        )
+
+    def show_probabilities(self, wanted: bool) -> None:
+        """Show the kept probabilities as image layers, now and after every run, or remove them."""
+        self._with_probabilities = wanted
+        kept = self._controller.kept
+        if not wanted:
+            self._results.hide_probabilities()
+        elif kept is not None:
+            self._results.show_probabilities(self._result(kept))
+
+    def stop(self) -> None:
+        """Cancel what runs, and wait until it has ended."""
+        self._adjust_again = False
+        self._controller.stop()
+        self._network.wait()
+        self._labels.wait()
+
+    def close(self) -> None:
+        """Cancel, wait, and let go of viewer and controller."""
+        self.stop()
+        for signal, slot in self._connections:
+            signal.disconnect(slot)
+        self._connections.clear()
+        self.choice.close()
+
+    def _prepare(self) -> tuple[_Asked, Callable[[], Any], dict[str, Any]]:
+        """Return where the result goes, what reads the pixels, and facts for the provenance."""
+        viewer, layer, settings = self._viewer(), self.choice.image, self._controller.settings
+        problem = self.choice.facts().problem
+        if viewer is None or layer is None or problem:
+            raise ImageError(problem)
+        region = find_region(viewer, layer, settings.scope, settings.axes, settings.level)
+        where = place(layer, settings.axes, settings.level, region)
+        asked = _Asked(weakref.ref(layer), layer.name, settings.axes, settings.level, region, where)
+        about = {
+            "layer": layer.name,
+            "scope": settings.scope,
+            "region": region.spans(),
+            "level": settings.level,
+        }
+        return asked, _reader(level_data(layer, settings.level), region.box), about
+
+    def _on_step(self, job: Job, progress: Any) -> None:
+        self._controller.hear(job, progress)
+        self._network.show(progress.done, progress.total)
+
+    def _on_end(self, job: Job, outcome: Outcome | None) -> None:
+        self._controller.finish(outcome or Outcome(job))
+
+    def _on_segmented(self, outcome: Outcome) -> None:
+        """Show new labels; make them anew if the user has adjusted the settings meanwhile."""
+        result = self._result(outcome)
+        self._results.show(result)
+        if self._with_probabilities:
+            self._results.show_probabilities(result)
+        self._adjust()
+
+    def _on_relabelled(self, outcome: Outcome) -> None:
+        self._results.show(self._result(outcome), adjusted=True)
+
+    def _adjust(self, _: object = None) -> None:
+        """Make labels anew from kept probabilities; while that runs, remember to do it again."""
+        kept = self._controller.kept
+        if kept is None or kept.job.settings.model != self._controller.settings.model:
+            return
+        if self._labels.is_busy:
+            self._adjust_again = True
+            return
+        job = self._controller.begin_relabel()
+        if job is not None:
+            self._labels.start(
+                partial(self._controller.steps, job), _ignore, partial(self._on_adjusted, job)
+            )
+
+    def _on_adjusted(self, job: Job, outcome: Outcome | None) -> None:
+        self._controller.finish(outcome or Outcome(job))
+        if self._adjust_again:
+            self._adjust_again = False
+            self._adjust()
+
+    def _kept_asked(self) -> dict[int, _Asked]:
+        """Return what the kept result was asked for, which adjustments still need."""
+        kept = self._controller.kept
+        return {} if kept is None else {kept.job.number: self._asked[kept.job.number]}
+
+    def _result(self, outcome: Outcome) -> Result:
+        """Return what the layers need of an outcome, with the names and places of now."""
+        asked, segmentation = self._asked[outcome.job.number], outcome.segmentation
+        if segmentation is None:
+            raise ValueError("Only an outcome with a segmentation can be shown.")
+        return Result(
+            image=asked.image,
+            title=f"{asked.name_now()} · {segmentation.card.name}",
+            labels=segmentation.labels,
+            probabilities=segmentation.probabilities,
+            card=segmentation.card,
+            output=segmentation.settings.output,
+            place=asked.place_now(),
+            provenance=segmentation.provenance,
+        )
+
+
+def _reader(data: Any, box: tuple[slice, ...]) -> Callable[[], Any]:
+    """Return what gives the pixels of `box`: an own copy, taken now, or a lazy array."""
+    if not isinstance(data, np.ndarray):
+        return lambda: data[box]
+    try:
+        pixels = data[box].copy()
+    except MemoryError as error:
+        raise ImageError(
+            "There is not enough memory to copy the image; choose a smaller part under 'Run on'."
+        ) from error
+    return lambda: pixels
+
+
+def _ignore(_: object) -> None:
+    """Hear nothing: making labels is too short to show its progress."""

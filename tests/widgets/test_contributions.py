@@ -1,0 +1,157 @@
+"""What napari.yaml promises is there: menus, docks and sample data of the installed package."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from napari._app_model.constants._menus import is_menu_contributable
+from npe2 import PluginManifest
+from qtpy.QtWidgets import QWidget
+
+from napari_rwkv_seg.images.samples import SAMPLES
+from napari_rwkv_seg.widgets.contributions import CheckInstallation, SegmentWithMedURWKV
+from napari_rwkv_seg.widgets.installation_dock import InstallationDock
+
+PLUGIN = "napari-rwkv-seg"
+SEGMENT = "Segment with Med-URWKV"
+
+OPEN_THE_DOCK = """
+import sys
+import napari
+from napari._qt.qt_event_loop import get_qapp
+get_qapp()
+viewer = napari.Viewer(show=False)
+before = set(sys.modules)
+from napari_rwkv_seg.widgets.contributions import SegmentWithMedURWKV
+viewer.window.add_dock_widget(SegmentWithMedURWKV(viewer))
+heavy = {"torch", "scipy.ndimage", "skimage.segmentation", "safetensors", "monai", "tifffile"}
+found = heavy & (set(sys.modules) - before)
+viewer.close()
+sys.exit(f"imported: {sorted(found)}" if found else 0)
+"""
+
+
+@pytest.fixture(scope="module")
+def manifest() -> PluginManifest:
+    """Return the manifest of the installed package."""
+    return PluginManifest.from_distribution(PLUGIN)
+
+
+def test_the_manifest_and_all_that_it_names_are_valid():
+    result = subprocess.run(
+        [sys.executable, "-m", "npe2", "validate", PLUGIN, "--imports"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_every_command_that_is_used_is_there(manifest):
+    contributions = manifest.contributions
+    commands = {command.id for command in contributions.commands}
+    used = {one.command for one in (*contributions.widgets, *contributions.sample_data)}
+    used |= {item.command for items in contributions.menus.values() for item in items}
+
+    assert used == commands
+
+
+def test_every_menu_is_one_that_napari_lets_plugins_fill(manifest):
+    assert "napari/layers/segment" in manifest.contributions.menus
+    assert all(is_menu_contributable(menu) for menu in manifest.contributions.menus)
+
+
+def test_titles_of_samples_in_menu_and_package_agree(manifest):
+    assert {one.key: one.display_name for one in manifest.contributions.sample_data} == SAMPLES
+
+
+@pytest.mark.parametrize("dock", [SegmentWithMedURWKV, CheckInstallation])
+def test_docks_are_widgets_as_napari_wants_them(dock):
+    assert issubclass(dock, QWidget)
+
+
+@pytest.mark.gui
+def test_the_plugins_menu_has_a_submenu_with_the_dock(make_napari_viewer):
+    viewer = make_napari_viewer()
+    menu = viewer.window.plugins_menu
+    menu.aboutToShow.emit()
+    submenus = {action.text(): action.menu() for action in menu.actions() if action.menu()}
+
+    titles = [action.text() for action in submenus["RWKV Segmentation"].actions()]
+
+    assert any(title.startswith(SEGMENT) for title in titles)
+
+
+@pytest.mark.gui
+def test_the_dock_opens_as_from_the_menu(make_napari_viewer):
+    viewer = make_napari_viewer()
+
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, SEGMENT)
+
+    assert isinstance(dock, SegmentWithMedURWKV)
+    assert "Open Sample" in dock.job.problem.text()
+
+
+@pytest.mark.gui
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_a_sample_opens_as_from_the_menu_and_can_be_run(make_napari_viewer, sample):
+    viewer = make_napari_viewer()
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, SEGMENT)
+
+    (layer,) = viewer.open_sample(PLUGIN, sample)
+
+    assert layer.name == sample
+    assert layer.data.dtype == np.uint8
+    assert layer.rgb == (layer.data.ndim == 3)
+    assert dock.image.image.currentText() == sample
+    assert dock._link.choice.facts().problem == ""
+
+
+@pytest.mark.gui
+def test_opening_the_dock_imports_neither_torch_nor_scipy():
+    result = subprocess.run(
+        [sys.executable, "-c", OPEN_THE_DOCK], capture_output=True, text=True, check=False
+    )
+
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.gui
+def test_the_installation_dock_shows_facts_and_copies_them(make_napari_viewer, qtbot):
+    from qtpy.QtGui import QGuiApplication
+
+    viewer = make_napari_viewer()
+    dock = InstallationDock(lambda: [("Python", "3"), ("WKV", "cpu")])
+    viewer.window.add_dock_widget(dock)
+    qtbot.waitUntil(lambda: "WKV: cpu" in dock.text.toPlainText(), timeout=20_000)
+
+    dock.copy.click()
+
+    assert QGuiApplication.clipboard().text() == "Python: 3\nWKV: cpu"
+
+
+@pytest.mark.gui
+def test_closing_the_installation_dock_waits_for_its_report(make_napari_viewer):
+    viewer = make_napari_viewer()
+    dock = InstallationDock(lambda: [("Python", "3")])
+    viewer.window.add_dock_widget(dock)
+
+    viewer.window.remove_dock_widget(dock)
+
+    assert not dock._runner.is_busy
+
+
+@pytest.mark.gui
+def test_the_installation_dock_survives_a_report_that_fails(make_napari_viewer, qtbot):
+    def fail() -> list[tuple[str, str]]:
+        raise SystemExit(1)
+
+    viewer = make_napari_viewer()
+    dock = InstallationDock(fail)
+    viewer.window.add_dock_widget(dock)
+
+    qtbot.waitUntil(dock.again.isEnabled, timeout=20_000)
+
+    assert "SystemExit" in dock.text.toPlainText()

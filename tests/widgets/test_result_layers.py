@@ -1,0 +1,363 @@
+"""Results become ordinary layers, and what a user has edited is never touched; without a window."""
+
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+
+from napari_rwkv_seg.widgets import result_layers
+from napari_rwkv_seg.widgets.placement import Placement, place
+from napari_rwkv_seg.widgets.regions import Region
+from napari_rwkv_seg.widgets.result_layers import METADATA_KEY, Result, ResultLayers
+
+from .conftest import make_card
+
+
+@pytest.fixture
+def model() -> ViewerModel:
+    """Return a viewer without a window, with an image."""
+    model = ViewerModel()
+    model.add_image(np.zeros((9, 13)), name="cells", scale=(2, 3))
+    return model
+
+
+@pytest.fixture
+def results(model: ViewerModel) -> ResultLayers:
+    """Return what writes the layers."""
+    return ResultLayers(model)
+
+
+def result(model: ViewerModel, labels: Any, region: Region | None = None, **changes: Any) -> Result:
+    """Return a result for the image of `model`."""
+    layer: Image = model.layers[0]
+    labels = np.asarray(labels)
+    where: Placement = place(
+        layer, "YX", 0, region or Region(tuple(slice(0, n) for n in layer.data.shape))
+    )
+    facts: dict[str, Any] = {
+        "image": weakref.ref(layer),
+        "title": "cells · bright",
+        "labels": labels,
+        "probabilities": np.stack([labels == 0, labels > 0]).astype(np.float32),
+        "card": make_card(),
+        "output": "objects",
+        "place": where,
+        "provenance": {"model": "bright", "settings": {"threshold": 0.5}},
+    }
+    return Result(**(facts | changes))
+
+
+def two(first: int = 1, second: int = 2) -> np.ndarray:
+    """Return labels of two objects."""
+    labels = np.zeros((9, 13), dtype=np.int32)
+    labels[1:4, 1:4] = first
+    labels[5:8, 6:11] = second
+    return labels
+
+
+def test_a_result_is_an_editable_layer_in_memory(model, results) -> None:
+    layer = results.show(result(model, two()))
+
+    assert isinstance(layer.data, np.ndarray)
+    assert layer.editable
+    assert layer.data.flags.writeable
+    assert layer.data.flags.owndata
+
+
+def test_provenance_is_in_the_metadata(model, results) -> None:
+    layer = results.show(result(model, two()))
+
+    assert layer.metadata[METADATA_KEY]["model"] == "bright"
+
+
+def test_l12_painting_on_a_layer_does_not_change_what_we_keep(model, results) -> None:
+    kept = result(model, two())
+    layer = results.show(kept)
+
+    layer.data_setitem((np.array([0]), np.array([0])), 7)
+    layer.metadata[METADATA_KEY]["settings"]["threshold"] = 0.1
+
+    np.testing.assert_array_equal(kept.labels, two())
+    assert kept.provenance["settings"]["threshold"] == 0.5
+
+
+def test_l13_a_read_only_result_becomes_a_layer_that_can_be_painted(model, results) -> None:
+    labels = two()
+    labels.flags.writeable = False
+
+    layer = results.show(result(model, labels))
+    layer.paint((4, 4), 5)
+
+    assert layer.data[4, 4] == 5
+
+
+def test_a_second_run_goes_into_the_layer_that_nobody_has_edited(model, results) -> None:
+    first = results.show(result(model, two()))
+
+    second = results.show(result(model, two(2, 1)))
+
+    assert second is first
+    np.testing.assert_array_equal(first.data, two(2, 1))
+    assert len(model.layers) == 2
+
+
+def test_l08_a_layer_with_strokes_stays_and_the_result_becomes_a_new_one(model, results) -> None:
+    first = results.show(result(model, two()))
+    first.paint((4, 4), 5)
+    edited = first.data.copy()
+
+    second = results.show(result(model, two(2, 1)))
+
+    assert second is not first
+    np.testing.assert_array_equal(first.data, edited)
+    np.testing.assert_array_equal(second.data, two(2, 1))
+
+
+def test_l08_a_stroke_that_was_undone_counts_as_none(model, results) -> None:
+    first = results.show(result(model, two()))
+    first.paint((4, 4), 5)
+    first.undo()
+
+    assert results.show(result(model, two(2, 1))) is first
+
+
+def test_l11_ctrl_z_takes_a_second_run_back_exactly(model, results) -> None:
+    layer = results.show(result(model, two()))
+    results.show(result(model, two(2, 1)))
+
+    layer.undo()
+    np.testing.assert_array_equal(layer.data, two())
+    layer.redo()
+
+    np.testing.assert_array_equal(layer.data, two(2, 1))
+
+
+def test_l11_strokes_after_a_run_are_undone_one_by_one(model, results) -> None:
+    layer = results.show(result(model, two()))
+    results.show(result(model, two(2, 1)))
+    layer.paint((4, 4), 5)
+    layer.paint((0, 12), 6)
+
+    layer.undo()
+    layer.undo()
+    np.testing.assert_array_equal(layer.data, two(2, 1))
+    layer.undo()
+
+    np.testing.assert_array_equal(layer.data, two())
+
+
+def test_l11_more_steps_than_the_history_holds_do_no_harm(model, results) -> None:
+    layer = results.show(result(model, two()))
+    for step in range(120):
+        results.show(result(model, two(step % 5 + 1, 2)))
+
+    for _ in range(150):
+        layer.undo()
+
+    assert layer.data.shape == (9, 13)
+
+
+def test_l11_adjustments_in_a_row_are_one_step(model, results) -> None:
+    layer = results.show(result(model, two()))
+    for step in range(3, 30):
+        results.show(result(model, two(step, 2)), adjusted=True)
+
+    np.testing.assert_array_equal(layer.data, two(29, 2))
+    layer.undo()
+
+    np.testing.assert_array_equal(layer.data, two())
+
+
+def test_adjusting_goes_on_after_an_adjustment_was_undone(model, results) -> None:
+    layer = results.show(result(model, two()))
+    results.show(result(model, two(3, 2)), adjusted=True)
+    layer.undo()
+
+    same = results.show(result(model, two(4, 2)), adjusted=True)
+
+    assert same is layer
+    np.testing.assert_array_equal(layer.data, two(4, 2))
+
+
+def test_adjusting_does_not_bring_back_a_deleted_layer(model, results) -> None:
+    layer = results.show(result(model, two()))
+    model.layers.remove(layer)
+
+    results.show(result(model, two(4, 2)), adjusted=True)
+
+    assert len(model.layers) == 1
+
+
+def test_adjusting_a_layer_with_strokes_makes_one_new_layer_only(model, results) -> None:
+    layer = results.show(result(model, two()))
+    layer.paint((4, 4), 5)
+
+    for step in range(3, 9):
+        results.show(result(model, two(step, 2)), adjusted=True)
+
+    assert len(model.layers) == 3
+    assert layer.data[4, 4] == 5
+
+
+def test_l10_a_deleted_layer_is_not_written_to(model, results) -> None:
+    first = results.show(result(model, two()))
+    model.layers.remove(first)
+
+    second = results.show(result(model, two(2, 1)))
+
+    assert second is not first
+    assert second in model.layers
+    np.testing.assert_array_equal(first.data, two())
+
+
+def test_l10_a_renamed_layer_is_found_again(model, results) -> None:
+    first = results.show(result(model, two()))
+    first.name = "my favourite"
+
+    assert results.show(result(model, two(2, 1))) is first
+
+
+def test_l10_a_layer_whose_data_has_another_shape_is_left_alone(model, results) -> None:
+    first = results.show(result(model, two()))
+    first.data = np.zeros((4, 4), dtype=int)
+
+    second = results.show(result(model, two(2, 1)))
+
+    assert second is not first
+    assert first.data.shape == (4, 4)
+
+
+def test_c14_a_layer_that_the_user_has_locked_against_editing_is_left_alone(model, results) -> None:
+    first = results.show(result(model, two()))
+    first.editable = False
+
+    second = results.show(result(model, two(2, 1)))
+
+    assert second is not first
+    np.testing.assert_array_equal(first.data, two())
+
+
+def test_another_model_gets_its_own_layer(model, results) -> None:
+    first = results.show(result(model, two()))
+
+    second = results.show(result(model, two(), card=make_card("dim"), title="cells · dim"))
+
+    assert second is not first
+    assert second.name == "cells · dim"
+
+
+def test_a_region_is_filled_into_the_layer_of_the_whole_image(model, results) -> None:
+    region = Region((slice(1, 4), slice(1, 4)))
+
+    layer = results.show(result(model, np.ones((3, 3), dtype=np.int32), region))
+
+    assert layer.data.shape == (9, 13)
+    assert layer.data.sum() == 9
+
+
+def test_a_second_region_keeps_the_first_and_takes_free_numbers(model, results) -> None:
+    ones = np.ones((3, 3), dtype=np.int32)
+    results.show(result(model, ones, Region((slice(1, 4), slice(1, 4)))))
+
+    layer = results.show(result(model, ones, Region((slice(5, 8), slice(6, 9)))))
+
+    assert set(np.unique(layer.data)) == {0, 1, 2}
+    assert (layer.data[1:4, 1:4] == 1).all()
+    assert (layer.data[5:8, 6:9] == 2).all()
+
+
+def test_classes_keep_their_numbers_in_every_region(model, results) -> None:
+    ones = np.ones((3, 3), dtype=np.uint8)
+    results.show(result(model, ones, Region((slice(1, 4), slice(1, 4))), output="classes"))
+
+    layer = results.show(result(model, ones, Region((slice(5, 8), slice(6, 9))), output="classes"))
+
+    assert set(np.unique(layer.data)) == {0, 1}
+
+
+def test_labels_that_need_wider_numbers_change_the_type_and_forget_the_history(
+    model, results
+) -> None:
+    layer = results.show(result(model, two().astype(np.uint8), output="classes"))
+    results.show(result(model, two(700, 2)), adjusted=True)
+
+    assert layer.data.max() == 700
+    layer.undo()
+
+    np.testing.assert_array_equal(layer.data, two(700, 2))
+
+
+def test_a_change_too_large_for_the_history_is_written_without(model, results, monkeypatch) -> None:
+    monkeypatch.setattr(result_layers, "MOST_UNDOABLE", 3)
+    layer = results.show(result(model, two()))
+
+    results.show(result(model, two(2, 1)))
+    layer.undo()
+
+    np.testing.assert_array_equal(layer.data, two(2, 1))
+
+
+def test_the_mode_of_a_layer_stays_when_its_history_is_forgotten(
+    model, results, monkeypatch
+) -> None:
+    monkeypatch.setattr(result_layers, "MOST_UNDOABLE", 3)
+    layer = results.show(result(model, two()))
+    layer.mode = "paint"
+
+    results.show(result(model, two(2, 1)))
+
+    assert layer.mode == "paint"
+
+
+def test_a_moved_image_takes_its_layer_along_at_the_next_run(model, results) -> None:
+    layer = results.show(result(model, two()))
+    model.layers[0].translate = (5, 6)
+
+    results.show(result(model, two(2, 1)))
+
+    np.testing.assert_array_equal(layer.translate, (5, 6))
+
+
+def test_colours_chosen_by_the_user_survive_adjustments(model, results) -> None:
+    layer = results.show(result(model, two()))
+    layer.new_colormap(seed=7)
+    chosen = layer.get_color(1)
+
+    results.show(result(model, two(1, 3)), adjusted=True)
+
+    np.testing.assert_array_equal(layer.get_color(1), chosen)
+
+
+def test_probabilities_lie_below_the_labels_and_are_updated(model, results) -> None:
+    first = result(model, two())
+    results.show(first)
+    results.show_probabilities(first)
+    results.show_probabilities(result(model, two(0, 2)))
+
+    kinds = [type(layer) for layer in model.layers]
+    assert kinds == [Image, Image, Labels]
+    np.testing.assert_array_equal(model.layers[1].data > 0.5, two(0, 2) > 0)
+
+
+def test_the_labels_stay_selected_when_probabilities_are_added(model, results) -> None:
+    first = result(model, two())
+    layer = results.show(first)
+
+    results.show_probabilities(first)
+
+    assert model.layers.selection.active is layer
+
+
+def test_hiding_probabilities_twice_or_after_their_deletion_does_no_harm(model, results) -> None:
+    first = result(model, two())
+    results.show(first)
+    results.show_probabilities(first)
+    model.layers.remove(model.layers[1])
+
+    results.hide_probabilities()
+    results.hide_probabilities()
+
+    assert len(model.layers) == 2
