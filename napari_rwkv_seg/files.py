@@ -6,9 +6,10 @@ are read into memory up to a stated limit, never mapped, so that a file which
 changes later can neither crash the process nor change what was checked.
 """
 
+import contextlib
 import os
+import secrets
 import stat
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -31,17 +32,13 @@ def write_atomically(target: Path, write: Callable[[BinaryIO], object]) -> None:
     OutputError
         If the file cannot be written; a file that was there before is untouched.
     """
-    temporary: Path | None = None
+    name = f".{target.name[:64]}.{secrets.token_hex(8)}.tmp"
+    temporary = target.parent / name
     try:
-        prefix = f".{target.name[:64]}."
-        handle, name = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=target.parent)
-        os.close(handle)
-        temporary = Path(name)
-        with temporary.open("wb") as file:  # by name: tifffile asks an open file for its path
+        with temporary.open("xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
         _sync_folder(target.parent)
     except OSError as error:
@@ -51,8 +48,8 @@ def write_atomically(target: Path, write: Callable[[BinaryIO], object]) -> None:
             "Choose a folder that you may write to and that has room."
         ) from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder itself may be what is missing
+            temporary.unlink()
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
@@ -84,13 +81,6 @@ def read_bytes(path: Path, limit: int) -> bytes:
             "that are accepted for such a file."
         )
     return content
-
-
-def _umask() -> int:
-    """Return the process's file mode mask (reading it means setting it)."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync_folder(folder: Path) -> None:

@@ -3,11 +3,12 @@
 After Zhou et al. 2025 (arXiv 2506.10858). The encoder is VRWKV-Adapter
 ('adapter', as in the paper, strides 4, 8, 16 and 32) or VRWKV itself ('plain',
 one stride, resampled to the same four). The paper does not give the decoder's
-widths: here they taper with resolution, (C, C, C/2, C/4) from stride 32 to 4.
+widths: here they fall with resolution, as `DECODERS` says.
 In the decoder, tokens are (B, T, width), T = height * width, row-major.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,27 @@ from .vrwkv import VRWKV, VRWKV_CONFIGS, map_to_tokens, tokens_to_map
 from .vrwkv_adapter import STRIDE, VRWKVAdapter
 
 MED_URWKV_VARIANTS = ("T", "S")
-_BLOCKS = 2  # in the bottleneck and in each stage of the decoder
+_BLOCKS = 2  # in each stage of the decoder
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Sizes of a decoder.
+
+    Attributes
+    ----------
+    shares : four ints
+        Widths at strides 4, 8, 16 and 32: the encoder's channels divided by these.
+    bottleneck_blocks : int
+        VRWKV blocks at stride 32.
+    """
+
+    shares: tuple[int, int, int, int]
+    bottleneck_blocks: int
+
+
+# "slim" is what lets Med-URWKV-T with the adapter stay under 20 MB in half precision.
+DECODERS = {"taper": Decoder((4, 2, 1, 1), 2), "slim": Decoder((4, 2, 2, 1), 1)}
 
 Level = tuple[Tensor, int, int]  # tokens (B, height * width, C), height, width
 
@@ -36,11 +57,13 @@ class MedURWKV(nn.Module):
         Channels of the image.
     classes : int
         Classes of the logits, background included.
+    decoder : {'taper', 'slim'}
+        Which of `DECODERS`.
 
     Raises
     ------
     ValueError
-        If there is no such variant or encoder.
+        If there is no such variant, encoder or decoder.
     """
 
     def __init__(
@@ -49,15 +72,18 @@ class MedURWKV(nn.Module):
         encoder: str = "adapter",
         in_channels: int = 3,
         classes: int = 2,
+        decoder: str = "taper",
     ) -> None:
         super().__init__()
         if variant not in MED_URWKV_VARIANTS:
             raise ValueError(f"Med-URWKV comes as {_listed(MED_URWKV_VARIANTS)}, got {variant!r}.")
         if encoder not in ("adapter", "plain"):
             raise ValueError(f"The encoder is 'adapter' or 'plain', got {encoder!r}.")
+        if decoder not in DECODERS:
+            raise ValueError(f"The decoder is {_listed(tuple(DECODERS))}, got {decoder!r}.")
         config = VRWKV_CONFIGS[variant]
         channels = config.channels
-        widths = (channels // 4, channels // 2, channels, channels)  # strides 4, 8, 16, 32
+        widths = [channels // share for share in DECODERS[decoder].shares]
         self.encoder: nn.Module
         self.pyramid: nn.Module
         if encoder == "adapter":
@@ -66,7 +92,7 @@ class MedURWKV(nn.Module):
         else:
             self.encoder = VRWKV(config, in_channels)
             self.pyramid = TokenPyramid(channels, widths)
-        self.bottleneck = Stage(widths[3])
+        self.bottleneck = Stage(widths[3], DECODERS[decoder].bottleneck_blocks)
         self.stages = nn.ModuleList(
             UpStage(widths[level + 1], widths[level]) for level in (2, 1, 0)
         )
@@ -139,14 +165,13 @@ class TokenPyramid(nn.Module):
 
 
 class Stage(nn.Module):
-    """Two VRWKV blocks of one width."""
+    """Some VRWKV blocks of one width."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, count: int = _BLOCKS) -> None:
         super().__init__()
         # No block is a first one: the extra norm of block 0 is for what a patch embedding makes.
         self.blocks = nn.ModuleList(
-            VRWKVBlock(width, _BLOCKS + 1, index, init_mode="global")
-            for index in range(1, _BLOCKS + 1)
+            VRWKVBlock(width, count + 1, index, init_mode="global") for index in range(1, count + 1)
         )
 
     def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:

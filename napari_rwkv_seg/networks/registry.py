@@ -35,8 +35,9 @@ def build_network(
     classes : int
         Classes of the logits, background included; the encoders have none.
     **config
-        What else the architecture can be told: ``encoder='adapter'`` or
-        ``'plain'`` for 'med_urwkv', nothing for the encoders.
+        What else the architecture can be told: for 'med_urwkv' the encoder,
+        ``'adapter'`` or ``'plain'``, and the decoder, ``'taper'`` or ``'slim'``;
+        nothing for the encoders.
 
     Returns
     -------
@@ -58,9 +59,10 @@ def _build_med_urwkv(
     variant: str, in_channels: int, classes: int, config: dict[str, Setting]
 ) -> nn.Module:
     settings = dict(config)
-    encoder = settings.pop("encoder", "adapter")
+    encoder = str(settings.pop("encoder", "adapter"))
+    decoder = str(settings.pop("decoder", "taper"))
     _refuse_settings("med_urwkv", settings)
-    return MedURWKV(variant, str(encoder), in_channels, classes)
+    return MedURWKV(variant, encoder, in_channels, classes, decoder)
 
 
 def _build_vrwkv(

@@ -46,13 +46,28 @@ def test_the_number_of_parameters_is_near_the_design(kind):
     assert count == pytest.approx(1e6 * MILLIONS[kind], rel=1e-3)
 
 
+DECODER_WIDTHS = {"taper": [192, 192, 96, 48, 24], "slim": [192, 96, 96, 48, 24]}
+
+
 @pytest.mark.parametrize("encoder", ["adapter", "plain"])
-def test_the_tiny_decoder_tapers_with_resolution(encoder):
+@pytest.mark.parametrize("decoder", list(DECODER_WIDTHS))
+def test_the_tiny_decoder_narrows_with_resolution(encoder, decoder):
     with torch.device("meta"):
-        network = MedURWKV("T", encoder)
+        network = MedURWKV("T", encoder, decoder=decoder)
     widths = [network.bottleneck.blocks[0].ln1.weight.numel()]
     widths += [stage.stage.blocks[0].ln1.weight.numel() for stage in network.stages]
-    assert [*widths, network.head.in_features] == [192, 192, 96, 48, 24]
+    assert [*widths, network.head.in_features] == DECODER_WIDTHS[decoder]
+
+
+def test_the_slim_decoder_keeps_the_adapter_under_20_mb_in_half_precision():
+    with torch.device("meta"):
+        network = MedURWKV("T", "adapter", decoder="slim")
+    assert sum(value.numel() for value in network.state_dict().values()) * 2 < 19.9e6
+
+
+def test_an_unknown_decoder_is_an_error_that_names_the_choices():
+    with pytest.raises(ValueError, match="'taper' or 'slim', got 'wide'"):
+        MedURWKV("T", "adapter", decoder="wide")
 
 
 def test_both_encoders_share_the_decoder():
