@@ -1,0 +1,173 @@
+"""The commands and their options; the work is done elsewhere.
+
+Results go to stdout, so that they can be piped; progress, notes and errors go
+to stderr.
+"""
+
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .batch import Choices, segment_all
+from .speech import say_errors
+
+app = typer.Typer(
+    name="napari-rwkv-seg",
+    help="Segment images with RWKV U-Nets: the same work as the napari plugin's, without a window.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Device(StrEnum):
+    """Where the network runs; `auto` takes a CUDA device if there is one."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Output(StrEnum):
+    """What the numbers of a label image stand for."""
+
+    CLASSES = "classes"
+    OBJECTS = "objects"
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("napari-rwkv-seg"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Say which version this is."
+        ),
+    ] = False,
+) -> None:
+    """Hold the options that stand before a command."""
+
+
+@app.command()
+def segment(  # noqa: PLR0913 - the options of a command are its parameters
+    images: Annotated[
+        list[Path], typer.Argument(help="TIFF, OME-TIFF, PNG or JPEG files.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the results; made if missing.")
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of a model, or its folder; see `models`.", show_default="the shipped one"
+        ),
+    ] = None,
+    device: Annotated[Device, typer.Option(help="Where to run.")] = Device.AUTO,
+    output: Annotated[
+        Output, typer.Option(help="One number a class, or one number an object.")
+    ] = Output.CLASSES,
+    axes: Annotated[
+        str | None,
+        typer.Option(
+            help="Meaning of the axes in order, such as YX, YXC, CYX, ZYX or TYX.",
+            show_default="from the file",
+        ),
+    ] = None,
+    channel: Annotated[
+        int | None, typer.Option(help="Use this channel alone; the first is 0.")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Least probability of foreground, 0 to 1.", show_default="from the model"
+        ),
+    ] = None,
+    smallest_object: Annotated[
+        int | None, typer.Option(help="Drop what has fewer pixels.", show_default="from the model")
+    ] = None,
+    fill_holes: Annotated[
+        bool | None, typer.Option(help="Fill enclosed background.", show_default="from the model")
+    ] = None,
+    split: Annotated[
+        bool | None,
+        typer.Option(
+            help="Cut touching objects apart (objects only).", show_default="from the model"
+        ),
+    ] = None,
+    tile: Annotated[
+        int | None, typer.Option(help="Side of a tile in pixels.", show_default="from the model")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results that are there already.")
+    ] = False,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Write a picture of image and labels as well.")
+    ] = False,
+) -> None:
+    """Segment images into OUT/{stem}_labels.tif; {stem}_labels.json says how each was made."""
+    wishes = {
+        "threshold": threshold,
+        "smallest_object": smallest_object,
+        "fill_holes": fill_holes,
+        "split": split,
+    }
+    choices = Choices(
+        model=model,
+        device=device.value,
+        output=output.value,
+        wishes={name: value for name, value in wishes.items() if value is not None},
+        axes=axes.upper() if axes else None,
+        channel=channel,
+        tile_size=tile,
+        overwrite=overwrite,
+        overlay=overlay,
+    )
+    with say_errors():
+        failures = segment_all(images, out, choices)
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def models() -> None:
+    """List the models that can be used, one line each."""
+    from napari_rwkv_seg.errors import ModelError
+    from napari_rwkv_seg.zoo.store import list_models, user_folder
+
+    from .listing import model_line
+
+    with say_errors():
+        entries = list_models()
+        if not entries:
+            raise ModelError(
+                "No model is installed. Reinstall the package, or put a model folder into "
+                f"{str(user_folder())!r}."
+            )
+        for entry in entries:
+            typer.echo(model_line(entry))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this installation consists of: versions, device, WKV, memory, models."""
+    from napari_rwkv_seg.controllers.doctor import doctor_report
+
+    with say_errors():
+        facts = doctor_report()
+    width = max(len(name) for name, _ in facts)
+    for name, fact in facts:
+        typer.echo(f"{name:<{width}}  {fact}")
