@@ -8,14 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .inference import load_model, segment
-    from .zoo import list_models
+    from .inference.loading import load_model
+    from .inference.segment import segment
+    from .zoo.store import list_models
 
     __version__: str
 
 _ROOMS = {
     "list_models": "napari_rwkv_seg.zoo.store",
-    "load_model": "napari_rwkv_seg.inference.predictor",
+    "load_model": "napari_rwkv_seg.inference.loading",
     "segment": "napari_rwkv_seg.inference.segment",
 }
 __all__ = ["__version__", "list_models", "load_model", "segment"]

@@ -7,6 +7,7 @@ changes later can neither crash the process nor change what was checked.
 """
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -84,11 +85,15 @@ def read_bytes(path: Path, limit: int) -> bytes:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name itself survive a power cut, where the system can."""
+    """Make the new name itself survive a power cut, where the system can (many shares cannot)."""
     if os.name == "nt":
         return
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno == errno.EIO:  # the disk fails: this is not saved
+            raise

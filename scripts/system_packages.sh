@@ -25,7 +25,7 @@ for group in "$@"; do
       "${PYTHON:-python3}" -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
       ;;
     window)
-      libraries=$(ldconfig -p)
+      libraries=$(ldconfig -p 2>/dev/null || true)
       need_library libEGL.so.1 libegl1
       need_library libGL.so.1 libgl1
       need_library libOpenGL.so.0 libopengl0

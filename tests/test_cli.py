@@ -153,6 +153,19 @@ def test_a_stack_is_segmented_plane_by_plane_with_its_axis_kept(
     assert picture_size(tmp_path / "out" / "stack_overlay.png") == (41, 37)
 
 
+def test_axes_that_nobody_stated_are_said(model: Path, tmp_path: Path) -> None:
+    stack = write_image(tmp_path / "stack.tif", (9, 37, 41))
+    said = segment(model, tmp_path / "out", stack).stderr
+    assert "stack.tif: Read as 9 × 37 × 41: a stack of 9 planes along Z" in said
+    again = segment(model, tmp_path / "out", stack, "--axes", "TYX", "--overwrite").stderr
+    assert "Read as" not in again
+
+
+def test_the_size_of_a_tile_can_be_chosen(model: Path, image: Path, tmp_path: Path) -> None:
+    segment(model, tmp_path, image, "--tile", "96")
+    assert json.loads((tmp_path / "cells_labels.json").read_text())["tile_size"] == 96
+
+
 def test_a_channel_can_be_picked(model: Path, tmp_path: Path) -> None:
     planes = write_image(tmp_path / "planes.tif", (2, 37, 41))
     result = segment(model, tmp_path / "out", planes, "--axes", "CYX", "--channel", "1")
@@ -195,8 +208,9 @@ def test_two_images_that_would_share_a_result_are_refused_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_result_never_replaces_an_image(model: Path, tmp_path: Path) -> None:
-    images = [write_image(tmp_path / "a.tif"), write_image(tmp_path / "a_labels.tif")]
+@pytest.mark.parametrize("name", ["a_labels.tif", "A_Labels.tif", "a_overlay.png"])
+def test_a_result_never_replaces_an_image(model: Path, tmp_path: Path, name: str) -> None:
+    images = [write_image(tmp_path / "a.tif"), write_image(tmp_path / name)]
     before = images[1].read_bytes()
     said = one_sentence(segment(model, tmp_path, *images, "--overwrite"))
     assert "would replace one of the images" in said
@@ -216,6 +230,14 @@ def test_one_bad_image_does_not_stop_the_others(model: Path, tmp_path: Path) -> 
         "good_labels.json",
         "good_labels.tif",
     ]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links take a privilege on Windows")
+def test_a_link_that_leads_round_in_a_circle_is_a_sentence(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.tif").symlink_to(tmp_path / "b.tif")
+    (tmp_path / "b.tif").symlink_to(tmp_path / "a.tif")
+    said = one_sentence(segment(model, tmp_path / "out", tmp_path / "a.tif"))
+    assert "a.tif: Cannot read" in said
 
 
 def test_a_fault_of_ours_is_told_with_its_place_and_does_not_stop_the_others(
@@ -302,10 +324,10 @@ def test_an_unknown_choice_is_answered_with_the_choices(image: Path, tmp_path: P
 def test_ctrl_c_ends_with_130_and_leaves_nothing_half_written(
     model: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(batch, "_to_the_end", interrupt)
+    monkeypatch.setattr("napari_rwkv_seg.inference.segment.segment", interrupt)
     result = segment(model, tmp_path / "out", image)
     assert result.exit_code == 130
     assert "Stopped" in result.stderr
@@ -318,14 +340,15 @@ def test_a_running_command_ends_on_the_signal_of_ctrl_c(model: Path, tmp_path: P
     arguments = ["segment", str(image), "--model", str(model), "-o", str(tmp_path / "out")]
     starter = f"""
 import sys
-from napari_rwkv_seg.cli import batch, main
+import napari_rwkv_seg.inference.segment as room
+from napari_rwkv_seg.cli import main
 
-def told(steps, show, run=batch._to_the_end):
+def told(*arguments, run=room.segment, **choices):
     sys.stdout.write("running\\n")
     sys.stdout.flush()
-    return run(steps, show)
+    return run(*arguments, **choices)
 
-batch._to_the_end = told
+room.segment = told
 sys.argv[1:] = {arguments!r}
 main()
 """

@@ -1,5 +1,6 @@
 import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,32 @@ def test_a_folder_in_the_way_is_a_sentence(tmp_path):
     with pytest.raises(OutputError, match=r"a\.bin"):
         write_atomically(tmp_path / "a.bin", lambda file: file.write(b"x"))
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot flush a folder")
+def test_a_file_system_that_cannot_flush_a_folder_is_written_to(tmp_path, monkeypatch):
+    flush_folders_with(errno.EINVAL, monkeypatch)
+    write_atomically(tmp_path / "a.bin", lambda file: file.write(b"content"))
+    assert (tmp_path / "a.bin").read_bytes() == b"content"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot flush a folder")
+def test_a_folder_on_a_failing_disk_is_a_sentence(tmp_path, monkeypatch):
+    flush_folders_with(errno.EIO, monkeypatch)
+    with pytest.raises(OutputError, match=r"a\.bin.*Input/output error"):
+        write_atomically(tmp_path / "a.bin", lambda file: file.write(b""))
+
+
+def flush_folders_with(number, monkeypatch):
+    """Let a flush of a folder fail; files are flushed as ever."""
+    flush = os.fsync
+
+    def fail(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", fail)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="file modes are those of POSIX")

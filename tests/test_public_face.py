@@ -1,6 +1,8 @@
 """What a user gets from `import napari_rwkv_seg`."""
 
+import ast
 import inspect
+from importlib import import_module
 from importlib.metadata import version
 
 import pytest
@@ -50,3 +52,13 @@ def test_the_face_hands_out_the_very_functions_of_the_floors() -> None:
     assert napari_rwkv_seg.segment is segment
     assert napari_rwkv_seg.load_model is load_model
     assert napari_rwkv_seg.list_models is list_models
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_type_checker_sees_the_function_that_is_handed_out(name: str) -> None:
+    """The imports that only type checkers read may not name a module of the same name."""
+    tree = ast.parse(inspect.getsource(napari_rwkv_seg))
+    imports = [each for each in ast.walk(tree) if isinstance(each, ast.ImportFrom) and each.level]
+    [room] = [each.module for each in imports if name in {alias.name for alias in each.names}]
+    seen = getattr(import_module(f"napari_rwkv_seg.{room}"), name)
+    assert seen is getattr(napari_rwkv_seg, name)

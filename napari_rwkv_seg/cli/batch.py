@@ -5,8 +5,8 @@ is done. Results are named on stdout as they appear.
 """
 
 import json
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from napari_rwkv_seg.inference import LabelSettings, Model, Progress, Segmentation
     from napari_rwkv_seg.inference.settings import Output
 
-    Steps = Generator[Progress, None, Segmentation]
     Show = Callable[[Progress], None]
 
 
@@ -100,22 +99,25 @@ def _segment_one(
     job: Job, model: "Model", settings: "LabelSettings", choices: Choices
 ) -> tuple[str, ...]:
     """Read one image, segment it, write its results, and return what is worth knowing."""
+    from napari_rwkv_seg.images.axes import describe_axes
     from napari_rwkv_seg.images.readers import read_image
     from napari_rwkv_seg.images.writers import write_labels
-    from napari_rwkv_seg.inference import segment_steps
+    from napari_rwkv_seg.inference.segment import segment
 
     image = read_image(job.image)
     axes = choices.axes or image.axes
-    steps = segment_steps(
-        image.data,
-        model,
-        axes=axes,
-        settings=settings,
-        tile_size=choices.tile_size,
-        channel=choices.channel,
-    )
+    if not choices.axes and len(axes) > 2:  # not all files say it, so it may be wrong
+        say(f"{job.image.name}: Read as {describe_axes(image.data.shape, axes)}")
     with _progress(job.image.name) as show:
-        result = _to_the_end(steps, show)
+        result = segment(
+            image.data,
+            model,
+            axes=axes,
+            settings=settings,
+            tile_size=choices.tile_size,
+            channel=choices.channel,
+            progress=show,
+        )
     record = {"image": job.image.name, **result.provenance}
     if choices.overlay:
         _write_overlay(job.overlay, image.data, axes, result)
@@ -129,17 +131,6 @@ def _segment_one(
         provenance=record,
     )
     return tuple(note for note in result.notes if note not in model.notes)
-
-
-def _to_the_end(steps: "Steps", show: "Show") -> "Segmentation":
-    """Do all steps, showing each, and return what they return."""
-    with closing(steps):
-        while True:
-            try:
-                show(next(steps))
-            except StopIteration as end:
-                result: Segmentation = end.value
-                return result
 
 
 def _write_overlay(path: Path, image: Any, axes: str, result: "Segmentation") -> None:

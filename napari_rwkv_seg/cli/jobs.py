@@ -1,5 +1,6 @@
 """What the `segment` command is to do: one job an image, and where its results go."""
 
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,9 +57,9 @@ def plan_jobs(images: Sequence[Path], folder: Path) -> list[Job]:
                 f"{job.labels.name!r}. Rename one, or segment them into separate folders."
             )
         jobs[key] = job
-    inputs = {image.resolve() for image in images}
+    inputs = {_real(image) for image in images}
     for job in jobs.values():
-        if {job.labels.resolve(), job.overlay.resolve()} & inputs:
+        if {_real(job.labels), _real(job.overlay)} & inputs:
             raise OutputError(
                 f"The result of {str(job.image)!r} would replace one of the images. "
                 "Choose another folder for the results."
@@ -83,6 +84,11 @@ def prepare_folder(folder: Path) -> None:
             f"Results cannot be written to {str(folder)!r}: {error.strerror or error}. "
             "Choose a folder that you may write to."
         ) from error
+
+
+def _real(path: Path) -> str:
+    """Return where a path leads, to compare by; a link that leads nowhere raises nothing."""
+    return os.path.realpath(path).casefold()
 
 
 def _stem(image: Path) -> str:

@@ -47,7 +47,8 @@ def doctor_report() -> list[tuple[str, str]]:
         ("Shipped models", _shipped_models),
         ("Your models", _own_models),
     ]
-    return [(name, _told(fact)) for name, fact in facts] + _models()
+    found = [(name, _told(fact)) for name, fact in facts] + _models()
+    return [(name, _without_user(fact)) for name, fact in found]
 
 
 def _told(fact: Callable[[], str]) -> str:
@@ -114,7 +115,7 @@ def _wkv() -> str:
     if status.instruction_set:
         parts.append(f"{status.instruction_set}, {status.threads} threads")
     if status.library:
-        parts.append(_short(Path(status.library)))
+        parts.append(status.library)
     return "; ".join([", ".join(parts), *([status.reason] if status.reason else [])])
 
 
@@ -143,15 +144,13 @@ def _own_models() -> str:
 
 
 def _folder(path: Path) -> str:
-    return _short(path) + ("" if path.is_dir() else " (not there yet)")
+    return str(path) + ("" if path.is_dir() else " (not there yet)")
 
 
-def _short(path: Path) -> str:
-    """Write a path without the user's name, since reports are pasted into public places."""
-    try:
-        return "~/" + path.relative_to(Path.home()).as_posix()
-    except ValueError:
-        return str(path)
+def _without_user(fact: str) -> str:
+    """Shorten paths to leave out the user's name: reports are pasted into public places."""
+    home = Path.home()
+    return fact if home == Path(home.anchor) else fact.replace(f"{home}{os.sep}", f"~{os.sep}")
 
 
 def _models() -> list[tuple[str, str]]:

@@ -67,12 +67,11 @@ def object_f1(labels: Labels, truth: Labels, iou: float = 0.5) -> float:
     wanted, wanted_ids = _numbered(truth)
     if found_ids + wanted_ids == 0:
         return 1.0
-    pairs = np.bincount(
-        found * (wanted_ids + 1) + wanted, minlength=(found_ids + 1) * (wanted_ids + 1)
-    ).reshape(found_ids + 1, wanted_ids + 1)
-    overlap = pairs[1:, 1:]
-    union = pairs.sum(1)[1:, None] + pairs.sum(0)[None, 1:] - overlap
-    matched = int((overlap > iou * union).sum())
+    # Only pairs that meet: a table of all pairs would fill the memory for many objects.
+    pairs, overlap = np.unique(found * (wanted_ids + 1) + wanted, return_counts=True)
+    first, second = np.divmod(pairs, wanted_ids + 1)
+    union = np.bincount(found)[first] + np.bincount(wanted)[second] - overlap
+    matched = int(((overlap > iou * union) & (first > 0) & (second > 0)).sum())
     return 2.0 * matched / (found_ids + wanted_ids)
 
 

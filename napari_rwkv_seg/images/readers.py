@@ -91,8 +91,7 @@ def read_image(path: str | Path, *, limit: int = PIXEL_LIMIT) -> ImageFile:
         raise
     except Exception as error:  # damaged files raise dozens of types in the decoders
         raise UnreadableFileError(
-            f"{str(path)!r} cannot be decoded ({_reason(error)}). The file may be damaged or cut "
-            "short; get it again, or open and save it in another program."
+            f"{str(path)!r} cannot be decoded ({_reason(error)}). {_advice(error)}"
         ) from error
 
 
@@ -124,6 +123,16 @@ def _reason(error: BaseException) -> str:
     """Return the first line of an error's text, or its type."""
     lines = str(error).splitlines()
     return lines[0][:200] if lines and lines[0] else type(error).__name__
+
+
+def _advice(error: BaseException) -> str:
+    """Return what to do about a file that cannot be decoded."""
+    if "imagecodecs" in str(error):  # tifffile leaves LZW, JPEG and others to that package
+        return "Install it (pip install imagecodecs), or save the image without compression."
+    return (
+        "The file may be damaged or cut short; get it again, or open and save it in another "
+        "program."
+    )
 
 
 def _check_size(path: Path, nbytes: int, limit: int) -> None:

@@ -56,7 +56,9 @@ def write_labels(
     metadata: dict[str, Any] = {"axes": axes}
     if provenance is not None:
         metadata["Description"] = json.dumps(dict(provenance))
-    options: dict[str, Any] = {"compression": "zlib", "metadata": metadata}
+    # Stated, because tifffile takes a last axis of length 3 or 4 for colours.
+    options: dict[str, Any] = {"photometric": "minisblack"}
+    options |= {"compression": "zlib", "metadata": metadata}
     if pixel_size is not None:
         for letter, size in zip("YX", pixel_size, strict=True):
             metadata |= {f"PhysicalSize{letter}": size, f"PhysicalSize{letter}Unit": "µm"}

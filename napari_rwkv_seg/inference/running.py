@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # What torch and its allocators say; they raise a plain RuntimeError on the CPU.
-_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate")
+_OUT_OF_MEMORY = (
+    *("out of memory", "not enough memory", "can't allocate memory", "cannot allocate"),
+    "alloc_failed",  # CUBLAS_STATUS_ALLOC_FAILED and its kin
+)
 
 
 def run_tile(model: Model, pixels: NDArray[np.float32]) -> NDArray[np.float32] | None:

@@ -67,10 +67,8 @@ def segment_steps(
 
     Parameters
     ----------
-    image, model, axes, device, settings, channel
+    image, model, axes, device, settings, tile_size, channel
         As in `segment`.
-    tile_size : int, optional
-        Longest side of a tile in pixels, 64 to 4096; the model's own if not given.
 
     Yields
     ------
@@ -106,13 +104,14 @@ def segment_steps(
     )
 
 
-def segment(
+def segment(  # noqa: PLR0913 - the choices of a run are its parameters
     image: Any,
     model: Model | str | Path = DEFAULT_MODEL,
     *,
     axes: str | None = None,
     device: str = "auto",
     settings: LabelSettings | None = None,
+    tile_size: int | None = None,
     channel: int | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Segmentation:
@@ -131,6 +130,8 @@ def segment(
         "auto", "cpu", "cuda"; only used if `model` is to be loaded here.
     settings : LabelSettings, optional
         How to make labels; class labels as the model's card recommends if not given.
+    tile_size : int, optional
+        Longest side of a tile in pixels, 64 to 4096; the model's own if not given.
     channel : int, optional
         The only channel to use, from 0.
     progress : callable, optional
@@ -150,11 +151,19 @@ def segment(
         If the model is not there, damaged, or answers with nonsense.
     DeviceError
         If the device is not there.
+    SettingsError
+        If `tile_size` is out of range.
     RwkvSegError
         If memory does not suffice.
     """
     steps = segment_steps(
-        image, model, axes=axes, device=device, settings=settings, channel=channel
+        image,
+        model,
+        axes=axes,
+        device=device,
+        settings=settings,
+        tile_size=tile_size,
+        channel=channel,
     )
     try:
         while True:

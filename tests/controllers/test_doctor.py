@@ -78,7 +78,23 @@ def test_a_path_is_told_without_the_name_of_the_user(monkeypatch: pytest.MonkeyP
     home = Path("/somewhere/jane")
     monkeypatch.setattr(Path, "home", lambda: home)
     monkeypatch.setattr("napari_rwkv_seg.zoo.store.user_folder", lambda: home / "data" / "models")
-    assert report()["Your models"] == "~/data/models (not there yet)"
+    assert report()["Your models"] == f"{Path('~/data/models')} (not there yet)"
+
+
+def test_the_problem_of_a_model_is_told_without_the_name_of_the_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home = Path("/somewhere/jane")
+    entry = ModelEntry(home / "broken", None, f"{str(home / 'broken')!r} holds no card")
+    monkeypatch.setattr(Path, "home", lambda: home)
+    monkeypatch.setattr("napari_rwkv_seg.zoo.store.list_models", lambda: [entry])
+    assert report()["Model broken"] == "cannot be used: '~/broken' holds no card"
+
+
+def test_a_home_that_is_the_whole_disk_shortens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", lambda: Path("/"))
+    monkeypatch.setattr("napari_rwkv_seg.zoo.store.user_folder", lambda: Path("/data/models"))
+    assert report()["Your models"] == f"{Path('/data/models')} (not there yet)"
 
 
 def test_a_model_that_cannot_be_used_is_told_with_the_reason(

@@ -44,6 +44,12 @@ def test_object_f1_of_one_missed_object_is_two_thirds():
     assert object_f1(np.where(truth == 1, 5, 0), truth) == pytest.approx(2 / 3)
 
 
+def test_tens_of_thousands_of_objects_are_compared_without_a_table_of_all_pairs():
+    labels = np.zeros((602, 602), np.int32)
+    labels[::2, ::2] = np.arange(1, 301 * 301 + 1).reshape(301, 301)
+    assert object_f1(labels, labels) == 1.0
+
+
 def test_an_image_without_background_keeps_its_first_object():
     labels = np.array([[1, 1], [2, 2]])
     assert object_f1(labels, labels) == 1.0

@@ -179,6 +179,7 @@ def test_a_folder_is_refused(tmp_path):
         read_image(tmp_path)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there are no named pipes in the file system")
 def test_a_pipe_is_refused_and_never_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.tif")
 
@@ -200,6 +201,17 @@ def test_a_file_cut_short_is_unreadable(tmp_path, kind, share):
 
     with pytest.raises(UnreadableFileError, match=f"a.{kind}"):
         read_image(path)
+
+
+def test_a_compression_that_takes_another_package_is_answered_with_its_name(tmp_path, monkeypatch):
+    def refuse(*args, **options):
+        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    tifffile.imwrite(tmp_path / "a.tif", pixels(31, 47))
+    monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", refuse)
+
+    with pytest.raises(UnreadableFileError, match=r"a\.tif.*LZW.*pip install imagecodecs"):
+        read_image(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("seed", range(40))

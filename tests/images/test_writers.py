@@ -39,6 +39,15 @@ def test_axes_and_pixel_size_are_kept(tmp_path, shape, axes):
     assert image.pixel_size == pytest.approx((0.5, 0.25))
 
 
+@pytest.mark.parametrize("shape", [(9, 31, 3), (3, 31, 4), (2, 9, 31, 3), (31, 4)], ids=str)
+def test_a_narrow_plane_is_not_taken_for_colours(tmp_path, shape):
+    made = labels(*shape)
+
+    write_labels(tmp_path / "a.tif", made)
+
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif").data, made)
+
+
 def test_labels_are_compressed(tmp_path):
     write_labels(tmp_path / "a.tif", np.zeros((500, 700), dtype=np.int32))
 

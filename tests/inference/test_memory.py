@@ -18,6 +18,7 @@ def picture(*shape, seed=0):
 ERRORS = [
     pytest.param(torch.OutOfMemoryError, "CUDA out of memory.", id="cuda"),
     pytest.param(RuntimeError, "DefaultCPUAllocator: can't allocate memory: 9 GB", id="cpu"),
+    pytest.param(RuntimeError, "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when …", id="cublas"),
     pytest.param(MemoryError, "", id="python"),
 ]
 

@@ -39,7 +39,7 @@ def test_small_dtypes_give_the_same_input_as_float(dtype):
     np.testing.assert_array_equal(got, normalize_plane(plane.astype(np.float64), PERCENTILE, 3))
 
 
-def test_signed_ct_values_give_the_same_input_as_shifted_ones():  # I09
+def test_i09_signed_ct_values_give_the_same_input_as_shifted_ones():
     signed = np.random.default_rng(0).integers(-1024, 3072, (37, 41, 1)).astype(np.int16)
     shifted = (signed.astype(np.int32) + 1024).astype(np.uint16)
 

@@ -33,6 +33,15 @@ def test_the_same_values_give_the_same_labels_in_any_dtype(dtype, bright_squares
     np.testing.assert_array_equal(result.labels, bright_squares)
 
 
+def test_the_size_of_a_tile_can_be_chosen(make_model, pixel_network):
+    network = pixel_network()
+
+    result = segment(np.eye(201), make_model(network), tile_size=96)
+
+    assert set(network.sizes) == {(96, 96)}
+    assert result.provenance["tile_size"] == 96
+
+
 def test_objects_are_numbered_apart(bright_squares, pixel_model):
     result = segment(bright_squares, pixel_model, settings=LabelSettings("objects"))
 

@@ -128,9 +128,9 @@ def test_weights_with_other_names_are_refused_with_the_first_and_the_coverage(
         read_network(read_entry(model))
 
 
-def test_weights_of_another_size_are_refused_by_the_first_shape(
+def test_m11_weights_of_another_size_are_refused_by_the_first_shape(
     model, tiny_network, put_weights
-):  # M11
+):
     put_weights(model, save(tiny_network(width=7).state_dict()))
 
     with pytest.raises(
@@ -212,9 +212,9 @@ def test_oversized_weights_are_not_read(model, monkeypatch):
         read_network(read_entry(model))
 
 
-def test_weights_swapped_after_the_check_change_nothing(
+def test_m14_weights_swapped_after_the_check_change_nothing(
     model, monkeypatch, tiny_network, state_of
-):  # M14
+):
     want = state_of(model)
     honest = load_weights
 
