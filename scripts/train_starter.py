@@ -89,8 +89,10 @@ def model_card(
             ClassCard(name="nucleus", color="#e69f00"),
         ],
         objects=objects or ObjectDefaults(),
+        parent="none (random weights)",
         license="CC0-1.0",
-        training_data="BBBC038v1 (2018 Data Science Bowl, CC0): 197 training images",
+        training_data="BBBC038v1 (2018 Data Science Bowl, CC0): 197 training images of many pixel "
+        "sizes, which the data set does not state",
         citation="Caicedo et al., Nat. Methods 16, 1247 (2019)",
         trained_by=trained_by,
         test_scores=scores,
@@ -179,6 +181,7 @@ def export(data: Path, run: Path, out: Path, machine: Annotated[str, typer.Optio
     result = scores(answers, test, object_settings(objects))
     table = group_table(answers, test, object_settings(objects))
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    seed = events[0]["seed"]
     checks = [event for event in events if event["event"] == "validated"]
     best = [check for check in checks if check["best"]][-1]
     length = f"{checks[-1]['step']} steps in {checks[-1]['seconds'] / 60:.0f} minutes on {machine}"
@@ -186,7 +189,7 @@ def export(data: Path, run: Path, out: Path, machine: Annotated[str, typer.Optio
         "Dice": round(result["dice"], 4),
         "object F1 at IoU 0.5": round(result["object_f1"], 4),
     }
-    card = model_card(shown, objects, trained_by=f"scripts/train_starter.py, seed 42: {length}")
+    card = model_card(shown, objects, trained_by=f"scripts/train_starter.py, seed {seed}: {length}")
     text = Template(DESCRIPTION.read_text(encoding="utf-8")).substitute(
         dice=f"{result['dice']:.3f}",
         f1=f"{result['object_f1']:.3f}",

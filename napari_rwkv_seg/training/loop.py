@@ -96,6 +96,7 @@ class TrainingLoop:
             _parameter_groups(network, settings.weight_decay), fused=True
         )
         self._step, self._best, self._seconds = 0, -math.inf, 0.0
+        self._is_validated = True
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / "latest.pt").exists():
             self._resume()
@@ -103,6 +104,8 @@ class TrainingLoop:
     def run(self, report: Callable[[str], None]) -> Path:
         """Train to the last step and return the path of the best weights (a state dict)."""
         self._event(report, event="started", step=self._step, **asdict(self._settings))
+        if not self._is_validated:  # the run was stopped in the middle of a validation
+            self._check(report)
         losses: list[float] = []
         start = time.monotonic()
         while self._step < self._settings.steps:
@@ -153,13 +156,15 @@ class TrainingLoop:
 
     def _check(self, report: Callable[[str], None]) -> None:
         """Write a checkpoint, validate the average, and keep it if it is the best so far."""
+        self._is_validated = False
         _save(self._folder / "latest.pt", self._state())
         scores = self._validate(self._average)
+        self._is_validated = True
         is_best = scores["score"] > self._best
         if is_best:
             self._best = scores["score"]
             _save(self._folder / "best.pt", self._average.state_dict())
-            _save(self._folder / "latest.pt", self._state())  # it holds the best score
+        _save(self._folder / "latest.pt", self._state())
         facts = {"step": self._step, "best": is_best, "seconds": round(self._seconds)}
         self._event(report, event="validated", **facts, **scores)
 
@@ -171,6 +176,7 @@ class TrainingLoop:
             "step": self._step,
             "best": self._best,
             "seconds": self._seconds,
+            "is_validated": self._is_validated,
         }
 
     def _resume(self) -> None:
@@ -179,6 +185,7 @@ class TrainingLoop:
         self._average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._step, self._best, self._seconds = state["step"], state["best"], state["seconds"]
+        self._is_validated = state["is_validated"]
 
     def _event(self, report: Callable[[str], None], **facts: object) -> None:
         line = json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in facts.items()})

@@ -74,9 +74,9 @@ def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(tmp_path):
         TrainingLoop(new_network(), SETTINGS, halved, make_batch, stop_at_second_validation).run(
             lambda _: None
         )
-    TrainingLoop(new_network(), SETTINGS, halved, make_batch, scores_by_order(0.3, 0.2)).run(
-        lambda _: None
-    )
+    resumed = TrainingLoop(new_network(), SETTINGS, halved, make_batch, scores_by_order(0.3, 0.2))
+    resumed.run(lambda _: None)
+    assert (halved / "best.pt").read_bytes() == (whole / "best.pt").read_bytes()
     first, second = (load_checkpoint_file(folder / "latest.pt") for folder in (whole, halved))
     assert first["step"] == second["step"] == 6
     for part in ("network", "average"):
