@@ -164,12 +164,15 @@ class ImageChoice:
 
     def _on_data(self, event: Any) -> None:
         image = self.image
-        if image is not None and event.source is image:
-            shape, axes = level_data(image, 0).shape, self._controller.settings.axes
-            if len(shape) != len(axes):
-                self.choose(image)
-            else:
-                self.chosen.emit()
+        if image is None or event.source is not image:
+            return
+        settings, facts = self._controller.settings, self.facts()
+        has_level = settings.level < max(1, len(facts.levels))
+        has_channel = (settings.channel or 0) < facts.channels
+        if len(level_data(image, 0).shape) == len(settings.axes) and has_level and has_channel:
+            self.chosen.emit()
+        else:
+            self.choose(image)
 
     def _first(self) -> Image | None:
         """Return the layer to begin with: the active one, else the topmost."""

@@ -73,6 +73,7 @@ class InstallationDock(QWidget):
         """Wait for the worker when napari takes the dock out of its window."""
         if event.type() == QEvent.Type.ParentChange and self._runner and self.parent() is None:
             self._runner.wait()
+            self.deleteLater()  # napari lets go of it, but does not delete it
         return super().event(event)
 
     def _show(self, facts: Facts | None) -> None:

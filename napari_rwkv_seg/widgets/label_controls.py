@@ -6,8 +6,9 @@ and areas are in pixels.
 
 from typing import Any
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtCore import QLocale, Qt, Signal
+from qtpy.QtGui import QDoubleValidator
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QLineEdit, QSpinBox, QVBoxLayout, QWidget
 from superqt import QLabeledDoubleSlider
 from superqt.utils import signals_blocked
 
@@ -69,6 +70,8 @@ class LabelControls(QWidget):
         self.threshold.setRange(0, 1)
         self.threshold.setDecimals(2)
         self.threshold.setSingleStep(0.01)
+        for number in self.threshold.findChildren(QLineEdit):
+            number.setValidator(_Decimal(0, 1, 2, number))
         self.smallest = QSpinBox()
         self.smallest.setRange(0, 1_000_000)
         self.smallest.setSuffix(" px")
@@ -126,3 +129,15 @@ class LabelControls(QWidget):
 
     def _choose(self, **changes: Any) -> None:
         self._controller.choose(**changes)
+
+
+class _Decimal(QDoubleValidator):
+    """Takes a decimal comma for a point, in any locale; superqt would drop the comma."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.setLocale(QLocale.c())
+
+    def validate(self, text: str, position: int) -> Any:
+        """Return whether `text` is a number, and `text` with a point in it."""
+        return super().validate(text.replace(",", "."), position)

@@ -101,6 +101,7 @@ class SegmentDock(QWidget):
         if event.type() == QEvent.Type.ParentChange:
             if self.parent() is None and self._watched is not None:
                 self.close_link()
+                self.deleteLater()  # napari lets go of it, but does not delete it
             self._watch(self.window() if self.parent() is not None else None)
         elif event.type() == QEvent.Type.Show:
             self.reload_models()  # a model may have been added or taken away meanwhile
@@ -181,7 +182,11 @@ class SegmentDock(QWidget):
         key = self.model.key(entry)
         if entry.card is not None and (key != self._controller.settings.model or not self._picked):
             self._picked = True
-            self._controller.choose(model=key, labels=recommended_labels(entry.card))
+            kept = self._controller.kept
+            labels = recommended_labels(entry.card)
+            if kept is not None and kept.segmentation and kept.job.settings.model == key:
+                labels = kept.segmentation.settings  # the last result stays as it was adjusted
+            self._controller.choose(model=key, labels=labels)
 
     def _cancel(self) -> None:
         self.job.show_cancelling()

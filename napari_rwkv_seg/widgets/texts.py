@@ -9,7 +9,8 @@ import html
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QSizePolicy
 
-WARNING = "color: #e08a1e;"  # readable on napari's dark and light themes
+# The words keep the theme's colour: no orange is readable on both dark and light.
+WARNING = "border-left: 3px solid #e08a1e; padding-left: 6px;"
 HINT = "font-size: 11px;"
 
 

@@ -5,6 +5,7 @@ a run begins (lazy ones are read in the worker), layers are touched on the main
 thread only, and everything is let go when the dock or the window closes.
 """
 
+import logging
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_rwkv_seg.controllers.segment import Job, Outcome, SegmentController
+from napari_rwkv_seg.controllers.sentences import mishap
 from napari_rwkv_seg.errors import ImageError, RwkvSegError
 
 from .image_choice import ImageChoice
@@ -24,6 +26,8 @@ from .result_layers import Result, ResultLayers
 
 if TYPE_CHECKING:
     from napari.layers import Image
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +53,7 @@ class _Asked:
             return self.place
         try:
             place_now = place(image, self.axes, self.level, self.region)
-        except ImageError:
+        except (ImageError, IndexError):  # no size of a pixel, or no such level any more
             return self.place
         return place_now if place_now.shape == self.place.shape else self.place
 
@@ -77,8 +81,6 @@ class ViewerLink:
         self._with_probabilities = False
         self._connections: list[tuple[Any, Callable[..., object]]] = [
             (controller.settings_changed, self._adjust),
-            (controller.segmented, self._on_segmented),
-            (controller.relabelled, self._on_relabelled),
         ]
         for signal, slot in self._connections:
             signal.connect(slot)
@@ -110,7 +112,7 @@ class ViewerLink:
         if not wanted:
             self._results.hide_probabilities()
         elif kept is not None:
-            self._results.show_probabilities(self._result(kept))
+            self._show(lambda: self._results.show_probabilities(self._result(kept)))
 
     def stop(self) -> None:
         """Cancel what runs, and wait until it has ended."""
@@ -149,18 +151,32 @@ class ViewerLink:
         self._network.show(progress.done, progress.total)
 
     def _on_end(self, job: Job, outcome: Outcome | None) -> None:
-        self._controller.finish(outcome or Outcome(job))
-
-    def _on_segmented(self, outcome: Outcome) -> None:
         """Show new labels; make them anew if the user has adjusted the settings meanwhile."""
+        kept = self._finish(job, outcome)
+        if kept is not None:
+            self._show(partial(self._show_new, kept))
+            self._adjust()
+
+    def _show_new(self, outcome: Outcome) -> None:
         result = self._result(outcome)
         self._results.show(result)
         if self._with_probabilities:
             self._results.show_probabilities(result)
-        self._adjust()
 
-    def _on_relabelled(self, outcome: Outcome) -> None:
-        self._results.show(self._result(outcome), adjusted=True)
+    def _finish(self, job: Job, outcome: Outcome | None) -> Outcome | None:
+        """End a job; return what the controller keeps if that is new."""
+        before = self._controller.kept
+        self._controller.finish(outcome or Outcome(job))
+        kept = self._controller.kept
+        return kept if kept is not before else None
+
+    def _show(self, show: Callable[[], object]) -> None:
+        """Touch the layers; say so if that fails, when a job has ended and the dock says so."""
+        try:
+            show()
+        except Exception as error:  # noqa: BLE001 - a job's boundary: a layer may need too much memory
+            _log.exception("A result could not be shown")
+            self._controller.failed.emit(mishap(error))
 
     def _adjust(self, _: object = None) -> None:
         """Make labels anew from kept probabilities; while that runs, remember to do it again."""
@@ -177,7 +193,9 @@ class ViewerLink:
             )
 
     def _on_adjusted(self, job: Job, outcome: Outcome | None) -> None:
-        self._controller.finish(outcome or Outcome(job))
+        kept = self._finish(job, outcome)
+        if kept is not None:
+            self._show(lambda: self._results.show(self._result(kept), adjusted=True))
         if self._adjust_again:
             self._adjust_again = False
             self._adjust()

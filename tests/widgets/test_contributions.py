@@ -133,12 +133,15 @@ def test_the_installation_dock_shows_facts_and_copies_them(make_napari_viewer, q
 
 
 @pytest.mark.gui
-def test_closing_the_installation_dock_waits_for_its_report(make_napari_viewer):
+def test_closing_the_installation_dock_waits_for_its_report(make_napari_viewer, qtbot):
     viewer = make_napari_viewer()
     dock = InstallationDock(lambda: [("Python", "3")])
     viewer.window.add_dock_widget(dock)
+    gone = []
+    dock.destroyed.connect(lambda: gone.append(True))
 
     viewer.window.remove_dock_widget(dock)
+    qtbot.waitUntil(lambda: bool(gone), timeout=20_000)
 
     assert not dock._runner.is_busy
 

@@ -157,7 +157,7 @@ def test_l11_more_steps_than_the_history_holds_do_no_harm(model, results) -> Non
     for _ in range(150):
         layer.undo()
 
-    assert layer.data.shape == (9, 13)
+    assert any(np.array_equal(layer.data, two(first, 2)) for first in range(1, 6))
 
 
 def test_l11_adjustments_in_a_row_are_one_step(model, results) -> None:
@@ -238,6 +238,26 @@ def test_c14_a_layer_that_the_user_has_locked_against_editing_is_left_alone(mode
 
     assert second is not first
     np.testing.assert_array_equal(first.data, two())
+
+
+def test_l13_a_layer_whose_data_cannot_be_written_is_left_alone(model, results) -> None:
+    first = results.show(result(model, two()))
+    first.data = two()
+    first.data.flags.writeable = False
+
+    second = results.show(result(model, two(2, 1)))
+
+    assert second is not first
+    np.testing.assert_array_equal(first.data, two())
+
+
+@pytest.mark.parametrize("place", [(0, 0), (8, 12), (4, 4)], ids=str)
+def test_l08_one_changed_pixel_anywhere_is_an_edit(model, results, place) -> None:
+    first = results.show(result(model, two()))
+    first.data[place] = 7  # as scripts do, without napari's history and events
+
+    assert results.show(result(model, two(2, 1))) is not first
+    assert first.data[place] == 7
 
 
 def test_another_model_gets_its_own_layer(model, results) -> None:
@@ -340,6 +360,17 @@ def test_probabilities_lie_below_the_labels_and_are_updated(model, results) -> N
     kinds = [type(layer) for layer in model.layers]
     assert kinds == [Image, Image, Labels]
     np.testing.assert_array_equal(model.layers[1].data > 0.5, two(0, 2) > 0)
+
+
+def test_probabilities_lie_directly_below_labels_that_are_not_on_top(model, results) -> None:
+    first = result(model, two())
+    labels = results.show(first)
+    above = model.add_points()
+
+    results.show_probabilities(first)
+
+    assert [type(layer) for layer in model.layers[:2]] == [Image, Image]
+    assert list(model.layers[2:]) == [labels, above]
 
 
 def test_the_labels_stay_selected_when_probabilities_are_added(model, results) -> None:

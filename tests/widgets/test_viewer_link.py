@@ -9,9 +9,11 @@ import dask.array as da
 import numpy as np
 import pytest
 from napari.layers import Labels
-from qtpy.QtCore import QThreadPool
+from qtpy.QtCore import Qt, QThreadPool
+from qtpy.QtGui import QGuiApplication
 
 from napari_rwkv_seg.controllers.segment import SegmentController
+from napari_rwkv_seg.widgets.result_layers import ResultLayers
 from napari_rwkv_seg.widgets.segment_dock import SegmentDock
 from napari_rwkv_seg.widgets.viewer_link import ViewerLink
 
@@ -115,6 +117,59 @@ def test_l10_an_image_whose_data_changes_its_shape_during_a_run_does_no_harm(
     ended()
 
     assert viewer.layers[-1].data.shape == image.shape
+
+
+def test_l10_an_image_that_loses_its_level_during_a_run_leaves_its_result(
+    dock, viewer, image, begun, ended
+):
+    levels = [np.kron(image, np.ones((2, 2), dtype=np.uint8)), image]
+    layer = viewer.add_image(levels, multiscale=True, scale=(3, 5))
+    dock._controller.choose(level=1)
+    begun()
+    layer.data = levels[:1]
+
+    ended()
+
+    assert dock._controller.settings.level == 0
+    assert viewer.layers[-1].data.shape == image.shape
+    np.testing.assert_array_equal(viewer.layers[-1].scale, (6, 10))
+
+
+def test_l08_a_result_that_comes_during_a_stroke_leaves_the_brush_its_layer(
+    dock, viewer, image, segment, begun, ended, monkeypatch
+):
+    viewer.add_image(image)
+    first = segment(dock)
+    begun()
+    first.paint((30, 5), 9)
+    pressed = Qt.MouseButton.LeftButton
+    monkeypatch.setattr(QGuiApplication, "mouseButtons", lambda: pressed)
+
+    ended()
+
+    assert len(viewer.layers) == 3
+    assert viewer.layers.selection.active is first
+
+
+def test_c05_a_result_that_cannot_be_shown_is_told_and_the_next_run_works(
+    dock, viewer, image, segment, begun, ended, monkeypatch
+):
+    viewer.add_image(image)
+    with monkeypatch.context() as broken:
+        broken.setattr(ResultLayers, "_add", _no_memory)
+        begun()
+        ended()
+
+    assert "not enough memory" in dock.job.problem.text()
+    assert dock.job.status.text() == ""
+    assert dock.job.button.text() == "Segment"
+    assert len(viewer.layers) == 1
+    assert segment(dock).data.any()
+
+
+def _no_memory(*args: object, **kwargs: object) -> None:
+    """Stand in for a layer that is too large."""
+    raise MemoryError
 
 
 def test_pixels_changed_during_a_run_do_not_reach_the_network(dock, viewer, image, begun, ended):
@@ -316,12 +371,15 @@ def test_c02_quitting_napari_during_a_job_ends_the_process_cleanly():
     assert "ended None" in result.stdout
 
 
-def test_c02_closing_the_dock_cancels_and_lets_go(dock, viewer, image, engine, begun):
+def test_c02_closing_the_dock_cancels_and_lets_go(dock, viewer, image, engine, begun, until):
     viewer.add_image(image)
     begun()
     engine.gate.set()
 
+    gone = []
+    dock.destroyed.connect(lambda: gone.append(True))
     viewer.window.remove_dock_widget(dock)
+    until(lambda: bool(gone))
 
     assert dock._controller.running is None
     assert not dock._link.is_busy
@@ -372,7 +430,6 @@ def test_c03_a_closed_dock_can_be_forgotten(viewer, image, qtbot):
     viewer.window.add_dock_widget(dock, name="segment")
     watched = [weakref.ref(link), weakref.ref(controller)]
     viewer.window.remove_dock_widget(dock)
-    dock.deleteLater()
     del dock, link, controller
 
     qtbot.wait(50)
