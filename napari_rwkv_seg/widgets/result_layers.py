@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .placement import Placement
 
 METADATA_KEY = "napari-rwkv-seg"
+DTYPE = np.int32  # classes too: the user may paint a 256th label, or ask for objects later
 MOST_UNDOABLE = 4_000_000  # changed pixels in one undo step; each takes some 40 bytes of history
 
 
@@ -151,7 +152,7 @@ class ResultLayers:
 
     def _add(self, viewer: Any, result: Result) -> Labels:
         """Add a layer of the full image size with the region filled."""
-        data = np.zeros(result.place.shape, dtype=result.labels.dtype)
+        data = np.zeros(result.place.shape, dtype=DTYPE)
         result.place.fill(data, result.labels)
         active = viewer.layers.selection.active
         layer = viewer.add_labels(data, name=result.title, **result.place.transform)
@@ -213,20 +214,13 @@ def _digest(data: NDArray[Any]) -> int:
 def _refilled(held: NDArray[Any], result: Result) -> NDArray[Any]:
     """Return a copy of `held` with the region's labels; objects take numbers free outside of it."""
     if not result.place.is_partial:
-        return result.labels.reshape(held.shape).astype(_dtype(held, result.labels))
+        return result.labels.reshape(held.shape).astype(DTYPE)
     data = held.copy()
     result.place.fill(data, np.zeros_like(result.labels, dtype=held.dtype))
     offset = int(data.max(initial=0)) if result.output == "objects" else 0
-    labels = np.where(result.labels > 0, result.labels.astype(np.int64) + offset, 0)
-    data = data.astype(_dtype(held, labels), copy=False)
-    result.place.fill(data, labels.astype(data.dtype))
+    labels = result.labels.astype(DTYPE)
+    result.place.fill(data, np.where(labels > 0, labels + offset, 0))
     return data
-
-
-def _dtype(held: NDArray[Any], labels: NDArray[Any]) -> np.dtype[Any]:
-    """Return the dtype of `held`, or a wider one if `labels` need it."""
-    fits = labels.max(initial=0) <= np.iinfo(held.dtype).max
-    return held.dtype if fits else np.dtype(np.int32)
 
 
 def _write(layer: Labels, data: NDArray[Any]) -> bool:
@@ -235,7 +229,7 @@ def _write(layer: Labels, data: NDArray[Any]) -> bool:
     count = int(np.count_nonzero(changed))
     if count == 0:
         return False
-    if count <= MOST_UNDOABLE and layer.data.dtype == data.dtype:
+    if count <= MOST_UNDOABLE:
         where = np.nonzero(changed)
         layer.data_setitem(where, data[where])
         return True
