@@ -112,8 +112,8 @@ def _bright(image: np.ndarray, axes: str) -> np.ndarray:
 
 
 @pytest.fixture(autouse=True)
-def main_thread_guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """C01: fail a test in which layers or texts are touched off the main thread."""
+def main_thread_guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """C01: fail a test in which layers or texts are touched off the main thread; give the list."""
     trespasses: list[str] = []
 
     def guarded(owner: type, name: str) -> None:
@@ -134,7 +134,7 @@ def main_thread_guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (Line, "say"),
     ):
         guarded(owner, name)
-    yield
+    yield trespasses
     assert trespasses == []
 
 
