@@ -33,8 +33,10 @@ class Engine(Protocol):
     ) -> Generator["Progress", None, "Segmentation"]:
         """Yield progress, return the result; closing the generator cancels."""
 
-    def relabel(self, segmentation: "Segmentation", settings: "LabelSettings") -> "Segmentation":
-        """Make labels anew from kept probabilities."""
+    def relabel(
+        self, segmentation: "Segmentation", settings: "LabelSettings"
+    ) -> Generator["Progress", None, "Segmentation"]:
+        """Make labels anew from kept probabilities; closing the generator cancels."""
 
     def running_on(self, model: Any) -> tuple[str, str]:
         """Return on what the model runs, and why not on something faster ("" if it does)."""
@@ -84,11 +86,13 @@ class InferenceEngine:
             channel=settings.channel,
         )
 
-    def relabel(self, segmentation: "Segmentation", settings: "LabelSettings") -> "Segmentation":
+    def relabel(
+        self, segmentation: "Segmentation", settings: "LabelSettings"
+    ) -> Generator["Progress", None, "Segmentation"]:
         """Make labels anew from the kept probabilities; the network does not run."""
-        from napari_rwkv_seg.inference.segment import relabel
+        from napari_rwkv_seg.inference.segment import relabel_steps
 
-        return relabel(segmentation, settings)
+        return relabel_steps(segmentation, settings)
 
     def running_on(self, model: "Model") -> tuple[str, str]:
         """Return "CPU, 2 threads, compiled kernels" or the like, and why it is slow."""

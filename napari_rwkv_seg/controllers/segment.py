@@ -93,6 +93,7 @@ class SegmentController:
         self._settings = settings or SegmentSettings()
         self._newest = {"segment": 0, "relabel": 0}
         self._running: Job | None = None
+        self._relabelling: Job | None = None
         self._kept: Outcome | None = None
 
     @property
@@ -151,9 +152,10 @@ class SegmentController:
         if kept.segmentation.settings == self._settings.labels:
             return None
         number = self._count("relabel")
-        return Job(
+        self._relabelling = Job(
             "relabel", number, self._settings, about=kept.job.about, segmentation=kept.segmentation
         )
+        return self._relabelling
 
     def steps(self, job: Job) -> Generator["Progress", None, Outcome]:
         """Do a job's work, step by step, in whatever thread runs the generator.
@@ -198,6 +200,11 @@ class SegmentController:
         if self._running is not None:
             self._running.stopped.set()
 
+    def stop_relabel(self) -> None:
+        """Tell the making of labels, if it is under way, to stop after its present plane."""
+        if self._relabelling is not None:
+            self._relabelling.stopped.set()
+
     def _count(self, kind: str) -> int:
         self._newest[kind] += 1
         return self._newest[kind]
@@ -209,6 +216,8 @@ class SegmentController:
         if outcome.sentence:
             self.failed.emit(outcome.sentence)
             return
+        if outcome.segmentation is None:
+            return
         self._kept = replace(self._kept, segmentation=outcome.segmentation)
         self.relabelled.emit(self._kept)
 
@@ -218,8 +227,8 @@ class SegmentController:
 
         if job.segmentation is not None:
             yield Progress(0, 0, None, "Making labels …")
-            labelled = self._engine.relabel(job.segmentation, job.settings.labels)
-            return Outcome(job, labelled)
+            steps = self._engine.relabel(job.segmentation, job.settings.labels)
+            return Outcome(job, (yield from _until_stopped(job, steps)))
         yield Progress(0, 0, None, "Loading the model …")
         _check(job)
         model = self._engine.load(job.settings.model, job.settings.device)
@@ -227,7 +236,8 @@ class SegmentController:
         _check(job)
         if job.image is None:
             raise ImageError("There is no image to segment; open one.")
-        segmentation = yield from self._run(job, job.image(), model)
+        steps = self._engine.steps(job.image(), model, job.settings)
+        segmentation = yield from _until_stopped(job, steps)
         facts = {
             **segmentation.provenance,
             **job.about,
@@ -237,22 +247,23 @@ class SegmentController:
         segmentation = replace(segmentation, provenance=facts)
         return Outcome(job, segmentation, running_on=self._engine.running_on(model))
 
-    def _run(self, job: Job, image: Any, model: Any) -> Generator["Progress", None, "Segmentation"]:
-        """Pass on the steps of the engine until the job is stopped."""
-        steps = self._engine.steps(image, model, job.settings)
-        try:
-            while True:
-                try:
-                    progress = next(steps)
-                except StopIteration as end:
-                    _check(job)
-                    segmentation: Segmentation = end.value
-                    return segmentation
-                _check(job)
-                yield progress
-                _check(job)
-        finally:
-            steps.close()
+
+def _until_stopped(
+    job: Job, steps: Generator["Progress", None, "Segmentation"]
+) -> Generator["Progress", None, "Segmentation"]:
+    """Pass on the steps of the engine, and return what they return, unless the job is stopped."""
+    try:
+        while True:
+            try:
+                progress = next(steps)
+            except StopIteration as end:
+                segmentation: Segmentation = end.value
+                return segmentation
+            _check(job)
+            yield progress
+            _check(job)
+    finally:
+        steps.close()
 
 
 def _check(job: Job) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .labels import label_probabilities
     from .loading import Model, load_model
     from .predictor import Prediction, Progress, predict_steps
-    from .segment import Segmentation, relabel, segment_steps
+    from .segment import Segmentation, relabel, relabel_steps, segment_steps
     from .settings import LabelSettings
 
 _ROOMS = {
@@ -25,6 +25,7 @@ _ROOMS = {
     "load_model": "loading",
     "predict_steps": "predictor",
     "relabel": "segment",
+    "relabel_steps": "segment",
     "segment_steps": "segment",
 }
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "load_model",
     "predict_steps",
     "relabel",
+    "relabel_steps",
     "segment_steps",
 ]
 

@@ -4,6 +4,7 @@ Whoever wants to show progress and to cancel drives `segment_steps`; `segment`
 drives it to the end. torch is imported only when a model is loaded.
 """
 
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from napari_rwkv_seg.zoo.card import ModelCard
 from napari_rwkv_seg.zoo.store import DEFAULT_MODEL
 
-from .labels import empty_labels, label_planes, label_probabilities
+from .labels import empty_labels, label_planes
 from .loading import Model, load_model
 from .predictor import Prediction, predict_steps
 from .progress import Progress
@@ -165,6 +166,44 @@ def segment(  # noqa: PLR0913 - the choices of a run are its parameters
         tile_size=tile_size,
         channel=channel,
     )
+    return _drained(steps, progress)
+
+
+def relabel_steps(
+    segmentation: Segmentation, settings: LabelSettings
+) -> Generator[Progress, None, Segmentation]:
+    """Make labels anew from kept probabilities, yielding between the planes of a stack.
+
+    No network runs; closing the generator cancels.
+
+    Returns
+    -------
+    Segmentation
+        `segmentation` with new labels and settings; the given one is not changed.
+    """
+    labels = empty_labels(segmentation.probabilities, settings)
+    total = math.prod(labels.shape[:-2])
+    for done in label_planes(segmentation.probabilities, settings, labels):
+        if done < total:
+            yield Progress(done, total)
+    return replace(
+        segmentation,
+        labels=labels,
+        settings=settings,
+        provenance=segmentation.provenance | {"settings": settings.to_dict()},
+    )
+
+
+def relabel(segmentation: Segmentation, settings: LabelSettings) -> Segmentation:
+    """Return what `relabel_steps` returns."""
+    return _drained(relabel_steps(segmentation, settings))
+
+
+def _drained(
+    steps: Generator[Progress, None, Segmentation],
+    progress: Callable[[Progress], None] | None = None,
+) -> Segmentation:
+    """Return what a generator returns, and tell `progress` what it yields."""
     try:
         while True:
             news = next(steps)
@@ -175,16 +214,6 @@ def segment(  # noqa: PLR0913 - the choices of a run are its parameters
         return result
     finally:
         steps.close()
-
-
-def relabel(segmentation: Segmentation, settings: LabelSettings) -> Segmentation:
-    """Return `segmentation` with labels made anew from its probabilities; no network runs."""
-    return replace(
-        segmentation,
-        labels=label_probabilities(segmentation.probabilities, settings),
-        settings=settings,
-        provenance=segmentation.provenance | {"settings": settings.to_dict()},
-    )
 
 
 def _provenance(

@@ -118,6 +118,7 @@ class ViewerLink:
         """Cancel what runs, and wait until it has ended."""
         self._adjust_again = False
         self._controller.stop()
+        self._controller.stop_relabel()
         self._network.wait()
         self._labels.wait()
 
@@ -185,6 +186,7 @@ class ViewerLink:
             return
         if self._labels.is_busy:
             self._adjust_again = True
+            self._controller.stop_relabel()
             return
         job = self._controller.begin_relabel()
         if job is not None:

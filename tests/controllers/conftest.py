@@ -11,7 +11,7 @@ from napari_rwkv_seg.controllers.settings import SegmentSettings
 from napari_rwkv_seg.errors import ImageError
 from napari_rwkv_seg.inference.labels import label_probabilities
 from napari_rwkv_seg.inference.progress import Progress
-from napari_rwkv_seg.inference.segment import Segmentation, relabel
+from napari_rwkv_seg.inference.segment import Segmentation, relabel_steps
 from napari_rwkv_seg.inference.settings import LabelSettings
 from napari_rwkv_seg.zoo.card import ClassCard, ModelCard
 
@@ -73,8 +73,10 @@ class FakeEngine:
         facts = {"model": model.name, "sha256": model.weights_sha256}
         return Segmentation(labels, probabilities, model, settings.labels, settings.axes, (), facts)
 
-    def relabel(self, segmentation: Segmentation, settings: LabelSettings) -> Segmentation:
-        return relabel(segmentation, settings)
+    def relabel(
+        self, segmentation: Segmentation, settings: LabelSettings
+    ) -> Generator[Progress, None, Segmentation]:
+        return relabel_steps(segmentation, settings)
 
     def running_on(self, model: ModelCard) -> tuple[str, str]:
         return "CPU, 1 threads, compiled kernels", ""

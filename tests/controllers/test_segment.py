@@ -308,6 +308,28 @@ def test_relabelling_to_the_same_settings_does_nothing(controller, image, drain)
     assert controller.begin_relabel() is None
 
 
+def test_relabelling_a_stack_stops_after_the_present_plane_and_keeps_the_result(
+    controller, image, drain, heard
+) -> None:
+    controller.choose(axes="ZYX")
+    drain(controller, controller.begin(lambda: np.stack([image] * 3)))
+    kept = controller.kept
+    controller.choose(threshold=0.7)
+    job = controller.begin_relabel()
+    steps = controller.steps(job)
+    while next(steps).total != 3:
+        pass
+
+    controller.stop_relabel()
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    controller.finish(end.value.value)
+
+    assert end.value.value.segmentation is None
+    assert controller.kept is kept
+    assert heard[-1] == "segmented"
+
+
 def test_labels_made_anew_of_an_older_result_are_dropped(controller, image, drain, heard) -> None:
     drain(controller, controller.begin(lambda: image))
     controller.choose(threshold=0.7)

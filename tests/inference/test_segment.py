@@ -5,7 +5,7 @@ import pytest
 
 from napari_rwkv_seg.errors import CancelledError
 from napari_rwkv_seg.inference import segment as room
-from napari_rwkv_seg.inference.segment import relabel, segment, segment_steps
+from napari_rwkv_seg.inference.segment import relabel, relabel_steps, segment, segment_steps
 from napari_rwkv_seg.inference.settings import LabelSettings
 
 DTYPES = ["u1", "u2", "i4", "u8", "f2", "f4", "f8", ">u2", ">f4"]
@@ -80,6 +80,17 @@ def test_relabelling_runs_no_network(bright_squares, make_model, pixel_network):
     assert again.provenance["settings"]["smallest_object"] == 150
     assert result.labels.max() == 1
     assert result.provenance["settings"]["output"] == "classes"
+
+
+def test_relabelling_a_stack_can_be_stopped_between_its_planes(bright_squares, pixel_model):
+    stack = np.stack([bright_squares] * 3)
+    result = segment(stack, pixel_model, axes="ZYX")
+    settings = LabelSettings("objects")
+
+    told = list(relabel_steps(result, settings))
+
+    assert [(progress.done, progress.total) for progress in told] == [(1, 3), (2, 3)]
+    assert list(relabel_steps(segment(bright_squares, pixel_model), settings)) == []
 
 
 def test_provenance_is_plain_json_and_names_model_image_and_settings(bright_squares, pixel_model):
