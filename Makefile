@@ -42,7 +42,7 @@ demo: .venv/package.stamp
 test: .venv/dev.stamp
 	@$(SYSTEM) window screen
 	@echo "==> Running every test"
-	@bash scripts/with_screen.sh "$(BIN)/pytest" $(PYTEST_ARGS)
+	@NAPARI_STRICT_QT=1 bash scripts/with_screen.sh "$(BIN)/pytest" $(PYTEST_ARGS)
 
 lint: .venv/dev.stamp
 	@echo "==> Checking style and types"

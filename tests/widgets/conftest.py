@@ -14,7 +14,7 @@ from napari_rwkv_seg.controllers.segment import SegmentController
 from napari_rwkv_seg.controllers.settings import SegmentSettings
 from napari_rwkv_seg.inference.labels import label_probabilities
 from napari_rwkv_seg.inference.progress import Progress
-from napari_rwkv_seg.inference.segment import Segmentation, relabel
+from napari_rwkv_seg.inference.segment import Segmentation, relabel_steps
 from napari_rwkv_seg.inference.settings import LabelSettings
 from napari_rwkv_seg.widgets.segment_dock import SegmentDock
 from napari_rwkv_seg.widgets.texts import Line
@@ -87,9 +87,11 @@ class FakeEngine:
             labels, probabilities, model, settings.labels, settings.axes, self.notes, facts
         )
 
-    def relabel(self, segmentation: Segmentation, settings: LabelSettings) -> Segmentation:
+    def relabel(
+        self, segmentation: Segmentation, settings: LabelSettings
+    ) -> Generator[Progress, None, Segmentation]:
         self._pass()
-        return relabel(segmentation, settings)
+        return (yield from relabel_steps(segmentation, settings))
 
     def running_on(self, model: ModelCard) -> tuple[str, str]:
         return "CPU, 1 threads, plain PyTorch", "No compiled kernels in this installation."
