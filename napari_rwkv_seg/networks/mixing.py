@@ -81,9 +81,10 @@ class SpatialMix(nn.Module):
 
 
 class ChannelMix(nn.Module):
-    """Mix the channels of each token and its four neighbours: a squared ReLU of width 4 C, gated.
+    """Mix the channels of each token and its four neighbours: a a wide squared ReLU, gated.
 
-    Parameters are those of `SpatialMix`; `key_norm` normalises the hidden layer.
+    Parameters are those of `SpatialMix`; `key_norm` normalises the hidden layer,
+    whose width is `hidden_rate` times C.
     """
 
     def __init__(
@@ -94,16 +95,18 @@ class ChannelMix(nn.Module):
         *,
         key_norm: bool = False,
         init_mode: InitMode = "fancy",
+        hidden_rate: int = 4,
     ) -> None:
         super().__init__()
         # Both shares start like the key's share of the spatial mix.
         _, _, shares = _initial_mixing(channels, depth, index, init_mode)
         self.spatial_mix_k = nn.Parameter(shares[0])
         self.spatial_mix_r = nn.Parameter(shares[0].clone())
-        self.key = linear(channels, 4 * channels)
-        self.key_norm = nn.LayerNorm(4 * channels) if key_norm else None
+        hidden = hidden_rate * channels
+        self.key = linear(channels, hidden)
+        self.key_norm = nn.LayerNorm(hidden) if key_norm else None
         self.receptance = linear(channels, channels)
-        self.value = linear(4 * channels, channels)
+        self.value = linear(hidden, channels)
 
     def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
         """Mix tokens (B, height * width, C) across channels; same shape out."""

@@ -65,15 +65,21 @@ def assert_close() -> Callable[[Tensor, Tensor, float, str], None]:
 @pytest.fixture
 def assert_part_agrees(
     numbers: Callable[[str], Numbers], assert_close: Callable[[Tensor, Tensor, float, str], None]
-) -> Callable[[str, nn.Module, tuple[int, ...]], None]:
-    """Return a check of a part: outputs, input gradient and every parameter's gradient."""
+) -> Callable[..., None]:
+    """Return a check of a part: outputs, input gradients and every parameter's gradient.
 
-    def check(name: str, part: nn.Module, grid: tuple[int, ...]) -> None:
+    `dead` names the beginnings of weights that the authors' part holds but never uses.
+    """
+
+    def check(
+        name: str, part: nn.Module, grid: tuple[int, ...] = (), dead: tuple[str, ...] = ()
+    ) -> None:
         known = numbers(f"mini/{name}")
         weights = {key[3:]: value for key, value in known.items() if key.startswith("w__")}
-        part.load_state_dict(weights, strict=True)
-        x = known["x0"].requires_grad_()
-        result = part(x, *grid)
+        used = {key: value for key, value in weights.items() if not key.startswith(dead)}
+        part.load_state_dict(used, strict=True)
+        inputs = [known[key].requires_grad_() for key in sorted(known) if key.startswith("x")]
+        result = part(*inputs, *grid)
         outputs = result if isinstance(result, list) else [result]
         assert len(outputs) == sum(key.startswith("y") for key in known)
         loss = torch.zeros(())
@@ -81,8 +87,9 @@ def assert_part_agrees(
             assert_close(y, known[f"y{index}"], 1e-5, f"{name} output {index}")
             loss = loss + (y * torch.linspace(-1, 1, y.numel()).view(y.shape)).sum()
         loss.backward()
-        assert x.grad is not None
-        assert_close(x.grad, known["gx0"], 1e-4, f"{name} input gradient")
+        for index, x in enumerate(inputs):
+            assert x.grad is not None
+            assert_close(x.grad, known[f"gx{index}"], 1e-4, f"{name} gradient of input {index}")
         for key, parameter in part.named_parameters():
             assert parameter.grad is not None, key
             assert_close(parameter.grad, known[f"grad__{key}"], 1e-4, f"{name} gradient of {key}")
