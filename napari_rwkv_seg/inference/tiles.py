@@ -1,9 +1,11 @@
 """Cut a plane into overlapping tiles and blend the answers back.
 
-Pure NumPy: knows no network, no device and no viewer. Along each axis tiles of
-one size are spread evenly from border to border and share at least a quarter of
-their length with the next, because a network that looks at the whole tile at
-once changes its mind gradually from tile to tile. Within the shared part one
+Pure NumPy: knows no network, no device and no viewer. Along each axis tiles are
+spread evenly from border to border and share at least a quarter of their length
+with the next, because a network that looks at the whole tile at once changes its
+mind gradually from tile to tile. They begin at multiples of 32, so that a network
+whose tokens are squares of pixels sees the same squares as in the whole plane;
+for that the last one may be up to 31 pixels shorter. Within the shared part one
 tile fades out while the other fades in (raised cosine); the halo, an eighth of
 the shared part on either side, is read but not trusted. Lengths are in pixels.
 """
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 OVERLAP = 4  # neighbours share at least a 1/4 of the tile
+_ALIGNMENT = 32  # the coarsest tokens of the networks here
 _HALO = 8  # a 1/8 of the shared part counts for nothing
 
 
@@ -60,29 +63,29 @@ def _starts(length: int, size: int) -> list[int]:
     """Return where the tiles begin along one axis."""
     if length <= size:
         return [0]
-    step = size - -(-size // OVERLAP)
+    step = size - -(-size // OVERLAP) - (_ALIGNMENT - 1)  # the way may grow by being aligned
+    last = -(-(length - size) // _ALIGNMENT)  # in units of the alignment
     count = 1 + -(-(length - size) // step)
-    return [round(index * (length - size) / (count - 1)) for index in range(count)]
+    starts = {index * last // (count - 1) * _ALIGNMENT for index in range(count)}
+    return sorted(starts)
 
 
 def _pieces(length: int, size: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Yield the tiles along one axis with their weights, which sum to 1 at every place."""
-    starts = _starts(length, size)
-    size = min(size, length)
+    places = [slice(start, min(start + size, length)) for start in _starts(length, size)]
     total = np.zeros(length)
     weights = []
-    for index, start in enumerate(starts):
-        weight = np.ones(size)
+    for index, place in enumerate(places):
+        weight = np.ones(place.stop - place.start)
         if index > 0:
-            ramp = _ramp(starts[index - 1] + size - start)
+            ramp = _ramp(places[index - 1].stop - place.start)
             weight[: len(ramp)] *= ramp
-        if index + 1 < len(starts):
-            ramp = _ramp(start + size - starts[index + 1])
+        if index + 1 < len(places):
+            ramp = _ramp(place.stop - places[index + 1].start)
             weight[-len(ramp) :] *= ramp[::-1]
-        total[start : start + size] += weight
+        total[place] += weight
         weights.append(weight)
-    for start, weight in zip(starts, weights, strict=True):
-        place = slice(start, start + size)
+    for place, weight in zip(places, weights, strict=True):
         yield place, (weight / total[place]).astype(np.float32)
 
 

@@ -38,7 +38,8 @@ def test_the_size_of_a_tile_can_be_chosen(make_model, pixel_network):
 
     result = segment(np.eye(201), make_model(network), tile_size=96)
 
-    assert set(network.sizes) == {(96, 96)}
+    assert max(network.sizes) == (96, 96)
+    assert len(network.sizes) > 4
     assert result.provenance["tile_size"] == 96
 
 
