@@ -39,7 +39,9 @@ def test_no_seam_shows_where_a_network_looks_at_the_whole_tile(
     assert np.abs(np.diff(tiled[1], axis=1)).max() < 0.02
 
 
-def test_no_tile_is_larger_than_asked_for_and_only_the_last_ones_are_smaller(make_model, pixel_network, predict):
+def test_no_tile_is_larger_than_asked_for_and_only_the_last_ones_are_smaller(
+    make_model, pixel_network, predict
+):
     network = pixel_network()
 
     predict(picture(150, 333), make_model(network), tile_size=64)
