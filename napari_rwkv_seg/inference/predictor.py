@@ -191,7 +191,7 @@ def _plane_steps(
 def _tile_steps(
     model: Model, run: Run, pixels: NDArray[np.float32]
 ) -> Generator[Progress, None, NDArray[np.float32] | None]:
-    """Predict (C, Y, X) in tiles of one size; return None if memory ran out."""
+    """Predict (C, Y, X) in tiles of the present size; return None if memory ran out."""
     shape = (len(model.card.classes), *pixels.shape[1:])
     blended = np.zeros(shape, dtype=np.float32)
     for tile in tiles(run.height, run.width, run.size):

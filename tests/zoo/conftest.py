@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 from napari_rwkv_seg import networks
@@ -84,3 +85,14 @@ def put_weights() -> Callable[[Path, bytes], None]:
 def state_of() -> Callable[[Path], dict[str, Tensor]]:
     """Return what reads the tensors of a model folder."""
     return lambda folder: read_network(read_entry(folder)).state_dict()
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[..., Path]:
+    """Return what writes something as a checkpoint of PyTorch and gives its path."""
+
+    def write(content: object, name: str = "net.pth") -> Path:
+        torch.save(content, tmp_path / name)
+        return tmp_path / name
+
+    return write

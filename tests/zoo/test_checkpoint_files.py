@@ -19,15 +19,6 @@ from napari_rwkv_seg.zoo import checkpoint_files
 from napari_rwkv_seg.zoo.checkpoints import load_checkpoint
 
 
-@pytest.fixture
-def save(tmp_path):
-    def write(content: object, name: str = "net.pth") -> Path:
-        torch.save(content, tmp_path / name)
-        return tmp_path / name
-
-    return write
-
-
 def assert_refused(path: Path, reason: str) -> None:
     with pytest.raises(ModelError, match=reason) as caught:
         load_checkpoint(path)

@@ -34,15 +34,6 @@ def state() -> State:
     return stand_ins("vrwkv", "T")
 
 
-@pytest.fixture
-def save(tmp_path):
-    def write(content: object, name: str = "net.pth") -> Path:
-        torch.save(content, tmp_path / name)
-        return tmp_path / name
-
-    return write
-
-
 def assert_refused(path: Path, reason: str) -> str:
     with pytest.raises(ModelError, match=reason) as caught:
         load_checkpoint(path)
