@@ -5,7 +5,7 @@
 
 DATA holds `split.csv`, `meta.csv`, images and masks of dsb2018_nuclei. The
 validation split alone picks the checkpoint and the settings for objects; the
-test split is read by `export`, when all choices are made. Needs the extra [train].
+test split is read by `export`, when all choices are made.
 """
 
 import itertools
