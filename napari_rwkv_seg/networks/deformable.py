@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .linear import TokenLinear
+
 Grid = tuple[int, int]  # height and width, in tokens
 
 
@@ -50,10 +52,10 @@ class MSDeformAttn(nn.Module):
         super().__init__()
         self.levels, self.heads, self.points = levels, heads, points
         inner = int(channels * ratio)
-        self.sampling_offsets = nn.Linear(channels, heads * levels * points * 2)
-        self.attention_weights = nn.Linear(channels, heads * levels * points)
-        self.value_proj = nn.Linear(channels, inner)
-        self.output_proj = nn.Linear(inner, channels)
+        self.sampling_offsets = TokenLinear(channels, heads * levels * points * 2)
+        self.attention_weights = TokenLinear(channels, heads * levels * points)
+        self.value_proj = TokenLinear(channels, inner)
+        self.output_proj = TokenLinear(inner, channels)
         self._initialise()
 
     def forward(

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .mixing import VRWKVBlock, linear
+from .linear import TokenLinear, linear
+from .mixing import VRWKVBlock
 from .vrwkv import VRWKV, VRWKV_CONFIGS, map_to_tokens, tokens_to_map
 from .vrwkv_adapter import STRIDE, VRWKVAdapter
 
@@ -97,7 +98,7 @@ class MedURWKV(nn.Module):
             UpStage(widths[level + 1], widths[level]) for level in (2, 1, 0)
         )
         self.expand = Expand(widths[0], widths[0] // 2, factor=4)
-        self.head = nn.Linear(widths[0] // 2, classes)
+        self.head = TokenLinear(widths[0] // 2, classes)
         # Normalised tokens need wide weights: from 0.02 the logits take hundreds of steps to grow.
         nn.init.xavier_uniform_(self.head.weight)
         nn.init.zeros_(self.head.bias)

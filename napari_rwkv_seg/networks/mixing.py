@@ -13,21 +13,14 @@ from torch import Tensor, nn
 
 from napari_rwkv_seg.ops import bi_wkv, q_shift
 
+from .linear import linear
+
 InitMode = Literal["fancy", "local", "global"]
 
 
 def mix_tokens(tokens: Tensor, shifted: Tensor, share: Tensor) -> Tensor:
     """Return ``tokens * share + shifted * (1 - share)``, all (B, T, C), the share (1, 1, C)."""
     return torch.lerp(shifted, tokens, share.to(tokens.dtype))
-
-
-def linear(inputs: int, outputs: int, *, bias: bool = False) -> nn.Linear:
-    """Make a linear layer with weights from a truncated normal of standard deviation 0.02."""
-    layer = nn.Linear(inputs, outputs, bias=bias)
-    nn.init.trunc_normal_(layer.weight, std=0.02)
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer
 
 
 class SpatialMix(nn.Module):

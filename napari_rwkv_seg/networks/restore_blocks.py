@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from napari_rwkv_seg.ops import bi_wkv
 
-from .mixing import linear
+from .linear import linear
 
 
 class OmniShift(nn.Module):

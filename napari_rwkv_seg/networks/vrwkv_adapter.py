@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .deformable import Grid, MSDeformAttn, token_places
+from .linear import TokenLinear
 from .vrwkv import (
     PatchEmbed,
     VRWKVConfig,
@@ -108,9 +109,9 @@ class ConvFFN(nn.Module):
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(channels, hidden)
+        self.fc1 = TokenLinear(channels, hidden)
         self.dwconv = LevelwiseConv(hidden)
-        self.fc2 = nn.Linear(hidden, channels)
+        self.fc2 = TokenLinear(hidden, channels)
 
     def forward(self, prior: Tensor, grids: Sequence[Grid]) -> Tensor:
         """Run on tokens (B, N, C) of all levels; same shape out."""

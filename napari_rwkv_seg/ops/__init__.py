@@ -9,6 +9,7 @@ from .backends import BackendStatus, backend_status
 from .bi_wkv import bi_wkv
 from .q_shift import q_shift
 from .reference import bi_wkv_direct, bi_wkv_reference
+from .token_linear import token_linear
 
 __all__ = [
     "BackendStatus",
@@ -17,4 +18,5 @@ __all__ = [
     "bi_wkv_direct",
     "bi_wkv_reference",
     "q_shift",
+    "token_linear",
 ]
