@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from .linear import TokenLinear, linear
 from .mixing import VRWKVBlock
-from .vrwkv import VRWKV, VRWKV_CONFIGS, map_to_tokens, tokens_to_map
+from .vrwkv import VRWKV, VRWKV_CONFIGS, map_to_tokens
 from .vrwkv_adapter import STRIDE, VRWKVAdapter
 
 MED_URWKV_VARIANTS = ("T", "S")
@@ -116,9 +116,9 @@ class MedURWKV(nn.Module):
         tokens = self.bottleneck(tokens, rows, columns)
         for stage, (skip, rows, columns) in zip(self.stages, reversed(skips), strict=True):
             tokens = stage(tokens, skip, rows, columns)
-        tokens = self.head(self.expand(tokens, rows, columns))
-        logits = tokens_to_map(tokens, 4 * rows, 4 * columns)
-        return logits[:, :, :height, :width].contiguous()
+        # The head sees single cells, so these need not be moved: its few logits are.
+        logits = spread(self.head(self.expand.cells(tokens)), rows, columns)
+        return logits[:, :height, :width].permute(0, 3, 1, 2).contiguous()
 
 
 class AdapterPyramid(nn.Module):
@@ -218,13 +218,22 @@ class Expand(nn.Module):
         self.linear = linear(inputs, factor * factor * outputs, bias=True)
         self.norm = nn.LayerNorm(outputs) if has_norm else None
 
+    def cells(self, tokens: Tensor) -> Tensor:
+        """Return (B, T, factor, factor, outputs) of tokens (B, T, inputs), normalised."""
+        cells = torch.unflatten(self.linear(tokens), 2, (self.factor, self.factor, -1))
+        if self.norm is not None:
+            cells = self.norm(cells)
+        return cells
+
     def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
         """Return (B, T * factor**2, outputs) of tokens (B, T = height * width, inputs)."""
-        factor = self.factor
-        cells = self.linear(tokens).unflatten(2, (factor, factor, -1))
-        cells = cells.unflatten(1, (height, width)).transpose(2, 3)  # (B, h, f, w, f, outputs)
-        spread: Tensor = cells.flatten(3, 4).flatten(1, 3)
-        return spread if self.norm is None else self.norm(spread)
+        return spread(self.cells(tokens), height, width).flatten(1, 2)
+
+
+def spread(cells: Tensor, height: int, width: int) -> Tensor:
+    """Return the image (B, height * f, width * f, C) of cells (B, height * width, f, f, C)."""
+    image = torch.unflatten(cells, 1, (height, width)).transpose(2, 3)  # (B, h, f, w, f, C)
+    return image.flatten(3, 4).flatten(1, 2)
 
 
 def _merge_places(tokens: Tensor, height: int, width: int) -> Tensor:

@@ -23,6 +23,13 @@ def mix_tokens(tokens: Tensor, shifted: Tensor, share: Tensor) -> Tensor:
     return torch.lerp(shifted, tokens, share.to(tokens.dtype))
 
 
+def squared_relu(hidden: Tensor) -> Tensor:
+    """Return ``relu(hidden) ** 2``, (B, T, N); without gradients it overwrites `hidden`."""
+    if torch.is_grad_enabled() and hidden.requires_grad:
+        return torch.square(torch.relu(hidden))
+    return torch.relu_(hidden).square_()  # the hidden layer is large, and new memory slow
+
+
 class SpatialMix(nn.Module):
     """Let every token look at all others through Bi-WKV; a receptance gates what comes in.
 
@@ -105,7 +112,7 @@ class ChannelMix(nn.Module):
         """Mix tokens (B, height * width, C) across channels; same shape out."""
         shifted = q_shift(tokens, height, width)
         hidden = self.key(mix_tokens(tokens, shifted, self.spatial_mix_k))
-        hidden = torch.square(torch.relu(hidden))
+        hidden = squared_relu(hidden)
         if self.key_norm is not None:
             hidden = self.key_norm(hidden)
         receptance = self.receptance(mix_tokens(tokens, shifted, self.spatial_mix_r))

@@ -54,6 +54,8 @@ class SpatialPrior(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return four maps (B, C, H / s, W / s), s = 4, 8, 16, 32, of an image (B, in, H, W)."""
+        if image.device.type == "cpu":  # there, pooling and sums of maps are faster with C last
+            image = image.contiguous(memory_format=torch.channels_last)
         c1 = self.stem(image)
         c2 = self.conv2(c1)
         c3 = self.conv3(c2)
