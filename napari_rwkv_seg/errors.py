@@ -34,5 +34,9 @@ class SettingsError(RwkvSegError, ValueError):
     """A setting lies outside its range."""
 
 
+class TrainingDataError(RwkvSegError):
+    """Images and labels that a model cannot be trained on: none, too few, or not fitting."""
+
+
 class CancelledError(Exception):
     """The user cancelled the work; not a fault, so not a `RwkvSegError`."""

@@ -1,0 +1,154 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_rwkv_seg.inference.normalize import normalize_plane
+from napari_rwkv_seg.training.augment import warp
+from napari_rwkv_seg.training.crops import CropSource, make_source
+from napari_rwkv_seg.training.pairs import TrainingPair
+from napari_rwkv_seg.training.split import Split, split_pairs
+from napari_rwkv_seg.zoo.card import Normalization
+
+CARD = {"normalization": Normalization(), "input_channels": 3}
+FIXED = {"normalization": Normalization(kind="fixed", scale=1, mean=[0], std=[1])}
+
+
+def source(pairs, split=None, labels="objects", pixels=10_000, **facts) -> CropSource:
+    none = tuple(np.zeros(pair.checked.shape, bool) for pair in pairs)
+    split = split or Split(tuple(pair.checked for pair in pairs), none, "")
+    return CropSource(pairs, split, labels=labels, pixels=pixels, **(CARD | facts))
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """Leave intensities as they are, so that pixels can be told by their values."""
+    monkeypatch.setattr("napari_rwkv_seg.training.crops.vary_intensity", lambda image, _: image)
+
+
+def batches(crops, count=10):
+    return [crops(np.random.default_rng(seed)) for seed in range(count)]
+
+
+def test_a_batch_is_what_the_loop_takes(make_cells):
+    for images, targets, weights in batches(source([make_cells()], pixels=120_000)):
+        assert images.shape[1] == 3
+        assert images.shape[0] * images[0, 0].numel() <= 120_000
+        assert targets.shape == weights.shape == images[:, 0].shape
+        assert (images.dtype, targets.dtype) == (torch.float32, torch.int64)
+        assert weights.dtype == torch.float32
+        assert images.isfinite().all()
+
+
+def test_batches_are_of_several_sizes(make_cells):
+    shapes = {b[0].shape for b in batches(source([make_cells()], pixels=120_000))}
+    assert len(shapes) > 2
+
+
+def test_the_same_generator_gives_the_same_batch(make_cells):
+    crops = source([make_cells()])
+    for first, second in zip(batches(crops, 4), batches(crops, 4), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("shape", [(300, 280), (97, 131)])
+def test_no_crop_shows_a_held_out_pixel(make_cells, shape, plain):
+    """Held-out pixels are marked by a value that no other pixel and no mirroring can make."""
+    pair = make_cells(shape, count=60)
+    split = split_pairs([pair], "objects", 2, 64, seed=0)
+    image = np.where(split.validation[0], 1000.0, 0.0)
+    crops = source([replace(pair, image=image)], split, pixels=40_000, **FIXED)
+    for images, _, weights in batches(crops, 30):
+        assert images.max() == 0
+        assert weights.max() > 0
+
+
+def test_an_image_that_is_held_out_is_never_drawn(make_cells, plain):
+    pairs = [replace(make_cells(seed=s), image=np.full((120, 160), 10.0 * s)) for s in range(4)]
+    split = split_pairs(pairs, "objects", 2, 64, seed=0)
+    (held,) = (index for index, mask in enumerate(split.validation) if mask.any())
+    shown = {
+        round(float(image.mean()))
+        for images, _, _ in batches(source(pairs, split, **FIXED), 30)
+        for image in images
+    }
+    assert shown == {10 * index for index in range(4)} - {10 * held}
+
+
+def test_only_checked_pixels_have_weight(make_cells, plain):
+    """The image says where it is checked, so that a turned crop can be compared."""
+    checked = np.zeros((120, 160), bool)
+    checked[30:80, 40:100] = True
+    pair = replace(make_cells(), image=checked.astype(float), checked=checked)
+    for images, _, weights in batches(source([pair], **FIXED), 20):
+        assert (weights[images[:, 0] < 0.01] == 0).all()
+        assert (weights[images[:, 0] > 0.99] > 0).all()
+
+
+def test_the_image_is_normalised_as_for_prediction(make_cells):
+    pair = make_cells()
+    none = np.zeros(pair.checked.shape, bool)
+    made = make_source(pair, pair.checked, none, Normalization(), 3, "objects")
+    expected = normalize_plane(pair.image[..., None], Normalization(), 3)
+    assert np.array_equal(made.image.numpy(), expected)
+
+
+def test_pixels_that_are_not_finite_have_no_weight():
+    image = np.random.default_rng(0).random((40, 50))
+    image[3:6, 7] = np.nan
+    pair = TrainingPair("a", image, np.ones((40, 50), int), np.ones((40, 50), bool))
+    none = np.zeros((40, 50), bool)
+    made = make_source(pair, pair.checked, none, Normalization(), 1, "classes")
+    assert (made.truth[1].numpy() == 0).sum() == 3
+    assert made.image.isfinite().all()
+
+
+def test_touching_objects_are_parted_and_far_numbers_are_no_harm():
+    labels = np.zeros((20, 20), np.uint64)
+    labels[5:15, 2:10] = 7
+    labels[5:15, 10:18] = 2**63
+    pair = TrainingPair("a", np.zeros((20, 20)), labels, np.ones((20, 20), bool))
+    made = make_source(pair, pair.checked, labels == 99, Normalization(), 1, "objects")
+    assert made.truth[0, 10, 8:12].tolist() == [1, 0, 0, 1]
+    assert made.truth[1, 10, 8:12].tolist() == [1, 5, 5, 1]
+
+
+def test_classes_are_not_parted():
+    labels = np.ones((20, 20), np.uint8)
+    labels[:, 10:] = 2
+    pair = TrainingPair("a", np.zeros((20, 20)), labels, np.ones((20, 20), bool))
+    made = make_source(pair, pair.checked, labels == 99, Normalization(), 1, "classes")
+    assert np.array_equal(made.truth[0].numpy(), labels)
+
+
+def test_a_rare_class_is_found(make_cells):
+    labels = np.zeros((900, 900), np.uint8)
+    labels[400:406, 500:506] = 1
+    pair = TrainingPair("a", np.zeros((900, 900)), labels, np.ones((900, 900), bool))
+    found = [
+        bool((target == 1).any())
+        for _, targets, _ in batches(source([pair], labels="classes", pixels=20_000), 60)
+        for target in targets
+    ]
+    assert np.mean(found) > 0.35
+
+
+def test_image_and_truth_are_turned_alike(make_cells):
+    square = torch.zeros(1, 150, 150)
+    square[:, 40:110, 30:120] = 1
+    for seed in range(10):
+        generator = np.random.default_rng(seed)
+        image, truth = warp(square, square, (70, 80), (96, 128), generator)
+        assert image.shape == truth.shape == (1, 96, 128)
+        assert ((image > 0.5) == (truth > 0.5)).float().mean() > 0.99
+
+
+def test_batches_shrink_until_they_cannot(make_cells):
+    crops = source([make_cells()], pixels=40_000)
+    said = []
+    while sentence := crops.shrink():
+        said.append(sentence)
+        assert crops(np.random.default_rng(0))[0][:, 0].numel() <= crops.pixels
+    assert len(said) == 3
+    assert "20000" in said[0]
