@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from napari_rwkv_seg.errors import TrainingDataError, UnreadableFileError
+from napari_rwkv_seg.training.pair_files import match_files, read_pair, read_pairs
+
+LABELS = np.zeros((20, 30), np.uint8)
+LABELS[5:10, 5:12] = 3
+
+
+def save(path, array=LABELS):
+    path.parent.mkdir(exist_ok=True)
+    array = np.asarray(array)
+    if path.suffix == ".tif":
+        tifffile.imwrite(
+            path, array, photometric="minisblack", metadata={"axes": "ZYX"[-array.ndim :]}
+        )
+    else:
+        Image.fromarray(array).save(path)
+    return path
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return tmp_path / "images", tmp_path / "masks"
+
+
+def test_images_and_masks_are_matched_by_name_whatever_their_endings(folders):
+    images, masks = folders
+    for image, mask in (
+        ("a.png", "a.tif"), ("b.jpg", "b_mask.png"), ("c.tif", "c-labels.png"),
+        ("d.ome.tif", "d_seg.tif"), ("e.png", "e_masks.png"),
+    ):  # fmt: skip
+        save(images / image)
+        save(masks / mask)
+    found = read_pairs(images, masks)
+    assert [pair.name for pair in found.pairs] == ["a.png", "b.jpg", "c.tif", "d.ome.tif", "e.png"]
+    assert all(np.array_equal(pair.labels, LABELS) for pair in found.pairs)
+    assert all(pair.checked.all() and pair.group == "" for pair in found.pairs)
+    assert found.notes == ()
+
+
+def test_images_and_masks_may_lie_in_one_folder(tmp_path):
+    save(tmp_path / "a.png")
+    save(tmp_path / "a_mask.png")
+    (pair,) = match_files(tmp_path, tmp_path).matched
+    assert [path.name for path in pair] == ["a.png", "a_mask.png"]
+
+
+def test_files_without_a_partner_are_named(folders):
+    images, masks = folders
+    for name in ("a", "b", "c", "d", "e"):
+        save(images / f"{name}.png")
+    for name in ("a", "z"):
+        save(masks / f"{name}.png")
+    save(masks / "notes.txt.png").rename(masks / "notes.txt")
+    assert read_pairs(images, masks).notes == (
+        "4 images have no mask and are left out: b.png, c.png, d.png, ….",
+        "1 mask has no image and is left out: z.png.",
+    )
+
+
+def test_two_masks_for_one_image_are_refused(folders):
+    images, masks = folders
+    save(images / "a.png")
+    save(masks / "a.png")
+    save(masks / "a_mask.png")
+    with pytest.raises(TrainingDataError, match=r"Both 'a\.png' and 'a_mask\.png'"):
+        read_pairs(images, masks)
+
+
+def test_folders_that_share_no_name_are_refused_with_an_example(folders):
+    images, masks = folders
+    save(images / "a.png")
+    save(masks / "b.png")
+    with pytest.raises(TrainingDataError, match=r"the first are 'a\.png' and 'b\.png'"):
+        read_pairs(images, masks)
+    with pytest.raises(UnreadableFileError, match="Cannot read"):
+        read_pairs(images, images / "missing")
+
+
+def test_each_plane_of_a_stack_is_a_pair_of_one_group(tmp_path):
+    stack = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((20, 30), np.uint8)
+    image, labels = save(tmp_path / "vol.tif", stack), save(tmp_path / "lab.tif", stack)
+    checked = save(tmp_path / "checked.png", (LABELS > 0).astype(np.uint8))
+    pairs = read_pair(image, labels, checked).pairs
+    assert [pair.name for pair in pairs] == [f"vol.tif {index}" for index in range(5)]
+    assert {pair.group for pair in pairs} == {"vol.tif"}
+    assert [int(pair.labels.max()) for pair in pairs] == [0, 1, 2, 3, 4]
+    assert all(np.array_equal(pair.checked, LABELS > 0) for pair in pairs)
+
+
+def test_a_mask_of_0_and_255_is_read_as_0_and_1(tmp_path):
+    image, labels = save(tmp_path / "a.png"), save(tmp_path / "b.png", (LABELS > 0) * np.uint8(255))
+    found = read_pair(image, labels)
+    assert np.array_equal(found.pairs[0].labels, LABELS > 0)
+    assert found.notes == ("Masks of 0 and 255 were read as 0 and 1.",)
+
+
+def test_many_objects_may_bear_the_number_255(tmp_path):
+    labels = LABELS.copy()
+    labels[0] = 255
+    read = read_pair(save(tmp_path / "a.png"), save(tmp_path / "b.png", labels)).pairs[0].labels
+    assert np.array_equal(read, labels)
+
+
+def test_a_jpeg_mask_is_read_by_half_brightness_and_a_picture_is_refused(tmp_path):
+    mask = np.zeros((64, 64), np.uint8)
+    mask[10:40, 20:50] = 255
+    image = save(tmp_path / "a.png", mask)
+    found = read_pair(image, save(tmp_path / "m.jpg", mask))
+    assert np.mean(found.pairs[0].labels != (mask > 0)) < 0.01
+    assert "JPEG" in found.notes[0]
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
+    with pytest.raises(TrainingDataError, match="save the labels as PNG or TIFF"):
+        read_pair(image, save(tmp_path / "n.jpg", noise))
+
+
+def test_equal_channels_are_one_and_colours_are_refused(tmp_path):
+    image = save(tmp_path / "a.png")
+    grey = np.stack([LABELS] * 3 + [np.full_like(LABELS, 255)], -1)
+    assert np.array_equal(read_pair(image, save(tmp_path / "m.png", grey)).pairs[0].labels, LABELS)
+    colour = np.stack([LABELS, LABELS, 2 * LABELS], -1)
+    with pytest.raises(TrainingDataError, match="is in colour"):
+        read_pair(image, save(tmp_path / "c.png", colour))
+
+
+def test_whole_floats_are_labels_and_others_are_not(tmp_path):
+    image = save(tmp_path / "a.png")
+    read = read_pair(image, save(tmp_path / "m.tif", LABELS.astype(np.float32)))
+    assert read.pairs[0].labels.dtype.kind == "i"
+    with pytest.raises(TrainingDataError, match="not whole"):
+        read_pair(image, save(tmp_path / "h.tif", LABELS / np.float32(2)))
+
+
+def test_labels_of_another_shape_are_refused_with_both_shapes(tmp_path):
+    image, labels = save(tmp_path / "a.png"), save(tmp_path / "m.png", LABELS.T.copy())
+    with pytest.raises(TrainingDataError, match=r"m\.png' is 30 × 20 .*a\.png' is 20 × 30"):
+        read_pair(image, labels)
+    with pytest.raises(TrainingDataError, match=r"c\.png"):
+        read_pair(image, image, save(tmp_path / "c.png", LABELS.T.copy()))
