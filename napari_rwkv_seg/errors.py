@@ -40,3 +40,7 @@ class TrainingDataError(RwkvSegError):
 
 class CancelledError(Exception):
     """The user cancelled the work; not a fault, so not a `RwkvSegError`."""
+
+
+class RunError(RwkvSegError):
+    """A run folder is missing, damaged, changed or in use, or a run cannot go on."""
