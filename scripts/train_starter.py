@@ -18,6 +18,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from lightning_fabric import Fabric
 
 from napari_rwkv_seg.evaluation import dice, object_f1
 from napari_rwkv_seg.files import write_atomically
@@ -27,7 +28,10 @@ from napari_rwkv_seg.inference.predictor import Model, predict_steps
 from napari_rwkv_seg.inference.settings import LabelSettings
 from napari_rwkv_seg.networks import build_network
 from napari_rwkv_seg.training.augment import BATCHES, random_crop, random_grey
-from napari_rwkv_seg.training.loop import LoopSettings, TrainingLoop, load_checkpoint_file
+from napari_rwkv_seg.training.budget import Budget
+from napari_rwkv_seg.training.checkpoints import load_checkpoint_file
+from napari_rwkv_seg.training.events import EventLog, event_line
+from napari_rwkv_seg.training.loop import LoopSettings, TrainingLoop, Work
 from napari_rwkv_seg.training.samples import Sample, read_split, sampling_weights
 from napari_rwkv_seg.training.targets import separated_target
 from napari_rwkv_seg.zoo.card import ClassCard, ModelCard, Normalization, ObjectDefaults
@@ -163,10 +167,14 @@ def train(
 ) -> None:
     """Train, or go on with a run that was stopped."""
     torch.manual_seed(seed)
-    settings = LoopSettings(steps, rate, validate_every=200, seed=seed, is_bfloat16=bfloat16)
+    settings = LoopSettings(Budget(steps), rate, validate_every=200, seed=seed)
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed" if bfloat16 else "32-true")
+    run.mkdir(parents=True, exist_ok=True)
+    tell = EventLog(run / "events.jsonl", lambda event: print(event_line(event), end=""))
+    tell("started", seed=seed, steps=steps, learning_rate=rate)
     check = partial(validate, samples=read_split(data, "val"))
-    batches = Batches(read_split(data, "train"))
-    TrainingLoop(new_network(), settings, run, batches, check).run(print)
+    work = Work(Batches(read_split(data, "train")), check, tell)
+    TrainingLoop(new_network(), settings, run, work, fabric).run()
 
 
 @app.command()

@@ -18,6 +18,8 @@ from typing import Any
 
 Event = dict[str, Any]
 Report = Callable[[Event], None]
+Tell = Callable[..., Event]
+"""Makes an event from its kind and its facts, and tells it."""
 
 LAST_EVENTS = frozenset({"finished", "cancelled", "failed"})
 """After one of these the run is over."""

@@ -1,32 +1,42 @@
-"""The training loop: steps, moving average, checkpoints, and a log of events.
+"""The training loop: steps, moving average, checkpoints and validations.
 
-A run lives in a folder of its own: `events.jsonl` has a line for each report,
-`latest.pt` all that is needed to go on after a stop, `best.pt` the averaged
-weights with the best validation score. Every random choice of a step follows
-from the seed and the number of the step, so a resumed run draws what an
-uninterrupted one would have drawn.
+One loop serves runs counted in steps and runs counted in seconds. `latest.pt`
+has all that is needed to go on after a stop, `best.pt` the averaged weights with
+the best validation score. Every random choice of a step follows from the seed
+and the number of the step, so a resumed run draws what an uninterrupted one
+would have drawn. Several processes (Lightning Fabric) train one network: the
+first decides and writes, the others follow.
 """
 
 import copy
-import io
-import json
+import gc
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from napari_rwkv_seg.files import read_bytes, write_atomically
+from napari_rwkv_seg.errors import ModelError, RunError
+from napari_rwkv_seg.inference.running import is_out_of_memory
 
+from .budget import Budget, Stopwatch, rate_scale
+from .checkpoints import BEST, load_latest, save_checkpoint, save_latest
+from .depth import set_training
+from .events import Tell
 from .losses import weighted_dice_ce_loss
 
-CHECKPOINT_LIMIT = 2**31
 Batch = tuple[Tensor, Tensor, Tensor]
+
+_SAVE_EVERY_S = 25.0
+_SAVE_SHARE = 0.04  # most of the time that checkpoints may take
+_BAD_STEPS = 5  # in a row, before the run goes back to its last checkpoint
+_ROLLBACKS = 3
 
 
 @dataclass(frozen=True)
@@ -35,33 +45,89 @@ class LoopSettings:
 
     Attributes
     ----------
-    steps : int
-        Optimiser steps in all.
+    budget : Budget
+        Steps or seconds.
     learning_rate, weight_decay : float
         Of AdamW (Loshchilov & Hutter, ICLR 2019); no decay on vectors and scalars.
     warmup : float
-        Part of the steps in which the rate rises; afterwards it falls as a half cosine.
+        Part of the budget in which the rate rises; afterwards it falls as a half cosine.
     averaging : float
-        Decay of the moving average of the weights, which is what is validated and kept.
+        Largest decay of the moving average of the weights, which is what is validated and
+        kept; the average never reaches back further than a tenth of the steps.
     clip : float
         Largest norm of the gradient.
-    validate_every : int
-        Steps between validations; a checkpoint is written at each.
+    validate_every : float
+        Steps between validations, or seconds if the budget is in seconds; there is one at the end.
     seed : int
         Of everything random.
-    is_bfloat16 : bool
-        Run the layers in bfloat16 where autocast allows it; loss and weights stay float32.
     """
 
-    steps: int = 5000
+    budget: Budget
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = 0.05
     averaging: float = 0.998
     clip: float = 1.0
-    validate_every: int = 250
+    validate_every: float = 250
     seed: int = 42
-    is_bfloat16: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a loop is to do.
+
+    Parameters
+    ----------
+    make_batch : callable
+        From a generator to images (B, C, Y, X), targets (B, Y, X) and weights (B, Y, X).
+    validate : callable
+        From the averaged network, in eval mode, to facts by name; `score` is to be maximised.
+    tell : callable
+        Is told events: a kind, and facts by name.
+    groups : list of dict, optional
+        Groups of parameters for AdamW, each with `lr_scale`; all parameters if not given.
+    should_stop : callable
+        Asked between steps whether to end with what there is; may raise to end otherwise.
+    lighten : callable
+        Makes the next step need less memory; returns a sentence, or "" if it cannot.
+    """
+
+    make_batch: Callable[[np.random.Generator], Batch]
+    validate: Callable[[nn.Module], Mapping[str, Any]]
+    tell: Tell
+    groups: list[dict[str, Any]] | None = None
+    should_stop: Callable[[], bool] = lambda: False
+    lighten: Callable[[], str] = lambda: ""
+
+
+@dataclass
+class _State:
+    """Where a run is; what of a checkpoint is no tensor."""
+
+    step: int = 0
+    best: float = -math.inf
+    best_step: int = 0
+    seconds: float = 0.0
+    begun: float = 0.0  # second of the first step
+    validated: float = 0.0  # second of the end of the last validation
+    validated_step: int = 0
+    rate: float = 1.0  # halved when a run has to go back
+    rollbacks: int = 0
+
+
+@dataclass
+class _Rhythm:
+    """What happens by the clock of this process."""
+
+    told: float = -math.inf
+    saved: float = field(default_factory=time.monotonic)
+    save_cost: float = 0.0
+    losses: list[float] = field(default_factory=list)
+    bad: int = 0
+
+    def is_save_due(self) -> bool:
+        waited = time.monotonic() - self.saved
+        return waited > max(_SAVE_EVERY_S, self.save_cost / _SAVE_SHARE)
 
 
 class TrainingLoop:
@@ -70,15 +136,17 @@ class TrainingLoop:
     Parameters
     ----------
     network : nn.Module
-        Trained in place; (B, C, Y, X) to logits (B, K, Y, X).
+        Trained in place; (B, C, Y, X) to logits (B, K, Y, X). Frozen parts stay as they are.
     settings : LoopSettings
         Length, rates and seed.
     folder : Path
-        Of the run; made if missing, resumed from if it holds `latest.pt`.
-    make_batch : callable
-        From a generator to images (B, C, Y, X), targets (B, Y, X) and weights (B, Y, X).
-    validate : callable
-        From a network in eval mode to scores by name; `score` is the one to maximise.
+        Of the checkpoints; made if missing, resumed from if it holds a `latest.pt`.
+    work : Work
+        Batches, validation, and whom to tell.
+    fabric : Fabric, optional
+        Device, precision and company; the CPU alone in float32 if not given.
+    watch : Stopwatch, optional
+        Counts the seconds of the run.
     """
 
     def __init__(
@@ -86,142 +154,244 @@ class TrainingLoop:
         network: nn.Module,
         settings: LoopSettings,
         folder: Path,
-        make_batch: Callable[[np.random.Generator], Batch],
-        validate: Callable[[nn.Module], dict[str, float]],
+        work: Work,
+        fabric: Fabric | None = None,
+        watch: Stopwatch | None = None,
     ) -> None:
-        self._network, self._settings, self._folder = network, settings, folder
-        self._make_batch, self._validate = make_batch, validate
-        self._average = copy.deepcopy(network).eval().requires_grad_(False)
-        self._optimizer = torch.optim.AdamW(
-            _parameter_groups(network, settings.weight_decay), fused=True
-        )
-        self._step, self._best, self._seconds = 0, -math.inf, 0.0
-        self._is_validated = True
+        self._settings, self._folder, self._work = settings, folder, work
+        self._fabric = fabric or Fabric(accelerator="cpu", devices=1)
+        self._watch = watch or Stopwatch()
+        self._network = network
+        groups = work.groups or _all_parameters(network, settings.weight_decay)
+        self.average = copy.deepcopy(network).eval().requires_grad_(False)
+        self.average.to(self._fabric.device)
+        set_training(network)
+        optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+        self._runner, self._optimizer = self._fabric.setup(network, optimizer)
+        self._trained = [p for group in groups for p in group["params"]]
+        self._now, self._rhythm = _State(), _Rhythm()
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / "latest.pt").exists():
-            self._resume()
+        state = load_latest(folder)
+        self.is_resumed = state is not None
+        if state is not None:
+            self._restore(state)
+            self._watch.add(self._now.seconds)
 
-    def run(self, report: Callable[[str], None]) -> Path:
-        """Train to the last step and return the path of the best weights (a state dict)."""
-        self._event(report, event="started", step=self._step, **asdict(self._settings))
-        if not self._is_validated:  # the run was stopped in the middle of a validation
-            self._check(report)
-        losses: list[float] = []
-        start = time.monotonic()
-        while self._step < self._settings.steps:
-            losses.append(self._train_step())
-            if self._step % 25 == 0:
-                rate = len(losses) / (time.monotonic() - start)
-                loss = _mean(losses[-25:])
-                self._event(report, event="step", step=self._step, loss=loss, per_s=rate)
-            if self._is_validation_due():
-                self._seconds += time.monotonic() - start
-                self._check(report)
-                losses, start = [], time.monotonic()
-        return self._folder / "best.pt"
+    @property
+    def step(self) -> int:
+        """Optimiser steps done."""
+        return self._now.step
+
+    @property
+    def best_step(self) -> int:
+        """The step of `best.pt`; 0 if there is none yet."""
+        return self._now.best_step
+
+    def run(self) -> Path:
+        """Train until the budget is used, or to the wish to stop; return the path of the best.
+
+        Raises
+        ------
+        RunError
+            If memory does not suffice for the smallest step, or the numbers explode.
+        OutputError
+            If a checkpoint cannot be written.
+        """
+        if not self.is_resumed:
+            self._now.begun = self._now.validated = self._watch.seconds
+            self.save()
+        while (done := self._agreed(self._done())) < 1:
+            self._advance(done)
+            self._tell_step()
+            if self._agreed(self._is_validation_due()):
+                self._check()
+            elif self._agreed(self._rhythm.is_save_due() and not self._rhythm.bad):
+                self.save()
+        if self._now.validated_step < self._now.step:
+            self._check()
+        return self._folder / BEST
+
+    def save(self) -> None:
+        """Write a checkpoint; only the first process does.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written; the last one is still there.
+        """
+        if self._fabric.is_global_zero:
+            start = time.monotonic()
+            self._now.seconds = self._watch.seconds
+            save_latest(self._folder, self._state())
+            self._rhythm.saved = time.monotonic()
+            self._rhythm.save_cost = self._rhythm.saved - start
+            self._work.tell("saved", step=self._now.step)
+
+    def _done(self) -> float:
+        """Return the used part of the budget; 1 if the run is to stop."""
+        if self._work.should_stop():
+            return 1.0
+        return self._settings.budget.done(self._now.step, self._watch.seconds, self._now.begun)
+
+    def _agreed(self, value: Any) -> Any:
+        """Return what the first process says."""
+        if self._fabric.world_size == 1:
+            return value
+        return self._fabric.broadcast(value, src=0)
 
     def _is_validation_due(self) -> bool:
-        every, last = self._settings.validate_every, self._settings.steps
-        return self._step % every == 0 or self._step == last
+        every = self._settings.validate_every
+        if self._settings.budget.steps:
+            return self._now.step % every == 0
+        return self._watch.seconds - self._now.validated >= every
 
-    def _train_step(self) -> float:
-        """Do one step of the optimiser and of the average; return the loss."""
-        generator = np.random.default_rng([self._settings.seed, self._step])
+    def _advance(self, done: float) -> None:
+        """Do one step; if memory runs out, with less, and if numbers explode, from earlier on."""
+        try:
+            is_finite = self._step(done)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            is_finite = None
+        # Here the error is gone, and with its traceback the tensors that it kept alive.
+        if is_finite is None:
+            self._lighten()
+        elif is_finite:
+            self._rhythm.bad = 0
+        else:
+            self._rhythm.bad += 1
+            if self._rhythm.bad >= _BAD_STEPS:
+                self._go_back()
+
+    def _step(self, done: float) -> bool:
+        """Do one step of the optimiser and of the average; return whether all was finite."""
+        settings, rank = self._settings, self._fabric.global_rank
+        generator = np.random.default_rng([settings.seed, self._now.step, rank])
         torch.manual_seed(int(generator.integers(2**31)))
-        images, targets, weights = self._make_batch(generator)
-        self._network.train()
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._settings.is_bfloat16):
-            logits = self._network(images)
-        loss = weighted_dice_ce_loss(logits, targets, weights)
+        batch = self._work.make_batch(generator)
+        images, targets, weights = (part.to(self._fabric.device) for part in batch)
+        loss = weighted_dice_ce_loss(self._runner(images), targets, weights)
         self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(self._network.parameters(), self._settings.clip)
+        self._fabric.backward(loss)
+        norm = nn.utils.clip_grad_norm_(self._trained, settings.clip)
+        self._now.step += 1
+        if not bool(torch.isfinite(norm)):
+            self._mend_statistics()
+            return False
+        scale = self._now.rate * rate_scale(done, settings.warmup)
         for group in self._optimizer.param_groups:
-            group["lr"] = self._settings.learning_rate * _schedule(self._step, self._settings)
+            group["lr"] = settings.learning_rate * group.get("lr_scale", 1.0) * scale
         self._optimizer.step()
-        self._step += 1
         self._update_average()
-        return float(loss.detach())
+        self._rhythm.losses.append(float(loss.detach()))
+        return True
+
+    @torch.no_grad()
+    def _mend_statistics(self) -> None:
+        """Take those of the average where a batch has made statistics of a batch norm infinite."""
+        averages = dict(self.average.named_buffers())
+        for name, value in self._network.named_buffers():
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                value.copy_(averages[name])
 
     @torch.no_grad()
     def _update_average(self) -> None:
         """Move the average towards the weights; quickly at first, while they change most."""
-        decay = min(self._settings.averaging, (1 + self._step) / (10 + self._step))
-        averages = self._average.state_dict()
+        decay = min(self._settings.averaging, (1 + self._now.step) / (10 + self._now.step))
+        averages = self.average.state_dict()
         for name, value in self._network.state_dict().items():
             if value.is_floating_point():
                 averages[name].lerp_(value, 1 - decay)
             else:
                 averages[name].copy_(value)
 
-    def _check(self, report: Callable[[str], None]) -> None:
-        """Write a checkpoint, validate the average, and keep it if it is the best so far."""
-        self._is_validated = False
-        _save(self._folder / "latest.pt", self._state())
-        scores = self._validate(self._average)
-        self._is_validated = True
-        is_best = scores["score"] > self._best
+    def _tell_step(self) -> None:
+        """Tell how far the run is, about once a second."""
+        now = time.monotonic()
+        if now - self._rhythm.told < 1 or not self._rhythm.losses:
+            return
+        loss = sum(self._rhythm.losses) / len(self._rhythm.losses)
+        self._rhythm.told, self._rhythm.losses = now, []
+        seconds = self._watch.seconds
+        left = self._settings.budget.left(seconds)
+        self._work.tell("step", step=self._now.step, seconds=seconds, left=left, loss=loss)
+
+    def _check(self) -> None:
+        """Validate the average, keep it if it is the best so far, and write a checkpoint."""
+        if self._fabric.is_global_zero:
+            self._validate()
+        self._now.validated_step = self._now.step
+        self._fabric.barrier()
+        self.save()
+
+    def _validate(self) -> None:
+        try:
+            facts = dict(self._work.validate(self.average))
+        except ModelError:  # its answer is not finite
+            facts = {"score": -math.inf}
+        score = float(facts["score"])
+        is_best = math.isfinite(score) and score > self._now.best
         if is_best:
-            self._best = scores["score"]
-            _save(self._folder / "best.pt", self._average.state_dict())
-        _save(self._folder / "latest.pt", self._state())
-        facts = {"step": self._step, "best": is_best, "seconds": round(self._seconds)}
-        self._event(report, event="validated", **facts, **scores)
+            save_checkpoint(self._folder / BEST, self.average.state_dict())
+            self._now.best, self._now.best_step = score, self._now.step
+        self._now.validated = self._watch.seconds
+        shown = {"step": self._now.step, "seconds": self._now.validated, "best": is_best}
+        self._work.tell("validated", **shown, **facts)
+
+    def _lighten(self) -> None:
+        """Let the next step need less memory."""
+        self._optimizer.zero_grad(set_to_none=True)
+        gc.collect()
+        if self._fabric.device.type == "cuda":
+            torch.cuda.empty_cache()
+        sentence = self._work.lighten() if self._fabric.world_size == 1 else ""
+        if not sentence:
+            raise RunError(
+                "Not enough memory even for the smallest training step. Close other programs, "
+                "train less of the network (depth 'head'), or choose a smaller model."
+            )
+        self._work.tell("lighter", what=sentence)
+
+    def _go_back(self) -> None:
+        """Go on from the last checkpoint at half the rate, as often as that may help."""
+        rate, rollbacks, step = self._now.rate, self._now.rollbacks + 1, self._now.step
+        state = load_latest(self._folder)
+        if state is None or rollbacks > _ROLLBACKS:
+            raise RunError(
+                "Training failed: the numbers became infinite again and again. Check the images "
+                "for extreme values, or train less of the network (depth 'head')."
+            )
+        self._restore(state)
+        # The step goes on counting: the same crops would lead to the same place.
+        self._now.rate, self._now.rollbacks, self._now.step = rate / 2, rollbacks, step
+        self._rhythm.bad = 0
+        what = "The numbers became infinite; going on from the last checkpoint at half the rate."
+        self._work.tell("lighter", what=what)
 
     def _state(self) -> dict[str, Any]:
         return {
             "network": self._network.state_dict(),
-            "average": self._average.state_dict(),
+            "average": self.average.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "step": self._step,
-            "best": self._best,
-            "seconds": self._seconds,
-            "is_validated": self._is_validated,
+            "now": vars(self._now).copy(),
         }
 
-    def _resume(self) -> None:
-        state = load_checkpoint_file(self._folder / "latest.pt")
-        self._network.load_state_dict(state["network"])
-        self._average.load_state_dict(state["average"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._step, self._best, self._seconds = state["step"], state["best"], state["seconds"]
-        self._is_validated = state["is_validated"]
-
-    def _event(self, report: Callable[[str], None], **facts: object) -> None:
-        line = json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in facts.items()})
-        with (self._folder / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-        report(line)
+    def _restore(self, state: dict[str, Any]) -> None:
+        try:
+            self._network.load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            self._now = _State(**state["now"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise RunError(
+                "The run cannot go on: its checkpoint belongs to another model. Start a new run."
+            ) from error
 
 
-def load_checkpoint_file(path: Path) -> dict[str, Any]:
-    """Return what a run saved at `path`: tensors and plain values only, nothing that runs code."""
-    state: dict[str, Any] = torch.load(
-        io.BytesIO(read_bytes(path, CHECKPOINT_LIMIT)), weights_only=True, map_location="cpu"
-    )
-    return state
-
-
-def _save(path: Path, state: dict[str, Any]) -> None:
-    write_atomically(path, lambda file: torch.save(state, file))
-
-
-def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def _all_parameters(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return all parameters in two groups; no decay on vectors and scalars."""
     parameters = [p for p in network.parameters() if p.requires_grad]
     return [
         {"params": [p for p in parameters if p.squeeze().ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.squeeze().ndim <= 1], "weight_decay": 0.0},
     ]
-
-
-def _schedule(step: int, settings: LoopSettings) -> float:
-    """Return the part of the learning rate to use: a linear rise, then half a cosine to 1 %."""
-    warmup = max(1, round(settings.warmup * settings.steps))
-    if step < warmup:
-        return (step + 1) / warmup
-    done = (step - warmup) / max(1, settings.steps - warmup)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)

@@ -55,5 +55,6 @@ def test_the_recipe_trains_tests_and_writes_a_model_that_can_be_loaded(
     assert "a test machine" in (out / "README.md").read_text()
     assert "$" not in (out / "README.md").read_text()
     events = [json.loads(line) for line in (out / "training_log.jsonl").read_text().splitlines()]
-    assert [event["event"] for event in events] == ["started", "validated"]
+    kinds = [event["event"] for event in events]
+    assert [each for each in kinds if each not in ("step", "saved")] == ["started", "validated"]
     assert "test Dice" in capsys.readouterr().out

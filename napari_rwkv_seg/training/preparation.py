@@ -1,0 +1,181 @@
+"""What a run starts from: base, network, pairs and split, checked against what it began with."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from napari_rwkv_seg.errors import ModelError, RunError
+from napari_rwkv_seg.zoo.card import ModelCard
+from napari_rwkv_seg.zoo.store import find_model, read_network
+
+from .crops import CPU_PIXELS, CUDA_PIXELS, CropSource
+from .depth import Depth, choose_depth, parameter_groups
+from .events import Tell
+from .heads import network_for_classes
+from .pairs import TrainingPair, check_pairs, class_map
+from .run_folder import RunFolder, read_snapshot
+from .run_settings import RunSettings
+from .split import Split, split_pairs
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+LEARNING_RATE = 5e-4
+WEIGHT_DECAY = 0.05
+_CROP = 256  # pixels; the band between what is learnt and what is held out is as wide
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from.
+
+    Parameters
+    ----------
+    settings : RunSettings
+        The choices of the run.
+    base, card : ModelCard
+        Of the model that it starts from, and of the new one, not complete yet.
+    network : nn.Module
+        The base's network with the classes of the new model, on the CPU; to be trained.
+    pairs : list of TrainingPair
+        The snapshot.
+    split : Split
+        Of the pairs.
+    depth : str
+        What is trained.
+    groups : list of dict
+        Of parameters, for AdamW.
+    crops : CropSource
+        Makes the batches.
+    labelled : int
+        Labelled pixels to learn from.
+    """
+
+    settings: RunSettings
+    base: ModelCard
+    card: ModelCard
+    network: nn.Module
+    pairs: list[TrainingPair]
+    split: Split
+    depth: Depth
+    groups: list[dict[str, Any]]
+    crops: CropSource
+    labelled: int
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes of the new model."""
+        return [each.name for each in self.card.classes]
+
+    @property
+    def known(self) -> list[bool]:
+        """Whether the base knows each foreground class."""
+        names = {each.name for each in self.base.classes[1:]}
+        return [name in names for name in self.classes[1:]]
+
+
+def prepare(run: RunFolder, tell: Tell, fabric: "Fabric") -> Start:
+    """Read all that a run needs; tell `prepared`.
+
+    Raises
+    ------
+    RunError
+        If the snapshot or the base is not what the run began with.
+    TrainingDataError
+        If nothing can be learnt from the pairs, or nothing held out.
+    ModelError
+        If the base is not there, or cannot be fine-tuned.
+    """
+    settings = run.settings()
+    pairs = read_snapshot(run)
+    base, network = _base(run, settings)
+    card = base.model_copy(update={"classes": settings.classes or base.classes})
+    warnings = check_pairs(pairs, settings, card.classes)
+    split = _split(run, settings, pairs, len(card.classes), fabric)
+    labelled = _labelled(pairs, split, settings)
+    torch.manual_seed(settings.seed)
+    network = network_for_classes(network, base.classes, card.classes)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    depth = _depth(run, settings, base, labelled, fabric)
+    groups = parameter_groups(network, depth, LEARNING_RATE, WEIGHT_DECAY)
+    crops = CropSource(
+        pairs,
+        split,
+        normalization=card.normalization,
+        input_channels=card.input_channels,
+        labels=settings.labels,
+        pixels=CUDA_PIXELS if fabric.device.type == "cuda" else CPU_PIXELS,
+    )
+    tell(
+        "prepared",
+        pairs=len(pairs),
+        sentence=split.sentence,
+        warnings=list(warnings),
+        train_pixels=sum(int(mask.sum()) for mask in split.train),
+        regions=sum(bool(mask.any()) for mask in split.validation),
+    )
+    return Start(settings, base, card, network, pairs, split, depth, groups, crops, labelled)
+
+
+def _base(run: RunFolder, settings: RunSettings) -> tuple[ModelCard, nn.Module]:
+    """Return card and network of the model to start from."""
+    entry = find_model(settings.model)
+    if entry.card is None:  # find_model returns usable entries only; this tells the type checker
+        raise ModelError(entry.problem)
+    return entry.card, read_network(entry)
+
+
+def _split(
+    run: RunFolder,
+    settings: RunSettings,
+    pairs: list[TrainingPair],
+    classes: int,
+    fabric: "Fabric",
+) -> Split:
+    """Return the split of the run, made when it begins and kept from then on."""
+    if run.split.is_file():
+        try:
+            return Split.from_plain(run.read_json(run.split))
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"The run cannot go on: {str(run.split)!r} is damaged.") from error
+    split = split_pairs(pairs, settings.labels, classes, _CROP, settings.seed)
+    if fabric.is_global_zero:
+        run.write_json(run.split, split.to_plain())
+    return split
+
+
+def _labelled(pairs: list[TrainingPair], split: Split, settings: RunSettings) -> int:
+    """Return how many pixels to learn from are not background."""
+    return sum(
+        int((class_map(pair, settings.labels)[train] > 0).sum())
+        for pair, train in zip(pairs, split.train, strict=True)
+    )
+
+
+def _depth(
+    run: RunFolder, settings: RunSettings, base: ModelCard, labelled: int, fabric: "Fabric"
+) -> Depth:
+    """Return what is trained, decided when the run begins; refuse another base afterwards.
+
+    Raises
+    ------
+    RunError
+        If the base's weights are not those that the run began with.
+    """
+    plan = run.path / "plan.json"
+    depth = settings.depth
+    if depth == "auto":
+        depth = choose_depth(labelled, fabric.device.type)
+    if not plan.is_file():
+        if fabric.is_global_zero:
+            run.write_json(plan, {"base": base.weights_sha256, "depth": depth})
+        return depth
+    kept = run.read_json(plan)
+    if not isinstance(kept, dict) or kept.get("base") != base.weights_sha256:
+        raise RunError(
+            f"The run cannot go on: model {base.name!r} is not the one that it began with "
+            "(SHA-256 differs). Start a new run."
+        )
+    return kept.get("depth", depth)  # type: ignore[no-any-return]

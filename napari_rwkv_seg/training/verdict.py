@@ -1,0 +1,107 @@
+"""Whether a new model is better than the one it was made from, and how surely.
+
+NumPy only. Dice coefficients are pooled: over all held-out pixels together.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_FEW_IMAGES = 4  # from here on their spread can be measured
+_MARGIN = 0.01  # of Dice; less is noise, whatever the spread says
+_MARGIN_OF_FEW = 0.03  # one image is a bad witness; divided by the root of their number
+_DRAWS = 400
+
+Counts = NDArray[np.int64]
+"""Twice the overlap, the sum of the areas, the true area (images, 3, foreground classes)."""
+
+
+def verdict(
+    before: Counts, after: Counts, classes: Sequence[str], known: Sequence[bool]
+) -> dict[str, Any]:
+    """Return the scores before and after, whether the new model is recommended, and why.
+
+    A class that the old model does not know counts as 0 before when the two are
+    compared, but is left out of the score that is shown. The new model is
+    recommended if it gains more than the margin (see `margin`), and loses
+    nothing beyond it on the classes that the old model knows.
+
+    Parameters
+    ----------
+    before, after : Counts
+        Of the same images.
+    classes : sequence of str
+        Names of the foreground classes.
+    known : sequence of bool
+        Whether the old model knows them.
+    """
+    is_known = np.asarray(known)
+    occurs = after.sum(0)[2] > 0
+    all_of_it, of_known = np.flatnonzero(occurs), np.flatnonzero(occurs & is_known)
+    old = np.where(is_known, before, after * [[0], [1], [1]])
+    gain = _mean(after, all_of_it) - _mean(old, all_of_it)
+    kept = _mean(after, of_known) - _mean(old, of_known)
+    needed = margin(old, after, all_of_it)
+    facts = {
+        "before": _scores(before, of_known, classes),
+        "after": _scores(after, all_of_it, classes),
+        "recommended": bool(gain > needed and kept > -needed),
+    }
+    return facts | {"sentence": _sentence(facts, gain, needed, len(after), ~is_known, classes)}
+
+
+def margin(before: Counts, after: Counts, numbers: NDArray[np.intp]) -> float:
+    """Return how much Dice must be gained to be more than chance.
+
+    With four images or more, one standard error of the gain, by drawing images
+    with replacement (bootstrap; Efron, Ann. Statist. 7, 1979), but at least
+    0.01. With fewer the spread cannot be measured, and 0.03 / √n is asked for.
+    """
+    count = len(after)
+    if count < _FEW_IMAGES:
+        return _MARGIN_OF_FEW / float(np.sqrt(count))
+    generator = np.random.default_rng(42)
+    draws = generator.integers(count, size=(_DRAWS, count))
+    gains = [_mean(after[draw], numbers) - _mean(before[draw], numbers) for draw in draws]
+    return max(_MARGIN, float(np.std(gains)))
+
+
+def _mean(counts: Counts, numbers: NDArray[np.intp]) -> float:
+    """Return the mean Dice of some classes, pooled over the images."""
+    overlap, areas, _ = counts.sum(0)[:, numbers]
+    dice: NDArray[np.float64] = overlap / np.maximum(areas, 1)
+    return float(dice.mean()) if numbers.size else 0.0
+
+
+def _scores(counts: Counts, numbers: NDArray[np.intp], classes: Sequence[str]) -> dict[str, Any]:
+    """Return the mean Dice, None if there is no class, and the Dice of each class."""
+    overlap, areas, _ = counts.sum(0)
+    each = {classes[n]: round(float(overlap[n] / max(areas[n], 1)), 4) for n in numbers}
+    return {"mean": round(_mean(counts, numbers), 4) if numbers.size else None, "classes": each}
+
+
+def _sentence(
+    facts: dict[str, Any],
+    gain: float,
+    needed: float,
+    images: int,
+    is_new: NDArray[np.bool_],
+    classes: Sequence[str],
+) -> str:
+    """Return the outcome in words."""
+    old, new = facts["before"]["mean"], facts["after"]["mean"]
+    where = f"held-out regions of {images} image{'s' * (images != 1)}"
+    shown = (
+        f"{new:.2f} Dice on {where}" if old is None else (f"{old:.2f} → {new:.2f} Dice on {where}")
+    )
+    added = [repr(name) for name, new_one in zip(classes, is_new, strict=True) if new_one]
+    notes = ""
+    if added:
+        notes = f" The old model does not know {', '.join(added)}; its score leaves that out."
+    if facts["recommended"]:
+        return f"{shown}: the new model is better.{notes}"
+    if gain > 0:
+        return f"{shown}: the gain is within chance (less than {needed:.2f}).{notes}"
+    return f"{shown}: the new model is not better.{notes}"
