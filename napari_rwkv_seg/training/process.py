@@ -1,0 +1,127 @@
+"""The process that trains: what it hears, what it says, and how it ends.
+
+Every event is a line of JSON on stdout, and in the run's `events.jsonl`. SIGTERM
+and SIGINT mean: stop and keep the best, as a cluster's scheduler and a person at
+a keyboard want it; a second one means: leave at once.
+
+With `--attached` a parent is there: the process steps back behind it in
+priority, hears lines on stdin (`stop`, `cancel`, `preview PATH`), and leaves with
+a checkpoint when stdin ends, because then its parent has died.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+from napari_rwkv_seg.errors import CancelledError, RwkvSegError
+
+from .control import Control, LeaveError
+from .events import Event, event_line
+
+DONE, FAILED, LEFT, INTERRUPTED = 0, 1, 3, 130
+"""How the process ends: with a model, by a sentence, to be resumed, or cancelled."""
+
+_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": "4000000000",
+    "MALLOC_TRIM_THRESHOLD_": "8000000000",
+    "MALLOC_TOP_PAD_": "500000000",
+}
+
+
+def trainer_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the environment in which a parent should start this process.
+
+    glibc hands large blocks back to the system as soon as they are free, and
+    every step then pays for fresh, zeroed pages again; told to keep them, a step
+    on a CPU is faster. It reads this when a process starts, so the parent has to say it.
+    What the user has set stays, and the installed package is not hidden by the folder
+    that the parent was started in.
+    """
+    return {**_MEMORY, **environment, "PYTHONSAFEPATH": "1"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run or resume the run of the command line; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m napari_rwkv_seg.training")
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("--attached", action="store_true", help="a parent listens and speaks")
+    choices = parser.parse_args(arguments)
+    control = Control()
+    if choices.attached:
+        _listen(control, sys.stdin)
+    with stopping_on_signals(control):
+        return _run(choices.run, control, is_attached=choices.attached)
+
+
+@contextlib.contextmanager
+def stopping_on_signals(control: Control) -> Iterator[None]:
+    """Let SIGTERM and SIGINT stop a run and keep its best, and a second one end it."""
+
+    def hear(number: int, _frame: FrameType | None) -> None:
+        if control.is_stopped:
+            control.cancel()
+        control.stop()
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, hear) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _run(folder: Path, control: Control, *, is_attached: bool) -> int:
+    """Do the run, and return the exit code."""
+    from .finetune import run_finetune
+    from .hardware import lower_priority
+
+    if is_attached:
+        lower_priority()
+    try:
+        run_finetune(folder, _say, control)
+    except CancelledError:
+        return INTERRUPTED
+    except LeaveError:
+        return LEFT
+    except RwkvSegError as error:
+        sys.stderr.write(f"{error}\n")
+        return FAILED
+    return DONE
+
+
+def _say(event: Event) -> None:
+    """Write an event to stdout; if nobody reads there any more, the file has it."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.write(event_line(event))
+        sys.stdout.flush()
+
+
+def _listen(control: Control, stream: TextIO) -> None:
+    """Hear what the parent says, in a thread that ends with the process."""
+
+    def hear() -> None:
+        with contextlib.suppress(OSError, ValueError):
+            for line in stream:
+                hear_line(control, line)
+        control.leave()
+
+    threading.Thread(target=hear, name="listener", daemon=True).start()
+
+
+def hear_line(control: Control, line: str) -> None:
+    """Do what a line on stdin asks for; what is not known is ignored."""
+    word, _, rest = line.strip().partition(" ")
+    if word == "stop":
+        control.stop()
+    elif word == "cancel":
+        control.cancel()
+    elif word == "preview" and rest:
+        control.preview(Path(rest))
