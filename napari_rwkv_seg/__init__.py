@@ -1,7 +1,8 @@
 """RWKV U-Nets that segment images: in napari, from the shell and from Python.
 
-`segment` turns an image into labels, `load_model` loads a model for many
-images, `list_models` says which there are. Importing this costs no torch.
+`segment` turns an image into labels, `finetune` trains a model further on
+labels, `load_model` loads a model for many images, `list_models` says which
+there are. Importing this costs no torch.
 """
 
 from importlib import import_module
@@ -10,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .inference.loading import load_model
     from .inference.segment import segment
+    from .training.api import finetune
     from .zoo.store import list_models
 
     __version__: str
 
 _ROOMS = {
+    "finetune": "napari_rwkv_seg.training.api",
     "list_models": "napari_rwkv_seg.zoo.store",
     "load_model": "napari_rwkv_seg.inference.loading",
     "segment": "napari_rwkv_seg.inference.segment",
 }
-__all__ = ["__version__", "list_models", "load_model", "segment"]
+__all__ = ["__version__", "finetune", "list_models", "load_model", "segment"]
 
 
 def __getattr__(name: str) -> Any:

@@ -142,6 +142,94 @@ def segment(  # noqa: PLR0913 - the options of a command are its parameters
         raise typer.Exit(1)
 
 
+class Depth(StrEnum):
+    """How much of the network is trained; `auto` decides by the labelled pixels."""
+
+    AUTO = "auto"
+    HEAD = "head"
+    DECODER = "decoder"
+    EVERYTHING = "everything"
+
+
+@app.command()
+def finetune(  # noqa: PLR0913 - the options of a command are its parameters
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RUN.toml]", help="Settings of a run.", show_default=False),
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of images.")] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder of labels, named like the images.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the new model, named after it.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model to start from, or its folder.", show_default="the shipped one"),
+    ] = None,
+    labels: Annotated[
+        Output | None,
+        typer.Option(help="What the numbers in the labels are.", show_default="classes"),
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class",
+            help="Name of class 1, of class 2, and so on.",
+            show_default="those of the model",
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Of the whole run.", show_default="5, on a GPU 2")
+    ] = None,
+    depth: Annotated[
+        Depth | None, typer.Option(help="What is trained.", show_default="auto")
+    ] = None,
+    device: Annotated[
+        Device | None, typer.Option(help="Where to train.", show_default="auto")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of everything random.", show_default="42")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the run.", show_default="in the user's data")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in a folder.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a model that is there already.")
+    ] = False,
+) -> None:
+    """Train a model further on your labels; held-out labels say whether it became better.
+
+    Ctrl+C stops and keeps the best; once more ends without a model.
+    """
+    from .finetune import FinetuneChoices
+    from .finetune import finetune as run_command
+
+    wishes = {
+        "model": model,
+        "labels": labels,
+        "minutes": minutes,
+        "depth": depth,
+        "device": device,
+        "seed": seed,
+    }
+    choices = FinetuneChoices(
+        file=file,
+        images=images,
+        masks=masks,
+        output=out,
+        wishes={name: value for name, value in wishes.items() if value is not None},
+        classes=tuple(classes or ()),
+        run=run,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    with say_errors():
+        run_command(choices)
+
+
 @app.command()
 def models() -> None:
     """List the models that can be used, one line each."""

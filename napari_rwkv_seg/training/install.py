@@ -1,0 +1,80 @@
+"""From a finished run to a model where its user wants it. Knows no torch."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from napari_rwkv_seg.errors import OutputError, RunError
+from napari_rwkv_seg.zoo.card import read_card, write_card
+from napari_rwkv_seg.zoo.store import user_folder
+
+from .run_folder import RunFolder
+from .run_settings import RunSettings
+
+
+def target_folder(settings: RunSettings) -> Path:
+    """Return where the new model is to go: `output`, or the user's models and `name`."""
+    return Path(settings.output) if settings.output else user_folder() / settings.name
+
+
+def check_target(target: Path, *, overwrite: bool = False) -> None:
+    """Refuse a place for a model before any work.
+
+    Raises
+    ------
+    OutputError
+        If something is there that is not to be replaced, or is no model.
+    """
+    if not target.exists():
+        return
+    if not overwrite:
+        raise OutputError(
+            f"{str(target)!r} exists already; choose another name for the model, or say that it "
+            "is to be replaced."
+        )
+    if not (target / "model.toml").is_file():
+        raise OutputError(f"{str(target)!r} is no model, so it is not replaced; choose another.")
+
+
+def install_model(run: RunFolder, target: Path, *, overwrite: bool = False) -> Path:
+    """Copy the model of a finished run to `target`, which appears whole or not at all.
+
+    Parameters
+    ----------
+    run : RunFolder
+        A finished run.
+    target : Path
+        The folder to make; its name becomes the model's. The folders above are made too.
+    overwrite : bool
+        Replace a model that is there.
+
+    Raises
+    ------
+    RunError
+        If the run has no model yet.
+    OutputError
+        If the folder is there already, or cannot be written.
+    """
+    if not run.result.is_file():
+        raise RunError(f"The run {str(run.path)!r} has no model: it is not finished.")
+    check_target(target, overwrite=overwrite)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=f".{target.name[:64]}.", dir=target.parent))
+        try:
+            shutil.copytree(run.model, made / "new")
+            card = read_card(made / "new")
+            write_card(made / "new", card.model_copy(update={"name": target.name}))
+            if target.exists():
+                target.rename(made / "old")
+            (made / "new").rename(target)
+        finally:
+            if (made / "old").exists() and not target.exists():
+                (made / "old").rename(target)
+            shutil.rmtree(made, ignore_errors=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"Cannot write the model {str(target)!r}: {reason}. It is still in {str(run.model)!r}."
+        ) from error
+    return target
