@@ -1,0 +1,369 @@
+"""Fine-tune the starter model on a few images, beside MONAI's U-Net trained from scratch on them.
+
+    python tests/benchmarks/bench_finetune.py run [--minutes 5] [--only SET K SEED ARM]
+    python tests/benchmarks/bench_finetune.py table
+
+A cell is one set of ../shared/data, k training images, a seed (which draws the images and
+all that is random in the run) and an arm. Both arms are the very run that users start:
+snapshot, split, crops, loop, minutes, and the checkpoint chosen on what is held out.
+They differ in three things: "ours" starts from the shipped model, trains at the depth and the
+rate that the package chooses; "unet" starts from random weights, trains everything at
+a rate of its own. Masks stand in for the user's brush; all pixels are checked.
+
+Scores are means over test images of the Dice of the foreground, and the same pooled over
+all their pixels; the bar is on the means. Test images are the first 40 by name (phc has 16).
+The frames of phc_u373 are one group (one field of view, the same cells), so a side of
+each frame is held out. Each finished cell is kept in results/finetune.json; `run` goes
+on with those that are missing, and `table` writes results/finetune.md.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.networks.nets import UNet
+from torch import nn
+from torch.nn import functional
+
+from napari_rwkv_seg.evaluation import dice
+from napari_rwkv_seg.evaluation.regions import Tally, predict_classes
+from napari_rwkv_seg.files import write_atomically
+from napari_rwkv_seg.images import planes, read_image
+from napari_rwkv_seg.inference import Model, load_model
+from napari_rwkv_seg.networks import registry
+from napari_rwkv_seg.training import heads, job, preparation
+from napari_rwkv_seg.training.finetune import run_finetune
+from napari_rwkv_seg.training.pairs import TrainingPair, class_map
+from napari_rwkv_seg.training.run_folder import prepare_run
+from napari_rwkv_seg.training.run_settings import make_settings
+from napari_rwkv_seg.training.samples import read_split
+from napari_rwkv_seg.zoo import DEFAULT_MODEL
+from napari_rwkv_seg.zoo.store import find_model, write_model
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT.parent / "shared" / "data"
+RESULTS = Path(__file__).with_name("results") / "finetune.json"
+KINDS = {
+    "dsb2018_nuclei": "objects",
+    "kvasir_seg": "classes",
+    "glas": "objects",
+    "phc_u373_timeseries": "objects",
+}
+FRAMES = {"train": "000-027", "val": "040-045", "test": "070-085"}  # of phc_u373_timeseries
+ARMS = ("ours", "unet")
+TEST_IMAGES = 40
+THREADS = 2
+UNET_CHANNELS = (32, 64, 128, 256, 512)
+UNET_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement."""
+
+    name: str
+    k: int
+    seed: int
+    arm: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.name} k={self.k} seed={self.seed} {self.arm}"
+
+
+def all_cells() -> Iterator[Cell]:
+    """Yield the cells, the most telling first."""
+    for seed in (0, 1):
+        for k in (5, 2):
+            for name in KINDS:
+                yield from (Cell(name, k, seed, arm) for arm in ARMS)
+
+
+def main() -> None:
+    options = parse()
+    results = read_results(options.results)
+    if options.command == "run":
+        torch.set_num_threads(THREADS)
+        cells = [Cell(n, int(k), int(s), arm) for n, k, s, arm in options.only] or [*all_cells()]
+        register_unet()
+        for cell in cells:
+            if cell.key not in results["cells"]:
+                measured = measure(cell, options)
+                results = read_results(options.results)  # another run may have written meanwhile
+                results["cells"][cell.key] = measured
+                keep(options.results, results)
+                print(cell.key, json.dumps(measured), flush=True)
+    text = table(results)
+    write_atomically(
+        options.results.with_suffix(".md"), lambda file: file.write(text.encode("utf-8"))
+    )
+    print(text)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("command", choices=("run", "table"))
+    parser.add_argument("--only", nargs=4, action="append", default=[], metavar="X",
+                        help="SET K SEED ARM; may be repeated")  # fmt: skip
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--on", choices=("test", "val"), default="test",
+                        help="what to score on; choices are made on val")  # fmt: skip
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    return parser.parse_args()
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {"cells": {}, "base": {}}
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def keep(path: Path, results: dict[str, Any]) -> None:
+    text = json.dumps(results, indent=1, sort_keys=True) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def measure(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
+    """Do one run and return all that is known of it."""
+    pairs = training_pairs(cell)
+    before = base_scores(cell, options)
+    load = os.getloadavg()
+    events: list[dict[str, Any]] = []
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="bench_finetune_") as scratch:
+        folder = Path(scratch)
+        settings = make_settings(
+            name="result",
+            model=DEFAULT_MODEL if cell.arm == "ours" else str(random_unet(folder, cell.seed)),
+            labels=KINDS[cell.name],
+            minutes=options.minutes,
+            depth="auto" if cell.arm == "ours" else "everything",
+            device="cpu",
+            seed=cell.seed,
+        )
+        with learning_rate(None if cell.arm == "ours" else UNET_RATE):
+            run = prepare_run(folder / "run", settings, pairs)
+            shown = run_finetune(run.path, events.append)
+        spent = time.monotonic() - start
+        after = test_scores(load_model(run.model, "cpu"), cell.name, options.on)
+    return {
+        "test_before": before,
+        "test_after": after,
+        "shown": {key: shown[key] for key in ("before", "after", "recommended", "regions")},
+        "sentence": shown["sentence"],
+        "split": next(event["sentence"] for event in events if event["event"] == "prepared"),
+        "checks": [
+            (event["step"], round(event["seconds"], 1), round(event["score"], 4))
+            for event in events
+            if event["event"] == "validated"
+        ],
+        "run": started(events),
+        "steps": shown["steps"],
+        "best_step": shown["best_step"],
+        "seconds": shown["seconds"],
+        "wall_seconds": round(spent, 1),
+        "load_before": [round(value, 2) for value in load],
+        "load_after": [round(value, 2) for value in os.getloadavg()],
+        "scored_on": options.on,
+        "machine": machine(),
+    }  # fmt: skip
+
+
+def started(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return how the run was set up."""
+    event = next(event for event in events if event["event"] == "started")
+    return {key: event[key] for key in ("depth", "precision", "minutes", "device", "backend")}
+
+
+def training_pairs(cell: Cell) -> list[TrainingPair]:
+    """Return k training images, drawn by the seed; those of k = 2 are the first of k = 5."""
+    pairs = read_pairs(cell.name, "train")
+    chosen = np.random.default_rng(cell.seed).permutation(len(pairs))[: cell.k]
+    return [pairs[index] for index in sorted(chosen.tolist())]
+
+
+def read_pairs(name: str, split: str) -> list[TrainingPair]:
+    """Return the images of a split by name; a series frame by frame, in one group."""
+    if name == "phc_u373_timeseries":
+        return read_series(DATA / name, FRAMES[split])
+    pairs = []
+    for sample in sorted(read_split(DATA / name, split), key=lambda sample: sample.name):
+        labels = sample.objects if KINDS[name] == "objects" else sample.objects > 0
+        pairs.append(TrainingPair(sample.name, sample.image, labels, np.ones(labels.shape, bool)))
+    return pairs
+
+
+def read_series(folder: Path, frames: str) -> list[TrainingPair]:
+    image, masks = (
+        read_image(folder / part / f"u373_seq02_t{frames}.tif") for part in ("images", "masks")
+    )
+    found = zip(planes(image.data, image.axes), masks.data, strict=True)
+    first = int(frames.partition("-")[0])
+    return [
+        TrainingPair(
+            f"frame {first + place:03d}", plane[..., 0], mask, np.ones(mask.shape, bool), "u373"
+        )
+        for ((place,), plane), mask in found
+    ]
+
+
+def base_scores(cell: Cell, options: argparse.Namespace) -> dict[str, float]:
+    """Return the scores of the starter model on the images of a set; measured once."""
+    results = read_results(options.results)
+    key = f"{cell.name} {options.on}"
+    if key not in results["base"]:
+        results["base"][key] = test_scores(load_model(DEFAULT_MODEL, "cpu"), cell.name, options.on)
+        keep(options.results, results)
+    return dict(results["base"][key])
+
+
+def test_scores(model: Model, name: str, split: str) -> dict[str, float]:
+    """Return mean and pooled Dice of the foreground of labels as users get them."""
+    pairs = read_pairs(name, split)[:TEST_IMAGES]
+    tally, means = Tally(("background", "foreground")), []
+    for pair in pairs:
+        labels, truth = predict_classes(model, pair.image) > 0, class_map(pair, "objects")
+        means.append(dice(labels, truth))
+        tally.add(labels.astype(np.uint8), truth)
+    pooled = tally.scores(len(pairs), ()).mean
+    return {"mean": float(np.mean(means)), "pooled": pooled, "images": len(pairs)}
+
+
+class PaddedUNet(nn.Module):
+    """MONAI's residual U-Net for images of any size: padded to what its strides divide."""
+
+    def __init__(self, in_channels: int, classes: int) -> None:
+        super().__init__()
+        self.network = UNet(
+            spatial_dims=2,
+            in_channels=in_channels,
+            out_channels=classes,
+            channels=UNET_CHANNELS,
+            strides=(2, 2, 2, 2),
+            num_res_units=2,
+        )
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        height, width = image.shape[-2:]
+        margin = (0, -width % 16, 0, -height % 16)
+        logits = self.network(functional.pad(image, margin, mode="replicate"))
+        return logits[:, :, :height, :width].contiguous()
+
+
+def register_unet() -> None:
+    """Let the package build the U-Net, in this process only."""
+    registry._BUILDERS["monai_unet"] = lambda _, channels, classes, __: PaddedUNet(
+        channels, classes
+    )
+    heads._PARTS["PaddedUNet"] = heads.Parts(encoder="none", head="none")
+
+
+def random_unet(folder: Path, seed: int) -> Path:
+    """Write a model folder with a U-Net of random weights that is told of images as ours is."""
+    card = find_model(DEFAULT_MODEL).card
+    assert card is not None
+    card = card.model_copy(
+        update={"name": "unet", "architecture": "monai_unet", "variant": "", "config": {}}
+    )
+    torch.manual_seed(seed)
+    network = registry.build_network("monai_unet", "", in_channels=card.input_channels)
+    write_model(folder / "unet", network, card, "random weights")
+    return folder / "unet"
+
+
+class learning_rate:  # noqa: N801 - used like a function
+    """Let runs use another learning rate for a while; None leaves the package's own."""
+
+    def __init__(self, rate: float | None) -> None:
+        self._rate = rate
+
+    def __enter__(self) -> None:
+        self._kept = preparation.LEARNING_RATE
+        if self._rate is not None:
+            preparation.LEARNING_RATE = job.LEARNING_RATE = self._rate
+
+    def __exit__(self, *_: object) -> None:
+        preparation.LEARNING_RATE = job.LEARNING_RATE = self._kept
+
+
+def machine() -> dict[str, Any]:
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    return {
+        "commit": commit,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "cpus": os.cpu_count(),
+        "platform": platform.machine(),
+        "when": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the finished cells as a Markdown table."""
+    lines = [
+        "| set | k | seed | arm | test before | test after | pooled after "
+        "| held out before → after | recommended | steps | seconds | load |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for cell in all_cells():
+        if found := results["cells"].get(cell.key):
+            shown = found["shown"]
+            lines.append(
+                f"| {cell.name} | {cell.k} | {cell.seed} | {cell.arm} "
+                f"| {found['test_before']['mean']:.3f} | {found['test_after']['mean']:.3f} "
+                f"| {found['test_after']['pooled']:.3f} "
+                f"| {number(shown['before']['mean'])} → {number(shown['after']['mean'])} "
+                f"| {'yes' if shown['recommended'] else 'no'} | {found['steps']} "
+                f"| {found['seconds']:.0f} | {found['load_after'][0]:.1f} |"
+            )
+    return "\n".join([*lines, "", *verdicts(results["cells"])]) + "\n"
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def verdicts(cells: dict[str, Any]) -> Iterator[str]:
+    """Yield how the arms compare, and whether any recommendation was wrong."""
+    for name in KINDS:
+        for k in (2, 5):
+            pairs = [[cells.get(Cell(name, k, seed, arm).key) for arm in ARMS] for seed in (0, 1)]
+            done = [pair for pair in pairs if all(pair)]
+            if done:
+                ours, unet = (
+                    np.mean([pair[place]["test_after"]["mean"] for pair in done])
+                    for place in (0, 1)
+                )
+                word = "better" if ours > unet else "NOT better"
+                counted = f"{len(done)} seed{'s' * (len(done) > 1)}"
+                yield f"- {name}, k = {k}: ours {ours:.3f}, U-Net {unet:.3f}: {word} ({counted})"
+    wrong = [
+        key
+        for key, cell in cells.items()
+        if key.endswith("ours")
+        and cell["shown"]["recommended"]
+        and cell["test_after"]["mean"] < cell["test_before"]["mean"] - 0.02
+    ]
+    yield f"- Recommended but worse on the test images by more than 0.02: {wrong or 'none'}"
+
+
+if __name__ == "__main__":
+    main()
