@@ -5,6 +5,7 @@ mirrors and bends it, so the cost follows the crop and not the image. Pixels tha
 are held out are cut away before anything is drawn: no crop can show one.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,10 @@ from .targets import separated_target
 CPU_PIXELS = 150_000  # of a batch: a step of Med-URWKV-T then takes about half a second on 2 cores
 CUDA_PIXELS = 800_000
 
-_SIDES = (192, 224, 256, 320, 384)  # multiples of the network's largest stride
+_STRIDE = 32  # of the coarsest tokens; sides of crops are multiples of it
+_SIDES = tuple(range(192, 513, _STRIDE))  # tiles are 512 pixels long where images are
+_MOST_CROPS = 16
+_FULL = 0.8  # batches use at least this part of the pixels that they may have
 _SMALLEST_BUDGET = 64 * 64
 _KEPT_PLACES = 200_000  # of a class in an image; more would fill the memory for nothing
 
@@ -87,6 +91,9 @@ class CropSource:
             if train.any()
         ]
         self._rarity = _rarity(self._sources)
+        longest = max(max(source.image.shape[1:]) for source in self._sources)
+        # A crop that is longer than all images would show nothing more.
+        self._longest = -(-longest // _STRIDE) * _STRIDE
 
     def shrink(self) -> str:
         """Halve the batches after memory ran out; return what was done, or "" if nothing can be."""
@@ -105,13 +112,19 @@ class CropSource:
 
     def _batch_shape(self, generator: np.random.Generator) -> tuple[int, int, int]:
         """Return height, width and number of the crops of one batch."""
-        sides = [side for side in _SIDES if side * side <= self.pixels]
-        if not sides:
-            side = max(32, int(self.pixels**0.5) // 32 * 32)
-            return side, side, 1
-        height = int(generator.choice(sides))
-        width = int(generator.choice([side for side in sides if side * height <= self.pixels]))
-        return height, width, max(1, self.pixels // (height * width))
+        largest = int(self.pixels**0.5) // _STRIDE * _STRIDE
+        sides = [side for side in _SIDES if side <= self._longest] or [self._longest]
+        if sides[0] > largest:  # memory is short
+            return largest, largest, 1
+        shapes = [
+            (height, width, min(_MOST_CROPS, self.pixels // (height * width)))
+            for height in sides
+            for width in sides
+            if height * width <= self.pixels
+        ]
+        most = max(math.prod(shape) for shape in shapes)
+        full = [shape for shape in shapes if math.prod(shape) >= _FULL * most]
+        return full[generator.integers(len(full))]
 
     def _crop(
         self, height: int, width: int, generator: np.random.Generator

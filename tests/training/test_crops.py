@@ -42,8 +42,15 @@ def test_a_batch_is_what_the_loop_takes(make_cells):
 
 
 def test_batches_are_of_several_sizes(make_cells):
-    shapes = {b[0].shape for b in batches(source([make_cells()], pixels=120_000))}
-    assert len(shapes) > 2
+    shapes = {b[0].shape for b in batches(source([make_cells((300, 400))], pixels=120_000))}
+    assert len(shapes) > 3
+
+
+def test_crops_are_not_longer_than_the_longest_image(make_cells):
+    crops = source([make_cells((90, 200)), make_cells((30, 230))], pixels=200_000)
+    assert max(max(b[0].shape[2:]) for b in batches(crops, 30)) == 256
+    small = source([make_cells((30, 40), count=3)], pixels=40_000)
+    assert {b[0].shape[2:] for b in batches(small)} == {(64, 64)}
 
 
 def test_the_same_generator_gives_the_same_batch(make_cells):
