@@ -31,7 +31,7 @@ HEADERS = (
 )
 """What it includes, below csrc/; each by its file name alone, without the folder."""
 
-COMPILE_OPTIONS = ("--std=c++17", "--prec-div=false", "--extra-device-vectorization")
+COMPILE_OPTIONS = ("--std=c++17", "--prec-div=false")
 """For NVRTC and nvcc alike, beside the architecture and RWKV_ELEMENT."""
 
 _SPAN = 128  # tokens of a block: 8 warps of one chunk of 16 tokens each
@@ -39,7 +39,8 @@ _LANES = 32  # channels of a block: one per lane
 _MOST_SPANS = 128  # that each block joins for itself; more of them are scanned first
 _TOTAL_WARPS = 32  # that share the sums over images and spans
 _CARRY_ROWS = 6  # of a span: a carry from the past and one from the future
-_STEEP_ROWS = 28  # of a span, in the backward pass
+_SCAN_WARPS = 32  # that share the spans, where there are so many
+_STEEP_ROWS = 22  # of a span, in the backward pass: 11 float64
 _PARTIAL_ROWS = 2  # of a span: what it adds to dw and du
 _THREADS = 256
 
@@ -97,7 +98,7 @@ def forward_plan(batch: int, tokens: int, channels: int) -> tuple[Launch, ...]:
     """Return the launches of the forward pass; all sizes are at least 1."""
     spans = _spans(tokens)
     sums = _over_spans("rwkv_forward_sums", batch, tokens, channels)
-    scan = _over_groups("rwkv_forward_scan", batch, channels, _THREADS)
+    scan = _over_groups("rwkv_forward_scan", batch, channels, _LANES * _SCAN_WARPS)
     means = _over_spans("rwkv_forward_means", batch, tokens, channels)
     steep = _over_groups("rwkv_forward_steep", batch, channels, _SPAN)
     if spans == 1:
@@ -111,7 +112,7 @@ def backward_plan(batch: int, tokens: int, channels: int) -> tuple[Launch, ...]:
     """Return the launches of the backward pass; all sizes are at least 1."""
     spans = _spans(tokens)
     sums = _over_spans("rwkv_backward_sums", batch, tokens, channels)
-    scan = _over_groups("rwkv_backward_scan", batch, channels, _THREADS)
+    scan = _over_groups("rwkv_backward_scan", batch, channels, _LANES * _SCAN_WARPS)
     slopes = _over_spans("rwkv_backward_slopes", batch, tokens, channels)
     steep = _over_groups("rwkv_backward_steep", batch, channels, _SPAN)
     total = _over_groups("rwkv_backward_total", 1, channels, _LANES * _TOTAL_WARPS)
@@ -123,13 +124,13 @@ def backward_plan(batch: int, tokens: int, channels: int) -> tuple[Launch, ...]:
 
 
 _SHARED_BYTES = {
-    "rwkv_forward_sums": 2 * 3 * 8 * _LANES * 4,
-    "rwkv_forward_scan": 2 * 3 * 8 * _LANES * 4,
+    "rwkv_forward_sums": 2 * 3 * 9 * _LANES * 4,
+    "rwkv_forward_scan": 2 * 3 * _SCAN_WARPS * _LANES * 4,
     "rwkv_forward_means": (2 * 3 * 8 + 2 * 3 * 9) * _LANES * 4,
     "rwkv_forward_steep": 2 * 5 * _SPAN * 8,
     "rwkv_backward_sums": 2 * 3 * 9 * _LANES * 4,
-    "rwkv_backward_scan": 2 * 3 * 8 * _LANES * 4,
-    "rwkv_backward_slopes": (2 * 3 * 8 + 2 * 2 * 3 * 9 + 2 * 8) * _LANES * 4,
+    "rwkv_backward_scan": 2 * 3 * _SCAN_WARPS * _LANES * 4,
+    "rwkv_backward_slopes": (2 * 3 * 8 + 4 * 3 * 9 + 2 * 8) * _LANES * 4,
     "rwkv_backward_steep": 2 * 5 * _SPAN * 8,
     "rwkv_backward_total": 2 * _TOTAL_WARPS * _LANES * 8,
 }

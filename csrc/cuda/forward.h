@@ -1,0 +1,123 @@
+// The forward pass: sums of every span, then every span's means.
+//
+// Both kernels read k and v; nothing but the spans' sums goes through memory in between.
+// Channels that float32 sums do not bear run along with neutral constants, and what comes
+// out for them is not stored: rwkv_forward_steep does them.
+#pragma once
+
+#include "span.h"
+
+namespace rwkv {
+
+// Constants of a lane's channel; neutral ones if float64 has to do it.
+struct Lane {
+  Decay decay;
+  Channel channel;
+  bool is_stored;
+};
+
+RWKV_INLINE Lane lane_of(const Call& call, const Place& place, bool is_backward) {
+  float w = call.w[place.channel];
+  float u = call.u[place.channel];
+  const bool mild = is_backward ? is_mild_for_slopes(w, u, call.tokens) : is_mild(w, u);
+  w = mild ? w : 0.0f;
+  u = mild ? u : 0.0f;
+  return {decay_of(w), channel_of(w, u), mild && place.is_used};
+}
+
+// Weights of a chunk's keys relative to its peak, and the values times them.
+RWKV_INLINE Peak weigh_chunk(const Call& call, const Place& place, V* weight, V* part) {
+  V key[kChunk];
+  load_rows(call.k, call, place, key);
+  load_rows(call.v, call, place, part);
+  const Peak peak = peak_of_keys(key, place.count);
+  weigh(key, place.count, peak, peak.level, weight);
+  for (int t = 0; t < kChunk; ++t) part[t] = part[t] * weight[t];
+  return peak;
+}
+
+RWKV_INLINE void forward_sums(const Call& call, float* shared) {
+  const Place place = place_of(call, blockIdx.x);
+  const Board past = {shared, place.lane};
+  const Board future = {shared + kSlots * kBoardSlot, place.lane};
+  V weight[kChunk], part[kChunk];
+  const Peak peak = weigh_chunk(call, place, weight, part);
+  const Lane lane = lane_of(call, place, false);
+  put_both(past, future, place.warp,
+           sums_of<false>(part, weight, peak.level, place.count, lane.channel.step));
+  __syncthreads();
+  float* sums = record(call.scratch, call, place, place.span, kCarryRows);
+  if (place.warp == 0) {
+    const Carry carry = chain<false, false>(past, nothing(), lane.channel.run);
+    if (place.is_used) store_carry(sums, call.channels, carry);
+  } else if (place.warp == 1) {
+    const Carry carry = chain<false, true>(future, nothing(), lane.channel.run);
+    if (place.is_used) store_carry(sums + 3 * call.channels, call.channels, carry);
+  }
+}
+
+RWKV_INLINE void forward_scan(const Call& call, float* shared) {
+  const Place place = place_in_group(call);
+  const Lane lane = lane_of(call, place, false);
+  const float* sums = record(call.scratch, call, place, 0, kCarryRows);
+  float* carries = record(call.states, call, place, 0, kCarryRows);
+  const Board past = {shared, place.lane};
+  const Board future = {shared + kScanWarps * kBoardSlot, place.lane};
+  scan_spans<false, false>(sums, carries, kCarryRows, call, place, past, lane.decay);
+  scan_spans<false, true>(sums, carries, kCarryRows, call, place, future, lane.decay);
+}
+
+// Lay out what the warps know of the other spans, unless a scan has joined them already.
+RWKV_INLINE void share_spans(const Call& call, const Place& place, const Lane& lane,
+                             const Board& past, const Board& future) {
+  if (place.spans > kMostSpans) return;
+  const float* sums = record(call.scratch, call, place, 0, kCarryRows);
+  const Sides sides = share_of_spans<false>(sums, kCarryRows, call, place, lane.decay);
+  put(past, place.warp, sides.past);
+  put(future, place.warp, sides.future);
+}
+
+// What the span receives from one side; kept for the backward pass.
+RWKV_INLINE Carry received(const Call& call, const Place& place, const Lane& lane,
+                           const Board& shares, int row) {
+  float* kept = record(call.states, call, place, place.span, kCarryRows) + row * call.channels;
+  if (place.spans > kMostSpans) return load_carry(kept, call.channels);
+  const Carry carry = sum_of_shares<false>(shares);
+  if (lane.is_stored) store_carry(kept, call.channels, carry);
+  return carry;
+}
+
+RWKV_INLINE void forward_means(const Call& call, float* shared) {
+  // Last block first: what the sums have read last may still be in the cache.
+  const Place place = place_of(call, gridDim.x - 1 - blockIdx.x);
+  const Board past_shares = {shared, place.lane};
+  const Board future_shares = {shared + kWarps * kBoardSlot, place.lane};
+  const Board past = {shared + 2 * kWarps * kBoardSlot, place.lane};
+  const Board future = {shared + (2 * kWarps + kSlots) * kBoardSlot, place.lane};
+  V weight[kChunk], part[kChunk], y[kChunk];
+  const Peak peak = weigh_chunk(call, place, weight, part);
+  const Lane lane = lane_of(call, place, false);
+  share_spans(call, place, lane, past_shares, future_shares);
+  put_both(past, future, place.warp,
+           sums_of<false>(part, weight, peak.level, place.count, lane.channel.step));
+  __syncthreads();
+  if (place.warp == 0) {
+    chain<false, false>(past, received(call, place, lane, past_shares, 0), lane.channel.run);
+  } else if (place.warp == 1) {
+    chain<false, true>(future, received(call, place, lane, future_shares, 3), lane.channel.run);
+  }
+  __syncthreads();
+  const Carry before = taken(past, place.warp);
+  Carry after = taken(future, place.warp + 1);
+  const V level = larger(peak.level, before.level);
+  const V scale = power_of_two(peak.level - level);
+  for (int t = 0; t < kChunk; ++t) {
+    weight[t] = weight[t] * scale;
+    part[t] = part[t] * scale;
+  }
+  after.level = smaller(level + lane.channel.limit, after.level);
+  emit(part, weight, seen_from(before, level), seen_from(after, level), lane.channel, y);
+  if (lane.is_stored) store_rows(call.y, call, place, y);
+}
+
+}  // namespace rwkv
