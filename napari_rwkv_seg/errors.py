@@ -26,6 +26,10 @@ class DeviceError(RwkvSegError):
     """The device that was asked for is not there."""
 
 
+class KernelError(RwkvSegError):
+    """The CUDA kernels cannot be compiled, loaded or run on this machine."""
+
+
 class OutputError(RwkvSegError):
     """A result cannot be written where the user wants it."""
 

@@ -1,7 +1,7 @@
 """Which code runs the operator on a tensor, and why it is not a faster one.
 
-Three backends: `cuda` (no kernels yet), `cpu` (the compiled library) and
-`reference` (plain PyTorch, on any device). A fallback has its reason in words
+Three backends: `cuda` (kernels that are compiled on the device's machine), `cpu` (the
+compiled library) and `reference` (plain PyTorch, on any device). A fallback has its reason in words
 for the dock and `doctor`; the environment variable NAPARI_RWKV_SEG_BACKEND asks
 for one backend, and then what cannot be had is an error. No tensor is ever moved.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from napari_rwkv_seg.errors import DeviceError, SettingsError
 
-from . import _library
+from . import _cuda, _library
 
 BACKENDS = ("cuda", "cpu", "reference")
 VARIABLE = "NAPARI_RWKV_SEG_BACKEND"
@@ -68,13 +68,13 @@ def choose(tensor: Tensor) -> tuple[str, str]:
     SettingsError
         If it names none.
     """
-    backend, reason = _choose_for(tensor.device.type, tensor.dtype == torch.float64)
+    backend, reason = choose_for(tensor.device, tensor.dtype)
     return backend, reason
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _choose_for(device: str, is_double: bool) -> tuple[str, str]:
-    """Return what `choose` returns, from the facts alone: a constant while compiling."""
+def choose_for(device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
+    """Return what `choose` returns for a device and a dtype: a constant while compiling."""
     wish = os.environ.get(VARIABLE, "")
     if wish and wish not in BACKENDS:
         raise SettingsError(
@@ -82,12 +82,13 @@ def _choose_for(device: str, is_double: bool) -> tuple[str, str]:
         )
     if wish == "reference":
         return "reference", f"{VARIABLE} asks for the reference: {_PLAIN}"
-    obstacle = _obstacle(device, is_double)
-    backend = "reference" if obstacle else "cpu"
+    obstacle = _obstacle(device, dtype)
+    backend = "reference" if obstacle else device.type
     if wish and wish != backend:
+        why = obstacle or f"the tensor is not on a {wish.upper()} device."
         raise DeviceError(
-            f"{VARIABLE} asks for {wish!r}, which cannot run a tensor on {device!r}: "
-            f"{obstacle or 'the tensor is not on a CUDA device.'} Unset it to use {backend!r}."
+            f"{VARIABLE} asks for {wish!r}, which cannot run a tensor on {device.type!r}: {why} "
+            f"Unset it to use {backend!r}."
         )
     return backend, f"{obstacle} {_PLAIN}" if obstacle else ""
 
@@ -101,7 +102,8 @@ def backend_status() -> BackendStatus:
         As `choose`.
     """
     has_cuda = torch.cuda.is_available()
-    backend, reason = _choose_for("cuda" if has_cuda else "cpu", False)
+    device = torch.device("cuda" if has_cuda else "cpu")
+    backend, reason = choose_for(device, torch.float32)
     if backend == "cpu":
         reason = "No CUDA device found."
     library = _library.load()
@@ -111,15 +113,13 @@ def backend_status() -> BackendStatus:
     )
 
 
-def _obstacle(device: str, is_double: bool) -> str:
+def _obstacle(device: torch.device, dtype: torch.dtype) -> str:
     """Return why the compiled kernels cannot run, in a sentence; empty if they can."""
-    if device == "cuda":
-        return "This build has no CUDA kernels."
-    if device != "cpu":
-        return f"There are no kernels for {device!r} devices."
+    if device.type not in ("cpu", "cuda"):
+        return f"There are no kernels for {device.type!r} devices."
+    if dtype == torch.float64:
+        return "The compiled kernels compute in float32, and the tensor is float64."
+    if device.type == "cuda":
+        return _cuda.obstacle(device, dtype)
     problem = _library.load().problem
-    if problem:
-        return f"No compiled kernels in this installation ({problem})."
-    return (
-        "The compiled kernels compute in float32, and the tensor is float64." if is_double else ""
-    )
+    return f"No compiled kernels in this installation ({problem})." if problem else ""

@@ -1,8 +1,9 @@
 """The Bi-WKV operator, registered with PyTorch: autograd, compile and autocast know it.
 
 `bi_wkv` is for everyone. It checks its arguments, chooses a backend and keeps the
-dtype; underneath, `napari_rwkv_seg::bi_wkv_forward` and `…backward` hand float32
-arrays to the compiled kernels. Tensors are (B, T, C), T in scan order.
+dtype; underneath, `napari_rwkv_seg::bi_wkv_forward` and `…backward` hand arrays to the
+kernels of the tensors' device: float32 on a CPU, half precision as well on CUDA, where
+memory is what limits. Tensors are (B, T, C), T in scan order.
 """
 
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _library
-from .backends import choose
+from . import _cuda, _library
+from .backends import choose_for
 from .reference import bi_wkv_reference
 
 _FORWARD = "napari_rwkv_seg::bi_wkv_forward"
@@ -53,12 +54,14 @@ def bi_wkv(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
     Gradients can be taken once. For gradients of gradients use `bi_wkv_reference`.
     """
     _check_inputs(w, u, k, v)
-    if k.device.type != "meta":
-        widest = k if k.dtype == torch.float64 else v
-        if choose(widest)[0] == "reference":
-            return bi_wkv_reference(w, u, k, v)
     y: Tensor
-    y, _ = torch.ops.napari_rwkv_seg.bi_wkv_forward(w.float(), u.float(), k.float(), v.float())
+    common = torch.promote_types(k.dtype, v.dtype)
+    if k.device.type != "meta" and choose_for(k.device, common)[0] == "reference":
+        return bi_wkv_reference(w, u, k, v)
+    inside = common if k.device.type == "cuda" else torch.float32
+    y, _ = torch.ops.napari_rwkv_seg.bi_wkv_forward(
+        w.float(), u.float(), k.to(inside), v.to(inside)
+    )
     return y.to(v.dtype)
 
 
@@ -96,7 +99,9 @@ def _addresses(*tensors: Tensor) -> tuple[int, ...]:
 
 
 def _new_states(k: Tensor) -> Tensor:
-    """Return an empty tensor (B, R, C) for what the forward pass keeps."""
+    """Return an empty tensor (B, R, C) for what the forward pass keeps; R is the backend's."""
+    if k.device.type == "cuda":
+        return _cuda.new_states(k)
     return k.new_empty(k.shape[0], _library.state_rows(k.shape[1]), k.shape[2])
 
 
@@ -115,12 +120,7 @@ def _backward_cpu(
     w: Tensor, u: Tensor, k: Tensor, v: Tensor, y: Tensor, states: Tensor, gy: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients by w, u (C,) and k, v (B, T, C), given gy (B, T, C) by y."""
-    _check_inputs(w, u, k, v)
-    if y.shape != k.shape or gy.shape != k.shape or states.shape != _new_states(k).shape:
-        raise ValueError(
-            f"bi_wkv's backward pass takes y and gy of the shape of k {tuple(k.shape)} and the "
-            f"states of its forward pass, got {[tuple(x.shape) for x in (y, gy, states)]}."
-        )
+    _check_kept(w, u, k, v, y, states, gy)
     arrays = tuple(x.contiguous() for x in (w, u, k, v, y, states, gy))
     dw, du, dk, dv = (torch.empty_like(x) for x in arrays[:4])
     if not k.numel():
@@ -129,6 +129,45 @@ def _backward_cpu(
     addresses = _addresses(*arrays, dw, du, dk, dv)
     _library.backward(shape, addresses, torch.get_num_threads())
     return dw, du, dk, dv
+
+
+def _check_kept(
+    w: Tensor, u: Tensor, k: Tensor, v: Tensor, y: Tensor, states: Tensor, gy: Tensor
+) -> None:
+    """Raise unless y, states and gy are of the shapes that the forward pass of k made."""
+    _check_inputs(w, u, k, v)
+    if y.shape != k.shape or gy.shape != k.shape or states.shape != _new_states(k).shape:
+        raise ValueError(
+            f"bi_wkv's backward pass takes y and gy of the shape of k {tuple(k.shape)} and the "
+            f"states of its forward pass, got {[tuple(x.shape) for x in (y, gy, states)]}."
+        )
+
+
+def _forward_cuda(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Return y (B, T, C) in the dtype of k, and the states (B, R, C)."""
+    _check_inputs(w, u, k, v)
+    _check_elements((w, u), (k, v))
+    return _cuda.forward(*(x.contiguous() for x in (w, u, k, v)))
+
+
+def _backward_cuda(
+    w: Tensor, u: Tensor, k: Tensor, v: Tensor, y: Tensor, states: Tensor, gy: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients by w, u (C,) and k, v (B, T, C), given gy (B, T, C) by y."""
+    _check_kept(w, u, k, v, y, states, gy)
+    gy = gy.to(k.dtype)
+    _check_elements((w, u, states), (k, v, y, gy))
+    return _cuda.backward(*(x.contiguous() for x in (w, u, k, v, y, states, gy)))
+
+
+def _check_elements(singles: tuple[Tensor, ...], elements: tuple[Tensor, ...]) -> None:
+    """Raise unless the first are float32 and the others of one type that the kernels read."""
+    dtypes = [x.dtype for x in elements]
+    if any(x.dtype != torch.float32 for x in singles) or dtypes[0] not in _cuda.DTYPES:
+        kinds = [x.dtype for x in (*singles, *elements)]
+        raise TypeError(f"The CUDA kernels cannot take tensors of {kinds}; call bi_wkv instead.")
+    if len(set(dtypes)) != 1:
+        raise TypeError(f"The CUDA kernels take k, v, y and gy of one dtype, got {dtypes}.")
 
 
 def _forward_fake(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,12 +215,13 @@ def _register() -> None:
     )
     library.impl(_FORWARD, "CPU", _forward_cpu)
     library.impl(_BACKWARD, "CPU", _backward_cpu)
+    library.impl(_FORWARD, "CUDA", _forward_cuda)
+    library.impl(_BACKWARD, "CUDA", _backward_cuda)
     library.register_fake(_FORWARD, _forward_fake)
     library.register_fake(_BACKWARD, _backward_fake)
     library.register_autograd(_FORWARD, _differentiate, setup_context=_keep)
     library.register_autograd(_BACKWARD, _refuse)
-    for device in ("cpu", "cuda"):
-        library.register_autocast(_FORWARD, device, torch.float32)
+    library.register_autocast(_FORWARD, "cpu", torch.float32)
 
 
 _register()

@@ -35,11 +35,19 @@ def test_a_device_without_kernels_runs_in_pytorch_and_says_why():
     assert "'meta'" in reason
 
 
-def test_a_tensor_on_cuda_is_told_that_there_are_no_cuda_kernels(monkeypatch):
+def test_without_kernels_a_cuda_device_runs_pytorch_and_says_why(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(backends._cuda, "obstacle", lambda device, dtype: "No compiler was found.")
     status = backend_status()
     assert status.backend == "reference"
-    assert status.reason.startswith("This build has no CUDA kernels.")
+    assert status.reason.startswith("No compiler was found. WKV runs in plain PyTorch")
+
+
+def test_with_kernels_a_cuda_device_runs_them(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(backends._cuda, "obstacle", lambda device, dtype: "")
+    status = backend_status()
+    assert (status.backend, status.reason) == ("cuda", "")
 
 
 def test_the_status_says_what_runs_here():

@@ -1,0 +1,66 @@
+"""Compiled CUDA code, kept on disk so that a machine compiles each kernel once.
+
+A file is named after everything that its content depends on and begins with the
+SHA-256 of the rest, so what is damaged is made again. The cache saves seconds and is
+never needed: a folder that cannot be read or written is not an error.
+"""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+_DIGEST_BYTES = 32
+_LIMIT = 64_000_000  # bytes; the kernels take well under one million
+
+
+def cached_code(parts: tuple[str, ...], make: Callable[[], bytes]) -> bytes:
+    """Return what `make` returns, from the disk if it was made from the same parts before.
+
+    Parameters
+    ----------
+    parts : tuple of str
+        All that the code depends on: sources, options, compiler, architecture.
+    make : callable
+        Compiles; its errors pass through.
+    """
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    path = _folder() / f"{key}.bin"
+    code = _read(path)
+    if code is None:
+        code = make()
+        with contextlib.suppress(OSError):  # full, or not ours to write: compiled again next time
+            _write(path, code)
+    return code
+
+
+def _folder() -> Path:
+    """Return where the code is kept."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("napari-rwkv-seg", appauthor=False) / "cuda"
+
+
+def _read(path: Path) -> bytes | None:
+    """Return the code in a file, or None if it is missing or not what was written."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LIMIT)
+    except OSError:
+        return None
+    stated, code = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    return code if code and hashlib.sha256(code).digest() == stated else None
+
+
+def _write(path: Path, code: bytes) -> None:
+    """Write the file under a temporary name and rename it: two processes may do so at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(hashlib.sha256(code).digest() + code)
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
