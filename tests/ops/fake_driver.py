@@ -12,7 +12,7 @@ def target(pointer):
 
 class FakeDriver:
     def __init__(self, failing=""):
-        self.calls, self.contexts, self.launches = [], [], []
+        self.calls, self.contexts, self.launches, self.kernels = [], [], [], []
         self._failing = failing
 
     def __getattr__(self, name):
@@ -38,7 +38,7 @@ class FakeDriver:
         target(handle).value = number
 
     def _cuModuleGetFunction(self, kernel, module, name):  # noqa: N802
-        self.kernels = [*getattr(self, "kernels", []), name.decode()]
+        self.kernels.append(name.decode())
         target(kernel).value = len(self.kernels)
 
     def _cuLaunchKernel(self, kernel, *rest):  # noqa: N802
