@@ -1,0 +1,1 @@
+"""The parts of gpu_check: what must hold on a CUDA device, and how long it takes."""

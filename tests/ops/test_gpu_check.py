@@ -1,0 +1,61 @@
+"""The script for machines with a GPU, as far as it can be tried without one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+sys.path.append(str(FOLDER))
+from gpu import checks, timings  # noqa: E402
+
+# What takes longer, or needs a GPU, is left to the script itself.
+QUICK = [
+    checks.kernels_run,
+    checks.not_a_number_stays_in_its_channel,
+    checks.threads_do_not_disturb_each_other,
+    checks.layouts_do_not_matter,
+    checks.compile_and_export_go_through,
+]
+
+
+def test_without_a_gpu_the_script_says_so_and_exits_with_2(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU: run tests/benchmarks/gpu_check.py itself")
+    output = tmp_path / "results.json"
+    command = [sys.executable, str(FOLDER / "gpu_check.py"), "--output", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        "There is no CUDA device that this torch can use: nothing was checked."
+    )
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("check", QUICK, ids=lambda check: check.__name__)
+def test_a_check_passes_on_the_cpu_kernels(check):
+    json.dumps(check(torch.device("cpu")))
+
+
+def test_a_check_fails_where_the_kernels_do_not_run(monkeypatch):
+    monkeypatch.setenv("NAPARI_RWKV_SEG_BACKEND", "reference")
+    with pytest.raises(AssertionError, match="runs reference"):
+        checks.kernels_run(torch.device("cpu"))
+
+
+def test_a_check_fails_if_a_nan_spreads(monkeypatch):
+    monkeypatch.setattr(
+        checks, "bi_wkv", lambda w, u, k, v: (k + v).sum((1, 2), keepdim=True) + 0 * k
+    )
+    with pytest.raises(AssertionError, match="another channel"):
+        checks.not_a_number_stays_in_its_channel(torch.device("cpu"))
+
+
+def test_every_column_is_timed():
+    rows = timings.measure((1, 20, 8), torch.float32, torch.device("cpu"), {})
+    for figures in rows.values():
+        assert set(figures) == {"copy", "ours", "reference"}
+        assert all(times["call_us"] > 0 for times in figures.values())
