@@ -17,6 +17,8 @@ from napari._app_model.constants import MenuId
 from npe2 import PluginManifest
 from qtpy.QtWidgets import QWidget
 
+from napari_rwkv_seg.ops._cuda_plan import HEADERS, SOURCE
+
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = sorted(path.parent for path in (ROOT / "models").glob("*/model.toml"))
 LIBRARIES = {"librwkv_kernels.so", "librwkv_kernels.dylib", "rwkv_kernels.dll"}
@@ -101,7 +103,15 @@ def test_the_wheel_holds_the_manifest(wheel: Path) -> None:
 def test_the_wheel_holds_nothing_but_the_package(names: set[str]) -> None:
     top = {name.partition("/")[0] for name in names}
     assert top == {"napari_rwkv_seg", f"napari_rwkv_seg-{version('napari-rwkv-seg')}.dist-info"}
-    assert {name for name in names if "/tests/" in name or "/csrc/" in name} == set()
+    assert {name for name in names if "/tests/" in name} == set()
+
+
+def test_the_wheel_holds_the_sources_of_the_cuda_kernels_and_no_others(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        inside = {name for name in archive.namelist() if "/csrc/" in name}
+        assert inside == {f"napari_rwkv_seg/csrc/{name}" for name in (SOURCE, *HEADERS)}
+        for name in inside:
+            assert archive.read(name) == (ROOT / name.removeprefix("napari_rwkv_seg/")).read_bytes()
 
 
 def test_there_is_a_model_to_ship() -> None:
@@ -139,6 +149,16 @@ def test_a_wheel_installed_elsewhere_runs_its_own_kernels(installed: Path) -> No
     library = Path(run_installed(installed, code))
     assert library.name in LIBRARIES
     assert library.resolve().is_relative_to(installed.resolve())
+
+
+def test_a_wheel_installed_elsewhere_finds_its_cuda_sources(installed: Path) -> None:
+    code = (
+        "from napari_rwkv_seg.ops import _cuda\n"
+        "source, headers = _cuda.sources()\n"
+        "sys.stdout.write(f'{len(source)} {len(headers)}')"
+    )
+    length = len((ROOT / "csrc" / SOURCE).read_text(encoding="utf-8"))
+    assert run_installed(installed, code) == f"{length} {len(HEADERS)}"
 
 
 def test_a_wheel_installed_elsewhere_lists_its_models_without_a_problem(installed: Path) -> None:

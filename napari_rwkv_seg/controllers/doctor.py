@@ -112,6 +112,8 @@ def _wkv() -> str:
 
     status = backend_status()
     parts = [status.backend]
+    if status.backend == "cuda":  # what follows is of the other kernels, for images that stay there
+        parts = ["cuda, compiled on this machine; for the CPU"]
     if status.instruction_set:
         parts.append(f"{status.instruction_set}, {status.threads} threads")
     if status.library:

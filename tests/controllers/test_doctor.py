@@ -54,6 +54,15 @@ def test_the_report_says_with_which_instructions_the_kernels_run(
     assert report()["WKV"] == "cpu, AVX2, 2 threads, librwkv_kernels.so"
 
 
+def test_the_report_tells_cuda_kernels_from_those_for_the_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    status = BackendStatus("cuda", "", "librwkv_kernels.so", "avx512", 2)
+    monkeypatch.setattr("napari_rwkv_seg.ops.backend_status", lambda: status)
+    said = "cuda, compiled on this machine; for the CPU, avx512, 2 threads, librwkv_kernels.so"
+    assert report()["WKV"] == said
+
+
 def test_a_fact_that_cannot_be_found_out_does_not_hide_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
