@@ -114,9 +114,11 @@ def _scales(network: nn.Module, depth: Depth, layer_decay: float) -> Iterator[tu
 
 def _distance(name: str, encoder: nn.Module) -> int:
     """Return how many stages lie between a parameter of an encoder and the decoder, from 1."""
-    if found := re.match(r"(layers|interactions|stages?)\.?(\d+)\.", name):
-        kind, index = found[1], int(found[2])
-        if kind == "layers":
-            index = index * _STAGES // len(list(encoder.get_submodule("layers").children()))
-        return max(1, _STAGES - index)
+    if found := re.match(r"layers\.(\d+)\.", name):  # the blocks of a VRWKV
+        count = len(list(encoder.get_submodule("layers").children()))
+        return _STAGES - int(found[1]) * _STAGES // count
+    if found := re.match(r"interactions\.(\d+)\.", name):  # of its adapter, one a stage
+        return _STAGES - int(found[1])
+    if found := re.match(r"stage(\d+)\.", name):  # of RWKV-UNet, 0 is the stem
+        return _STAGES + 1 - int(found[1])
     return 1 if re.match(r"(norm|up|ln)\d*\.", name) else _STAGES + 1

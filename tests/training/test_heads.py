@@ -8,7 +8,7 @@ from napari_rwkv_seg.networks import ARCHITECTURES, build_network
 from napari_rwkv_seg.training.heads import network_for_classes, network_parts
 from napari_rwkv_seg.zoo.card import ClassCard
 
-ENCODERS = {"vrwkv", "vrwkv_adapter"}  # have no classes
+ENCODERS = {"rwkv_unet_encoder", "vrwkv", "vrwkv_adapter"}  # have no classes
 SEGMENTING = sorted(set(ARCHITECTURES) - ENCODERS)
 
 
