@@ -6,8 +6,9 @@ import torch
 
 from napari_rwkv_seg.inference.normalize import normalize_plane
 from napari_rwkv_seg.training.augment import warp
-from napari_rwkv_seg.training.crops import CropSource, make_source
+from napari_rwkv_seg.training.crops import CropSource
 from napari_rwkv_seg.training.pairs import TrainingPair
+from napari_rwkv_seg.training.sources import Sources, make_source
 from napari_rwkv_seg.training.split import Split, split_pairs
 from napari_rwkv_seg.zoo.card import Normalization
 
@@ -159,3 +160,25 @@ def test_batches_shrink_until_they_cannot(make_cells):
         assert crops(np.random.default_rng(0))[0][:, 0].numel() <= crops.pixels
     assert len(said) == 3
     assert "20000" in said[0]
+
+
+def test_sources_that_do_not_fit_into_memory_are_made_anew(make_cells, monkeypatch):
+    pairs = [make_cells(seed=seed) for seed in range(3)]
+    none = tuple(np.zeros(pair.checked.shape, bool) for pair in pairs)
+    split = Split(tuple(pair.checked for pair in pairs), none, "")
+    sources = Sources(pairs, split, Normalization(), 3, "objects")
+    first = sources[0]
+    assert sources[0] is first
+    monkeypatch.setattr("napari_rwkv_seg.training.sources._MEMORY", 2 * first.nbytes)
+    assert sources[1] is not sources[2]
+    again = sources[0]
+    assert again is not first
+    assert torch.equal(again.image, first.image)
+
+
+def test_an_image_without_a_finite_pixel_is_no_harm(make_cells):
+    pair = make_cells()
+    blank = replace(pair, image=np.full(pair.checked.shape, np.nan))
+    for images, _, weights in batches(source([pair, blank]), 10):
+        assert images.isfinite().all()
+        assert weights.isfinite().all()
