@@ -67,6 +67,35 @@ RWKV_API int rwkv_bi_wkv_backward(int64_t batch, int64_t tokens, int64_t channel
                                   const float* states, const float* gy, float* dw, float* du,
                                   float* dk, float* dv, int threads);
 
+/* ---- Reading points of maps: deformable attention ----
+ *
+ * Every query and head reads `points` places on each of `levels` maps, bilinearly, and sums
+ * what it reads with weights that are the softmax of its scores. A map's tokens lie in one
+ * row, row by row, the levels one after another. What lies outside a map is zero.
+ */
+typedef struct {
+  int64_t batch;         /* B */
+  int64_t queries;       /* Q */
+  int64_t tokens;        /* N, of all levels */
+  int64_t heads;         /* H */
+  int64_t length;        /* D, channels of a head */
+  int64_t levels;        /* L */
+  int64_t points;        /* P; L * P is at most 128 */
+  const int64_t* grids;  /* (L, 2): height and width in tokens */
+  const float* values;   /* (B, N, H, D) */
+  const float* places;   /* (Q, 2): (x, y) of the queries; -1 and 1 are a map's outer edges */
+  const float* offsets;  /* (B, Q, H, L, P, 2): (x, y) from there, in tokens of the level */
+  const float* scores;   /* (B, Q, H, L, P) */
+} rwkv_points;
+
+/* read (B, Q, H, D), written. */
+RWKV_API int rwkv_read_points(const rwkv_points* points, float* read, int threads);
+
+/* Gradients by values, offsets and scores (written), given that by what was read. */
+RWKV_API int rwkv_read_points_backward(const rwkv_points* points, const float* by_read,
+                                       float* by_values, float* by_offsets, float* by_scores,
+                                       int threads);
+
 #ifdef __cplusplus
 }
 #endif

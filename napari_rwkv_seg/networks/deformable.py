@@ -1,9 +1,9 @@
-"""Multi-scale deformable attention without compiled code.
+"""Multi-scale deformable attention.
 
 Deformable DETR, section 4.1 (Zhu et al. 2021, arXiv 2010.04159): a query reads a
-few points around its own place on every level, and weighs them itself. Bilinear
-reading is `grid_sample`, so this runs wherever PyTorch runs. Places are (x, y)
-in the units of `grid_sample`: -1 and 1 are the outer edges of the map.
+few points around its own place on every level, and weighs them itself. The reading
+is `ops.read_points`, which runs wherever PyTorch runs. Places are (x, y): -1 and 1
+are the outer edges of the map.
 """
 
 import math
@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from napari_rwkv_seg.ops import read_points
 
 from .linear import TokenLinear
 
@@ -78,30 +79,12 @@ class MSDeformAttn(nn.Module):
         -------
         Tensor, shape (B, Q, C)
         """
-        batch, count, _ = queries.shape
-        shape = (batch, count, self.heads, self.levels, self.points)
+        shape = (*queries.shape[:2], self.heads, self.levels, self.points)
         offsets = self.sampling_offsets(queries).view(*shape, 2)
-        weights = self.attention_weights(queries).view(batch, count, self.heads, -1)
-        weights = weights.softmax(-1).view(shape)
-        # Heads go to the batch, as grid_sample reads all channels of a map at the same places.
-        offsets = offsets.permute(3, 0, 2, 4, 1, 5).flatten(1, 2)  # (levels, B heads, points, Q, 2)
-        weights = weights.permute(3, 0, 2, 4, 1).flatten(1, 2)  # (levels, B heads, points, Q)
-        maps = self._project(values, grids)
-        read = _read(maps[0], places, offsets[0], weights[0])
-        for level in range(1, self.levels):
-            read = read + _read(maps[level], places, offsets[level], weights[level])
-        read = read.view(batch, -1, count).transpose(1, 2).to(values.dtype)  # (B, Q, inner)
+        scores = self.attention_weights(queries).view(shape)
+        read = read_points(self.value_proj(values), places, offsets, scores, grids)
         attended: Tensor = self.output_proj(read)
         return attended
-
-    def _project(self, values: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
-        """Return each level of values (B, N, C) as a map (B * heads, inner / heads, h, w)."""
-        projected = self.value_proj(values)
-        levels = torch.split(projected, [height * width for height, width in grids], 1)
-        return [
-            level.transpose(1, 2).reshape(projected.shape[0] * self.heads, -1, *grid)
-            for level, grid in zip(levels, grids, strict=True)
-        ]
 
     def _initialise(self) -> None:
         """Let each head look in its own direction, its points 1, 2, 3 ... tokens away."""
@@ -118,28 +101,3 @@ class MSDeformAttn(nn.Module):
         for layer in (self.value_proj, self.output_proj):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
-
-
-def _read(features: Tensor, places: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
-    """Read one map at places with offsets, and sum over the points.
-
-    Parameters
-    ----------
-    features : Tensor, shape (S, D, h, w)
-        S counts samples and heads, D the channels of a head.
-    places : Tensor, shape (Q, 2)
-        Where the queries are.
-    offsets : Tensor, shape (S, points, Q, 2)
-        How far from there to read, (x, y) in tokens of this map.
-    weights : Tensor, shape (S, points, Q)
-        What each reading counts.
-
-    Returns
-    -------
-    Tensor, shape (S, D, Q), in the dtype of the places
-    """
-    height, width = features.shape[-2:]
-    grid = places + offsets * places.new_tensor((2 / width, 2 / height))
-    # Places in half precision would be off by whole tokens, so the map follows them, not they it.
-    found = functional.grid_sample(features.to(grid.dtype), grid, align_corners=False)
-    return (found * weights[:, None]).sum(2)

@@ -8,6 +8,7 @@ file and no image. Tensors are (B, T, C) with tokens in row-major order.
 from .backends import BackendStatus, backend_status
 from .bi_wkv import bi_wkv
 from .q_shift import q_shift
+from .read_points import read_points, read_points_reference
 from .reference import bi_wkv_direct, bi_wkv_reference
 from .token_linear import token_linear
 
@@ -18,5 +19,7 @@ __all__ = [
     "bi_wkv_direct",
     "bi_wkv_reference",
     "q_shift",
+    "read_points",
+    "read_points_reference",
     "token_linear",
 ]
