@@ -6,18 +6,23 @@
 from .deformable import MSDeformAttn
 from .med_urwkv import MED_URWKV_VARIANTS, MedURWKV
 from .mixing import ChannelMix, SpatialMix, VRWKVBlock
-from .registry import ARCHITECTURES, build_network
+from .registry import ARCHITECTURES, SEGMENTERS, build_network
+from .rwkv_unet import RWKV_UNET_CONFIGS, RWKVUNet, RWKVUNetEncoder
 from .vrwkv import VRWKV, VRWKV_CONFIGS, VRWKVConfig
 from .vrwkv_adapter import VRWKVAdapter
 
 __all__ = [
     "ARCHITECTURES",
     "MED_URWKV_VARIANTS",
+    "RWKV_UNET_CONFIGS",
+    "SEGMENTERS",
     "VRWKV",
     "VRWKV_CONFIGS",
     "ChannelMix",
     "MSDeformAttn",
     "MedURWKV",
+    "RWKVUNet",
+    "RWKVUNetEncoder",
     "SpatialMix",
     "VRWKVAdapter",
     "VRWKVBlock",

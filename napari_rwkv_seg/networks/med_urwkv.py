@@ -19,7 +19,7 @@ from .mixing import VRWKVBlock
 from .vrwkv import VRWKV, VRWKV_CONFIGS, map_to_tokens
 from .vrwkv_adapter import STRIDE, VRWKVAdapter
 
-MED_URWKV_VARIANTS = ("T", "S")
+MED_URWKV_VARIANTS = ("T", "S", "B", "L")
 _BLOCKS = 2  # in each stage of the decoder
 
 
@@ -40,7 +40,12 @@ class Decoder:
 
 
 # "slim" is what lets Med-URWKV-T with the adapter stay under 20 MB in half precision.
-DECODERS = {"taper": Decoder((4, 2, 1, 1), 2), "slim": Decoder((4, 2, 2, 1), 1)}
+# "narrow" keeps the decoder of a big encoder from growing as large as the encoder itself.
+DECODERS = {
+    "taper": Decoder((4, 2, 1, 1), 2),
+    "slim": Decoder((4, 2, 2, 1), 1),
+    "narrow": Decoder((4, 2, 2, 2), 2),
+}
 
 Level = tuple[Tensor, int, int]  # tokens (B, height * width, C), height, width
 
@@ -50,7 +55,7 @@ class MedURWKV(nn.Module):
 
     Parameters
     ----------
-    variant : {'T', 'S'}
+    variant : {'T', 'S', 'B', 'L'}
         Size of the encoder, which sets the decoder's.
     encoder : {'adapter', 'plain'}
         VRWKV-Adapter, or VRWKV with a token pyramid.
@@ -58,7 +63,7 @@ class MedURWKV(nn.Module):
         Channels of the image.
     classes : int
         Classes of the logits, background included.
-    decoder : {'taper', 'slim'}
+    decoder : {'taper', 'slim', 'narrow'}
         Which of `DECODERS`.
 
     Raises

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from torch import nn
 
 from .med_urwkv import MedURWKV
+from .rwkv_unet import RWKVUNet, RWKVUNetEncoder, rwkv_unet_config
 from .vrwkv import VRWKV, VRWKV_CONFIGS, VRWKVConfig
 from .vrwkv_adapter import VRWKVAdapter
 
@@ -36,14 +37,14 @@ def build_network(
         Classes of the logits, background included; the encoders have none.
     **config
         What else the architecture can be told: for 'med_urwkv' the encoder,
-        ``'adapter'`` or ``'plain'``, and the decoder, ``'taper'`` or ``'slim'``;
-        nothing for the encoders.
+        ``'adapter'`` or ``'plain'``, and the decoder, ``'taper'``, ``'slim'`` or
+        ``'narrow'``; nothing for the others.
 
     Returns
     -------
     nn.Module
-        In training mode. 'med_urwkv' returns logits (B, classes, H, W), the
-        encoders return lists of feature maps.
+        In training mode. Those in `SEGMENTERS` return logits (B, classes, H, W),
+        the encoders return lists of feature maps.
 
     Raises
     ------
@@ -65,6 +66,20 @@ def _build_med_urwkv(
     return MedURWKV(variant, encoder, in_channels, classes, decoder)
 
 
+def _build_rwkv_unet(
+    variant: str, in_channels: int, classes: int, config: dict[str, Setting]
+) -> nn.Module:
+    _refuse_settings("rwkv_unet", config)
+    return RWKVUNet(variant, in_channels, classes)
+
+
+def _build_rwkv_unet_encoder(
+    variant: str, in_channels: int, _classes: int, config: dict[str, Setting]
+) -> nn.Module:
+    _refuse_settings("rwkv_unet_encoder", config)
+    return RWKVUNetEncoder(rwkv_unet_config(variant), in_channels)
+
+
 def _build_vrwkv(
     variant: str, in_channels: int, _classes: int, config: dict[str, Setting]
 ) -> nn.Module:
@@ -81,10 +96,13 @@ def _build_vrwkv_adapter(
 
 _BUILDERS: dict[str, Callable[[str, int, int, dict[str, Setting]], nn.Module]] = {
     "med_urwkv": _build_med_urwkv,
+    "rwkv_unet": _build_rwkv_unet,
+    "rwkv_unet_encoder": _build_rwkv_unet_encoder,
     "vrwkv": _build_vrwkv,
     "vrwkv_adapter": _build_vrwkv_adapter,
 }
 ARCHITECTURES: tuple[str, ...] = tuple(_BUILDERS)
+SEGMENTERS = ("med_urwkv", "rwkv_unet")  # the others are encoders
 
 
 def _encoder_config(variant: str) -> VRWKVConfig:

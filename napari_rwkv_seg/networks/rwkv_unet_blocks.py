@@ -25,8 +25,8 @@ class GLSPBlock(nn.Module):
     ----------
     inputs, outputs : int
         Channels in and out.
-    expansion : float
-        The hidden width is ``int(inputs * expansion)``.
+    hidden : int
+        Channels between the two 1 x 1 convolutions.
     stride : int
         Step in pixels of the 5 x 5 filter.
     norm : {'batch', 'layer', 'none'}
@@ -42,14 +42,13 @@ class GLSPBlock(nn.Module):
         inputs: int,
         outputs: int,
         *,
-        expansion: float,
+        hidden: int,
         stride: int = 1,
         norm: NormKind = "batch",
         attention: bool = False,
         gate: bool = False,
     ) -> None:
         super().__init__()
-        hidden = int(inputs * expansion)
         self.residual = inputs == outputs and stride == 1
         self.norm = map_norm(norm, inputs)
         self.conv = ConvNorm(inputs, hidden, activation=nn.ReLU())

@@ -15,6 +15,10 @@ MILLIONS = {  # specification, section 2.1
     ("T", "plain"): 8.95,
     ("S", "adapter"): 39.98,
     ("S", "plain"): 35.36,
+    ("B", "adapter"): 122.53,  # with the narrow decoder
+    ("B", "plain"): 112.83,
+    ("L", "adapter"): 380.27,
+    ("L", "plain"): 364.12,
 }
 
 
@@ -38,15 +42,17 @@ def test_logits_are_finite_and_of_the_images_size(network, size):
     assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+@pytest.mark.parametrize("kind", MILLIONS, ids="-".join)
 def test_the_number_of_parameters_is_near_the_design(kind):
+    decoder = "taper" if kind in KINDS else "narrow"
     with torch.device("meta"):
-        network = MedURWKV(*kind)
+        network = MedURWKV(*kind, decoder=decoder)
     count = sum(parameter.numel() for parameter in network.parameters())
     assert count == pytest.approx(1e6 * MILLIONS[kind], rel=1e-3)
 
 
 DECODER_WIDTHS = {"taper": [192, 192, 96, 48, 24], "slim": [192, 96, 96, 48, 24]}
+DECODER_WIDTHS["narrow"] = [96, 96, 96, 48, 24]
 
 
 @pytest.mark.parametrize("encoder", ["adapter", "plain"])
@@ -66,7 +72,7 @@ def test_the_slim_decoder_keeps_the_adapter_under_20_mb_in_half_precision():
 
 
 def test_an_unknown_decoder_is_an_error_that_names_the_choices():
-    with pytest.raises(ValueError, match="'taper' or 'slim', got 'wide'"):
+    with pytest.raises(ValueError, match="'slim' or 'narrow', got 'wide'"):
         MedURWKV("T", "adapter", decoder="wide")
 
 
@@ -179,7 +185,7 @@ def test_training_and_evaluating_in_turn_leaves_the_parameters_the_same_objects(
     assert before == {name: id(parameter) for name, parameter in tiny.named_parameters()}
 
 
-@pytest.mark.parametrize(("variant", "encoder"), [("B", "adapter"), ("T", "resnet")])
+@pytest.mark.parametrize(("variant", "encoder"), [("XL", "adapter"), ("T", "resnet")])
 def test_an_unknown_variant_or_encoder_is_refused_with_the_choices(variant, encoder):
-    with pytest.raises(ValueError, match=r"'T' or 'S', got 'B'|'adapter' or 'plain', got 'resnet'"):
+    with pytest.raises(ValueError, match=r"or 'L', got 'XL'|or 'plain', got 'resnet'"):
         MedURWKV(variant, encoder)

@@ -5,8 +5,11 @@ import torch
 
 from napari_rwkv_seg.networks import (
     ARCHITECTURES,
+    SEGMENTERS,
     VRWKV,
     MedURWKV,
+    RWKVUNet,
+    RWKVUNetEncoder,
     VRWKVAdapter,
     build_network,
 )
@@ -19,12 +22,20 @@ def shapes_only():
 
 
 def test_the_known_architectures_are_these():
-    assert ARCHITECTURES == ("med_urwkv", "vrwkv", "vrwkv_adapter")
+    encoders = ("rwkv_unet_encoder", "vrwkv", "vrwkv_adapter")
+    assert ARCHITECTURES == (*SEGMENTERS, *encoders)
+    assert SEGMENTERS == ("med_urwkv", "rwkv_unet")
 
 
 @pytest.mark.parametrize(
     ("architecture", "kind"),
-    [("med_urwkv", MedURWKV), ("vrwkv", VRWKV), ("vrwkv_adapter", VRWKVAdapter)],
+    [
+        ("med_urwkv", MedURWKV),
+        ("rwkv_unet", RWKVUNet),
+        ("rwkv_unet_encoder", RWKVUNetEncoder),
+        ("vrwkv", VRWKV),
+        ("vrwkv_adapter", VRWKVAdapter),
+    ],
 )
 def test_a_name_gives_its_network(architecture, kind):
     assert type(build_network(architecture, "T")) is kind
@@ -37,8 +48,14 @@ def test_med_urwkv_takes_its_encoder_channels_and_classes():
     assert network.head.out_features == 7
 
 
+def test_rwkv_unet_takes_its_channels_and_classes():
+    network = build_network("rwkv_unet", "S", in_channels=4, classes=7)
+    assert network.encoder.stage0[0].conv.conv.in_channels == 4
+    assert network.final_conv.out_channels == 7
+
+
 def test_an_unknown_architecture_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match="no architecture 'unet'; known: 'med_urwkv', 'vrwkv'"):
+    with pytest.raises(ValueError, match="no architecture 'unet'; known: 'med_urwkv', 'rwkv_unet'"):
         build_network("unet", "T")
 
 

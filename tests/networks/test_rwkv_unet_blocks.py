@@ -17,15 +17,15 @@ SIZES = [(1, 1), (1, 7), (5, 3), (9, 14)]  # rectangular, odd, and one pixel
 
 
 def attending(**settings) -> GLSPBlock:
-    return GLSPBlock(8, 8, expansion=3.5, norm="layer", attention=True, **settings)
+    return GLSPBlock(8, 8, hidden=28, norm="layer", attention=True, **settings)
 
 
 # The numbers are those of eval mode: batch norm by its running mean and variance.
 PARTS = {
     "glsp_attn": (attending, DEAD_WITH_ATTENTION),
-    "glsp_down": (lambda: GLSPBlock(6, 8, expansion=4, stride=2), DEAD_WITHOUT_ATTENTION),
+    "glsp_down": (lambda: GLSPBlock(6, 8, hidden=24, stride=2), DEAD_WITHOUT_ATTENTION),
     "glsp_stem": (
-        lambda: GLSPBlock(3, 12, expansion=1, norm="none", gate=True),
+        lambda: GLSPBlock(3, 12, hidden=3, norm="none", gate=True),
         DEAD_WITHOUT_ATTENTION,
     ),
     "upblock": (lambda: UpBlock(12, 6), DEAD_IN_DECODER),
@@ -57,7 +57,7 @@ def test_an_attention_block_keeps_any_size(size):
 
 @pytest.mark.parametrize(("size", "halved"), [((1, 7), (1, 4)), ((8, 5), (4, 3))])
 def test_a_stride_of_two_halves_the_size_rounded_up(size, halved):
-    block = GLSPBlock(6, 8, expansion=4, stride=2)
+    block = GLSPBlock(6, 8, hidden=24, stride=2)
     assert block(torch.randn(2, 6, *size)).shape == (2, 8, *halved)
 
 
@@ -71,7 +71,7 @@ def test_an_attention_block_sees_the_far_corner():
 
 def test_a_block_without_attention_sees_five_pixels_by_five():
     torch.manual_seed(42)
-    block = GLSPBlock(8, 8, expansion=2).eval()
+    block = GLSPBlock(8, 8, hidden=16).eval()
     maps = torch.randn(1, 8, 13, 17, requires_grad=True)
     block(maps)[0, :, 6, 8].sum().backward()
     seen = maps.grad.abs().sum((0, 1)) > 0
@@ -83,14 +83,14 @@ def test_a_block_without_attention_sees_five_pixels_by_five():
     ("outputs", "stride", "residual"), [(8, 1, True), (8, 2, False), (9, 1, False)]
 )
 def test_a_residual_is_there_only_where_the_shape_is_kept(outputs, stride, residual):
-    block = GLSPBlock(8, outputs, expansion=2, stride=stride).eval()
+    block = GLSPBlock(8, outputs, hidden=16, stride=stride).eval()
     torch.nn.init.zeros_(block.proj.conv.weight)
     maps = torch.randn(1, 8, 6, 4)
     assert torch.equal(block(maps), maps) if residual else not block(maps).any()
 
 
 def test_a_block_without_attention_or_gate_holds_no_weights_of_them():
-    keys = GLSPBlock(8, 8, expansion=2).state_dict()
+    keys = GLSPBlock(8, 8, hidden=16).state_dict()
     assert {key.split(".")[0] for key in keys} == {"norm", "conv", "conv_local", "proj"}
 
 

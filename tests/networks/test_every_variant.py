@@ -1,0 +1,52 @@
+"""Every architecture in every published size: it runs forward and backward on any rectangle."""
+
+import pytest
+import torch
+
+from napari_rwkv_seg.networks import SEGMENTERS, build_network
+
+ALL_SIZES = [(224, 224), (256, 320), (97, 131)]
+ODD = [(97, 131)]
+CASES = [
+    *(("rwkv_unet", variant, {}, size) for variant in "TSB" for size in ALL_SIZES),
+    *(("rwkv_unet_encoder", variant, {}, size) for variant in "TSB" for size in ODD),
+    *(("med_urwkv", "T", {"encoder": e}, s) for e in ("adapter", "plain") for s in ALL_SIZES),
+    *(("med_urwkv", "S", {"encoder": e}, (97, 131)) for e in ("adapter", "plain")),
+    ("med_urwkv", "B", {"encoder": "adapter", "decoder": "narrow"}, (97, 131)),
+    ("med_urwkv", "B", {"encoder": "plain", "decoder": "narrow"}, (97, 131)),
+    *(("vrwkv", variant, {}, size) for variant in "TS" for size in ALL_SIZES),
+    ("vrwkv", "B", {}, (97, 131)),
+    *(("vrwkv_adapter", variant, {}, (96, 160)) for variant in "TSB"),
+]
+
+
+def name_of(case: object) -> str:
+    return "x".join(map(str, case)) if isinstance(case, tuple) else str(case)
+
+
+@pytest.mark.parametrize(("architecture", "variant", "config", "size"), CASES, ids=name_of)
+def test_it_runs_forward_and_backward(architecture, variant, config, size):
+    torch.manual_seed(42)
+    network = build_network(architecture, variant, classes=3, **config)
+    result = network(torch.randn(1, 3, *size))
+    outputs = result if isinstance(result, list) else [result]
+    torch.stack([each.square().mean() for each in outputs]).sum().backward()
+    if architecture in SEGMENTERS:
+        assert result.shape == (1, 3, *size)
+    assert all(each.isfinite().all() for each in outputs)
+    reached = [p for p in network.parameters() if p.grad is not None and p.grad.any()]
+    assert len(reached) > 0.8 * len(list(network.parameters()))
+    assert all(parameter.grad.isfinite().all() for parameter in reached)
+
+
+@pytest.mark.parametrize("encoder", ["adapter", "plain"])
+def test_the_largest_runs_forward(encoder):
+    with torch.device("meta"):
+        network = build_network("med_urwkv", "L", encoder=encoder, decoder="narrow")
+    network.to_empty(device="cpu")
+    for tensor in network.state_dict().values():
+        tensor.fill_(1e-3)  # quicker than 380 million random numbers
+    with torch.inference_mode():
+        logits = network.eval()(torch.randn(1, 3, 33, 64))
+    assert logits.shape == (1, 2, 33, 64)
+    assert logits.isfinite().all()
