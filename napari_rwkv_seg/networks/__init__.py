@@ -6,13 +6,14 @@
 from .deformable import MSDeformAttn
 from .med_urwkv import MED_URWKV_VARIANTS, MedURWKV
 from .mixing import ChannelMix, SpatialMix, VRWKVBlock
-from .registry import ARCHITECTURES, SEGMENTERS, build_network
+from .registry import ARCHITECTURES, LARGEST_GRID, SEGMENTERS, build_network
 from .rwkv_unet import RWKV_UNET_CONFIGS, RWKVUNet, RWKVUNetEncoder
 from .vrwkv import VRWKV, VRWKV_CONFIGS, VRWKVConfig
 from .vrwkv_adapter import VRWKVAdapter
 
 __all__ = [
     "ARCHITECTURES",
+    "LARGEST_GRID",
     "MED_URWKV_VARIANTS",
     "RWKV_UNET_CONFIGS",
     "SEGMENTERS",

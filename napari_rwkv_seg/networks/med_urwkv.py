@@ -8,7 +8,7 @@ In the decoder, tokens are (B, T, width), T = height * width, row-major.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,8 @@ class MedURWKV(nn.Module):
         Classes of the logits, background included.
     decoder : {'taper', 'slim', 'narrow'}
         Which of `DECODERS`.
+    grid : int, optional
+        Side of the square of tokens of the position embedding; 0 for the published one.
 
     Raises
     ------
@@ -79,6 +81,7 @@ class MedURWKV(nn.Module):
         in_channels: int = 3,
         classes: int = 2,
         decoder: str = "taper",
+        grid: int = 0,
     ) -> None:
         super().__init__()
         if variant not in MED_URWKV_VARIANTS:
@@ -88,6 +91,7 @@ class MedURWKV(nn.Module):
         if decoder not in DECODERS:
             raise ValueError(f"The decoder is {_listed(tuple(DECODERS))}, got {decoder!r}.")
         config = VRWKV_CONFIGS[variant]
+        config = replace(config, grid=grid or config.grid)
         channels = config.channels
         widths = [channels // share for share in DECODERS[decoder].shares]
         self.encoder: nn.Module

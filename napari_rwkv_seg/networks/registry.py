@@ -4,6 +4,7 @@ A new architecture is one more builder in `_BUILDERS`.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from torch import nn
 
@@ -13,6 +14,7 @@ from .vrwkv import VRWKV, VRWKV_CONFIGS, VRWKVConfig
 from .vrwkv_adapter import VRWKVAdapter
 
 Setting = str | int | float | bool
+LARGEST_GRID = 256  # tokens a side of a position embedding: 4096 pixels
 
 
 def build_network(
@@ -38,7 +40,8 @@ def build_network(
     **config
         What else the architecture can be told: for 'med_urwkv' the encoder,
         ``'adapter'`` or ``'plain'``, and the decoder, ``'taper'``, ``'slim'`` or
-        ``'narrow'``; nothing for the others.
+        ``'narrow'``; for it and both VRWKVs the side of the position embedding,
+        ``grid``, in tokens; nothing for the others.
 
     Returns
     -------
@@ -62,8 +65,9 @@ def _build_med_urwkv(
     settings = dict(config)
     encoder = str(settings.pop("encoder", "adapter"))
     decoder = str(settings.pop("decoder", "taper"))
+    grid = _take_grid(settings)
     _refuse_settings("med_urwkv", settings)
-    return MedURWKV(variant, encoder, in_channels, classes, decoder)
+    return MedURWKV(variant, encoder, in_channels, classes, decoder, grid)
 
 
 def _build_rwkv_unet(
@@ -83,15 +87,13 @@ def _build_rwkv_unet_encoder(
 def _build_vrwkv(
     variant: str, in_channels: int, _classes: int, config: dict[str, Setting]
 ) -> nn.Module:
-    _refuse_settings("vrwkv", config)
-    return VRWKV(_encoder_config(variant), in_channels)
+    return VRWKV(_encoder_config("vrwkv", variant, config), in_channels)
 
 
 def _build_vrwkv_adapter(
     variant: str, in_channels: int, _classes: int, config: dict[str, Setting]
 ) -> nn.Module:
-    _refuse_settings("vrwkv_adapter", config)
-    return VRWKVAdapter(_encoder_config(variant), in_channels)
+    return VRWKVAdapter(_encoder_config("vrwkv_adapter", variant, config), in_channels)
 
 
 _BUILDERS: dict[str, Callable[[str, int, int, dict[str, Setting]], nn.Module]] = {
@@ -105,10 +107,22 @@ ARCHITECTURES: tuple[str, ...] = tuple(_BUILDERS)
 SEGMENTERS = ("med_urwkv", "rwkv_unet")  # the others are encoders
 
 
-def _encoder_config(variant: str) -> VRWKVConfig:
+def _encoder_config(architecture: str, variant: str, config: dict[str, Setting]) -> VRWKVConfig:
     if variant not in VRWKV_CONFIGS:
         raise ValueError(f"VRWKV comes as {_listed(VRWKV_CONFIGS)}, got {variant!r}.")
-    return VRWKV_CONFIGS[variant]
+    settings = dict(config)
+    grid = _take_grid(settings)
+    _refuse_settings(architecture, settings)
+    published = VRWKV_CONFIGS[variant]
+    return replace(published, grid=grid or published.grid)
+
+
+def _take_grid(settings: dict[str, Setting]) -> int:
+    """Take the side of the position embedding out of the settings; 0 if it is not there."""
+    grid = settings.pop("grid", 0)
+    if type(grid) is not int or not 0 <= grid <= LARGEST_GRID:
+        raise ValueError(f"The setting 'grid' is a number from 1 to {LARGEST_GRID}, got {grid!r}.")
+    return grid
 
 
 def _refuse_settings(architecture: str, settings: dict[str, Setting]) -> None:

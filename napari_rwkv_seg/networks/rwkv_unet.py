@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .convolutions import NormKind
 from .rwkv_unet_blocks import CrossChannelMix, GLSPBlock, UpBlock
 
 STEM_CHANNELS = 24
@@ -90,11 +89,21 @@ def _stage(inputs: int, outputs: int, depth: int, expansion: float, *, fine: boo
     Where the map is large (`fine`), no block attends to all of it, and norms are
     over the batch. The first block never attends.
     """
-    kind: NormKind = "batch" if fine else "layer"
-    first = GLSPBlock(inputs, outputs, hidden=int(inputs * 2 * expansion), stride=2, norm=kind)
-    hidden = int(outputs * expansion)
+    first = GLSPBlock(
+        inputs,
+        outputs,
+        hidden=int(inputs * 2 * expansion),
+        stride=2,
+        norm="batch" if fine else "layer",
+    )
     rest = (
-        GLSPBlock(outputs, outputs, hidden=hidden, norm=kind, attention=not fine)
+        GLSPBlock(
+            outputs,
+            outputs,
+            hidden=int(outputs * expansion),
+            norm="batch" if fine else "layer",
+            attention=not fine,
+        )
         for _ in range(depth - 1)
     )
     return nn.Sequential(first, *rest)

@@ -9,6 +9,7 @@ import math
 import re
 import tomllib
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -20,6 +21,16 @@ from napari_rwkv_seg.files import read_bytes, write_atomically
 CARD_FILE = "model.toml"
 CARD_LIMIT = 1_000_000  # bytes; a card is a page of text
 
+_BACKGROUND = "#000000"
+_COLORS = (  # Okabe and Ito's
+    "#e69f00",
+    "#56b4e9",
+    "#009e73",
+    "#f0e442",
+    "#0072b2",
+    "#d55e00",
+    "#cc79a7",
+)
 _RESERVED = {"architecture", "variant", "in_channels", "classes"}  # build_network's own arguments
 
 
@@ -102,6 +113,7 @@ class ModelCard(_Strict):
     """All that is known of a model but its weights; `classes[0]` is the background.
 
     `weights_sha256` and `library_version` are filled in by `zoo.store.write_model`.
+    `untrained` says that the head is as it was made; `note` is the user's own.
     """
 
     format_version: Literal[1] = 1
@@ -122,6 +134,8 @@ class ModelCard(_Strict):
     training_data: Text
     citation: Text = ""
     trained_by: Text = ""
+    untrained: bool = False
+    note: Text = ""
     test_scores: dict[Line, Finite] = Field(default={}, max_length=100)
     weights_sha256: Digest = ""
     library_version: Line = ""
@@ -162,6 +176,18 @@ def _named(index: int, item: object, taken: set[str]) -> object:
         name = f"{base[:72]} {count}"
     taken.add(name)
     return item | {"name": name}
+
+
+def class_cards(names: Sequence[str]) -> list[ClassCard]:
+    """Return classes of these names, with colours that also colour-blind people tell apart.
+
+    A background comes first, unless the first name says that it is one.
+    """
+    listed = list(names)
+    if not listed or listed[0].strip().lower() != "background":
+        listed.insert(0, "background")
+    colors = [_BACKGROUND, *(_COLORS[index % len(_COLORS)] for index in range(len(listed) - 1))]
+    return [ClassCard(name=n, color=c) for n, c in zip(listed, colors, strict=True)]
 
 
 def read_card(folder: Path) -> ModelCard:

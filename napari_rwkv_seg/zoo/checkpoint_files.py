@@ -6,6 +6,7 @@ not compressed, and intact, so that a small file cannot fill the memory. There i
 no second, looser attempt. Knows no network.
 """
 
+import argparse
 import io
 import zipfile
 from collections.abc import Mapping
@@ -115,14 +116,16 @@ def _unpickle(content: bytes, name: str) -> Mapping[Any, Any]:
             f"{torch.__version__}, which can be attacked by a weights file. Update PyTorch."
         )
     try:
-        loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        # Training programs store their options so; it is a bag of values without behaviour.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except MemoryError as error:
         raise ModelError(f"There is not enough memory to read {name}.") from error
     except Exception as error:  # bad bytes make the unpickler raise a dozen types
         first = str(error).partition("\n")[0] or type(error).__name__
         if "weights only" in first.lower():
             first = "it holds more than plain tensors, which could run code"
-        raise ModelError(f"{name} is refused or damaged: {first[:200]}") from error
+        raise ModelError(f"{name} is refused or damaged: {first[:200].rstrip('.')}.") from error
     if not isinstance(loaded, Mapping):
         raise ModelError(f"{name} holds a {type(loaded).__name__}, not named tensors.")
     return loaded

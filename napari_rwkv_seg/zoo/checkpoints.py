@@ -1,4 +1,4 @@
-"""Load the Vision-RWKV authors' checkpoints: find out what they are, and fit them exactly.
+"""Load the authors' checkpoints: find out what they are, and fit them exactly.
 
 A checkpoint is recognised by its names and shapes. What belongs to a head of
 another task is left out and said so; everything else must fit the network key by
@@ -8,7 +8,7 @@ key. The file itself is read by `checkpoint_files`, which trusts nothing.
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,28 @@ import torch
 from torch import Tensor, nn
 
 from napari_rwkv_seg.errors import ModelError
-from napari_rwkv_seg.networks import VRWKV, VRWKV_CONFIGS, VRWKVAdapter, VRWKVConfig
+from napari_rwkv_seg.networks import VRWKV_CONFIGS, VRWKVConfig, build_network
 
 from .checkpoint_files import read_weights_file
+from .encoders import ENCODER_FILE, find_encoder, read_encoder
+from .recognise import Recognised, recognise
+from .store import find_model, read_network
+from .unused_weights import Shape
 from .weights import TENSOR_LIMIT
 
 _WRAPPERS = ("state_dict", "model", "module")
 _PREFIXES = ("module.", "backbone.")
 _HEADS = ("head.", "decode_head.", "auxiliary_head.", "neck.", "rpn_head.", "roi_head.")
-_RWKV_UNET = ("encoder.stage", "stage0.", "ccm.")
-_ENCODERS: dict[str, tuple[type[VRWKV | VRWKVAdapter], str]] = {
-    "vrwkv": (VRWKV, "VRWKV"),
-    "vrwkv_adapter": (VRWKVAdapter, "VRWKV-Adapter"),
-}
-_VARIANTS = {config.channels: variant for variant, config in VRWKV_CONFIGS.items()}
-_LARGEST_GRID = 256  # tokens a side; 4096 pixels
-_NAMED = 3  # misfits that a message names
+_MASKED_AUTOENCODER = (  # its decoder, as in He et al. 2022, whose program VRWKV's authors used
+    "cls_token",
+    "mask_token",
+    "decoder_blocks.",
+    "decoder_embed.",
+    "decoder_norm.",
+    "decoder_pos_embed",
+    "decoder_pred.",
+)
+_NAMED = 10  # misfits that a message names
 
 logger = logging.getLogger(__name__)
 
@@ -42,69 +48,102 @@ class Checkpoint:
 
     Attributes
     ----------
-    network : VRWKV or VRWKVAdapter
+    network : nn.Module
         With the checkpoint's weights, float32, on the CPU, in eval mode.
-    architecture : {'vrwkv', 'vrwkv_adapter'}
-        Which of the two.
+    architecture : str
+        Which of `networks.ARCHITECTURES`.
     variant : {'T', 'S', 'B', 'L'}
         Its size.
     notes : tuple of str
         What was left out, filled in or converted, a sentence each.
+    config : dict
+        What else `networks.build_network` is to be told.
+    in_channels : int
+        Channels of the image.
+    classes : int
+        Classes of the logits; 0 for an encoder.
     """
 
     network: nn.Module
     architecture: str
     variant: str
     notes: tuple[str, ...]
+    config: dict[str, str | int | float | bool] = field(default_factory=dict)
+    in_channels: int = 3
+    classes: int = 0
 
 
 def load_checkpoint(path: str | Path) -> nn.Module:
-    """Return the network that an authors' file holds, in eval mode; log what was left out.
+    """Return the network in an authors' file or in a model folder, in eval mode; log notes.
 
     Parameters
     ----------
     path : str or Path
-        A VRWKV or VRWKV-Adapter file, bare or inside a classifier or segmenter
-        (``.pth``, or the same tensors as ``.safetensors``).
+        A file of VRWKV or VRWKV-Adapter, bare or inside a classifier, segmenter or
+        masked autoencoder, or of RWKV-UNet, whole or encoder, in its current or
+        first release (``.pth``, or the same tensors as ``.safetensors``); or the
+        folder of a model or of a pretrained encoder.
 
     Returns
     -------
-    VRWKV or VRWKVAdapter
-        VRWKV returns a list of its maps after each quarter of the blocks (stride
-        16), VRWKV-Adapter its four maps (strides 4, 8, 16, 32).
+    nn.Module
+        RWKV-UNet and models return logits; VRWKV a list of its maps after each
+        quarter of the blocks (stride 16), VRWKV-Adapter its four maps (strides 4,
+        8, 16, 32), RWKV-UNet's encoder its four (strides 2, 4, 8, 16).
 
     Raises
     ------
     UnreadableFileError
         If the file is missing, not a file, or too large.
     ModelError
-        If it is damaged, unsafe, of another architecture, or does not fit exactly.
+        If it is damaged, unsafe, of another architecture, or does not fit exactly;
+        the first ten names that do not fit are given.
     """
+    if Path(path).is_dir():
+        return _network_of_folder(Path(path))
     checkpoint = read_checkpoint(path)
     for note in checkpoint.notes:
         logger.warning("%s: %s", path, note)
     return checkpoint.network
 
 
+def _network_of_folder(folder: Path) -> nn.Module:
+    if (folder / ENCODER_FILE).is_file():
+        return read_encoder(find_encoder(folder))
+    return read_network(find_model(folder))
+
+
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Return what `load_checkpoint` returns, and what is known about it."""
+    """Return the network that an authors' file holds, and what is known about it.
+
+    Raises are those of `load_checkpoint`.
+    """
     path = Path(path)
     name = repr(str(path))
     tensors, left_out = _without_heads(_named_tensors(read_weights_file(path), name), name)
-    architecture = _recognise(tensors, name)
-    variant, config = _size_of(tensors, name)
     notes = [f"Left out {count} tensors of {head!r}." for head, count in left_out.items()]
-    if architecture == "vrwkv_adapter":
-        notes += _fill_layer_scale(tensors, config)
-    encoder, title = _ENCODERS[architecture]
-    with torch.device("meta"):  # shapes only: nothing is allocated before they are compared
-        network = encoder(config)
-    expected = network.state_dict()
-    _check_fit(tensors, expected, f"{name} looks like {title} {variant} but does not fit it")
+    notes += _drop_class_position(tensors, left_out)
+    found = recognise(tensors, name)
+    if found.architecture == "vrwkv_adapter":
+        notes += _fill_layer_scale(tensors, VRWKV_CONFIGS[found.variant])
+    notes += _drop_unused(tensors, found.unused, f"{name} looks like {found.title}")
+    expected = found.network.state_dict()
+    _check_fit(tensors, expected, f"{name} looks like {found.title} but does not fit it")
     notes += _conversion_notes(tensors, expected)
     converted = {key: _converted(tensors[key], expected[key], key, name) for key in expected}
+    network = found.network
+    if found.classes == 1:
+        network, notes = _with_background(found, converted, notes)
     network.to_empty(device="cpu").load_state_dict(converted, strict=True)
-    return Checkpoint(network.eval(), architecture, variant, tuple(notes))
+    return Checkpoint(
+        network=network.eval(),
+        architecture=found.architecture,
+        variant=found.variant,
+        notes=tuple(notes),
+        config=found.config,
+        in_channels=found.in_channels,
+        classes=max(found.classes, 2) if found.classes else 0,
+    )
 
 
 def _named_tensors(loaded: Mapping[Any, Any], name: str) -> dict[str, Tensor]:
@@ -134,7 +173,7 @@ def _without_heads(
         key = full_key
         for prefix in _PREFIXES:
             key = key.removeprefix(prefix)
-        head = next((head for head in _HEADS if key.startswith(head)), None)
+        head = next((h for h in (*_HEADS, *_MASKED_AUTOENCODER) if key.startswith(h)), None)
         if head is not None:
             left_out[head] = left_out.get(head, 0) + 1
         elif key in kept:
@@ -144,32 +183,46 @@ def _without_heads(
     return kept, left_out
 
 
-def _recognise(tensors: Mapping[str, Tensor], name: str) -> str:
-    """Return the architecture that the names speak of."""
-    if any(key.startswith(_RWKV_UNET) for key in tensors):
-        raise ModelError(f"{name} is an RWKV-UNet; this version cannot load that network yet.")
-    if "patch_embed.projection.weight" not in tensors or "pos_embed" not in tensors:
-        raise ModelError(
-            f"{name} is neither VRWKV nor VRWKV-Adapter: it holds {_first(tensors, repr)}."
+def _drop_class_position(tensors: dict[str, Tensor], left_out: Mapping[str, int]) -> list[str]:
+    """Drop the position of a class token that was left out: a masked autoencoder's comes first."""
+    positions = tensors.get("pos_embed")
+    if "cls_token" not in left_out or positions is None or positions.dim() != 3:
+        return []
+    if math.isqrt(positions.shape[1]) ** 2 == positions.shape[1]:
+        return []
+    tensors["pos_embed"] = positions[:, 1:]
+    return ["Left out the position of the class token."]
+
+
+def _drop_unused(tensors: dict[str, Tensor], unused: Mapping[str, Shape], start: str) -> list[str]:
+    """Drop what the authors' network holds but never uses; ModelError if its shape is wrong."""
+    there = [key for key in unused if key in tensors]
+    wrong = [
+        f"{key!r} has shape {tuple(tensors[key].shape)} instead of {unused[key]}"
+        for key in there
+        if tuple(tensors[key].shape) != unused[key]
+    ]
+    if wrong:
+        raise ModelError(f"{start} but does not fit it: {_first(wrong, str)}.")
+    for key in there:
+        del tensors[key]
+    return [f"Left out {len(there)} tensors that the network never uses."] if there else []
+
+
+def _with_background(
+    found: Recognised, weights: dict[str, Tensor], notes: list[str]
+) -> tuple[nn.Module, list[str]]:
+    """Turn one logit into two, for background and class, which give the same probabilities.
+
+    sigmoid(z) is the second of softmax(0, z). `weights` are changed in place.
+    """
+    for key in ("final_conv.weight", "final_conv.bias"):
+        weights[key] = torch.cat((torch.zeros_like(weights[key]), weights[key]))
+    with torch.device("meta"):
+        network = build_network(
+            found.architecture, found.variant, in_channels=found.in_channels, classes=2
         )
-    is_adapter = any(key.startswith(("spm.", "interactions.")) for key in tensors)
-    return "vrwkv_adapter" if is_adapter else "vrwkv"
-
-
-def _size_of(tensors: Mapping[str, Tensor], name: str) -> tuple[str, VRWKVConfig]:
-    """Return the variant with as many channels, on the grid that the position embedding has."""
-    shape = tensors["patch_embed.projection.weight"].shape
-    channels = shape[0] if shape else 0
-    if channels not in _VARIANTS:
-        known = ", ".join(f"{count} ({variant})" for count, variant in _VARIANTS.items())
-        raise ModelError(f"{name} has tokens of {channels} channels; VRWKV has {known}.")
-    variant = _VARIANTS[channels]
-    config = VRWKV_CONFIGS[variant]
-    positions = tensors["pos_embed"].shape
-    side = math.isqrt(positions[1]) if len(positions) == 3 else 0
-    if 0 < side <= _LARGEST_GRID and side**2 == positions[1]:
-        config = replace(config, grid=side)
-    return variant, config
+    return network, [*notes, "Turned its one logit into two, background first."]
 
 
 def _fill_layer_scale(tensors: dict[str, Tensor], config: VRWKVConfig) -> list[str]:

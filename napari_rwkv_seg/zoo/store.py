@@ -6,18 +6,17 @@ in the platform's data folder in the same form. torch is imported only to read
 or write a network.
 """
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from napari_rwkv_seg.errors import ModelError, OutputError, RwkvSegError, UnreadableFileError
+from napari_rwkv_seg.errors import ModelError, RwkvSegError, UnreadableFileError
 from napari_rwkv_seg.files import read_bytes, write_atomically
 
 from .card import CARD_FILE, ModelCard, plain_text, read_card, write_card
+from .folders import write_folder
 from .weights import WEIGHTS_FILE, WEIGHTS_LIMIT, digest, load_weights, pack_weights
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "med_urwkv_t_nuclei"
 PACKAGE = "napari-rwkv-seg"
+UNTRAINED = "This model is untrained: fine-tune it before you use its labels."
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ def list_models() -> list[ModelEntry]:
     A folder that cannot be used is listed with its problem.
     """
     homes = [home for home in (shipped_folder(), user_folder()) if home is not None]
-    return [read_entry(folder) for home in homes for folder in _model_folders(home)]
+    return [read_entry(folder) for home in homes for folder in model_folders(home)]
 
 
-def _model_folders(home: Path) -> Iterator[Path]:
+def model_folders(home: Path) -> Iterator[Path]:
     """Yield the folders in `home` that are meant to be models."""
     try:
         folders = sorted(item for item in home.iterdir() if item.is_dir())
@@ -151,26 +151,38 @@ def read_network_with_notes(entry: ModelEntry) -> tuple["nn.Module", tuple[str, 
             )
         network = _build(entry.card)
         notes = load_weights(network, content)
+        if entry.card.untrained:
+            notes = (UNTRAINED, *notes)
     except (ModelError, UnreadableFileError) as error:
         raise ModelError(f"{where}. {error} Get the model again from where it came.") from error
     return network.float().eval(), notes
 
 
 def _build(card: ModelCard) -> "nn.Module":
-    """Return a fresh network as the card describes it; torch's random numbers stay as they were."""
+    return build_checked(
+        card.architecture,
+        card.variant,
+        in_channels=card.input_channels,
+        classes=len(card.classes),
+        **card.config,
+    )
+
+
+def build_checked(architecture: str, variant: str, **settings: Any) -> "nn.Module":
+    """Return a fresh network as a card describes it; torch's random numbers stay as they were.
+
+    Raises
+    ------
+    ModelError
+        If there is no such architecture, variant or setting.
+    """
     import torch
 
     from napari_rwkv_seg.networks import build_network
 
     try:
         with torch.random.fork_rng(devices=[]):
-            return build_network(
-                card.architecture,
-                card.variant,
-                in_channels=card.input_channels,
-                classes=len(card.classes),
-                **card.config,
-            )
+            return build_network(architecture, variant, **settings)
     except (ValueError, TypeError) as error:
         raise ModelError(f"Its architecture cannot be built: {error}") from error
 
@@ -182,6 +194,7 @@ def write_model(
     description: str,
     *,
     overwrite: bool = False,
+    half: bool = True,
 ) -> ModelCard:
     """Write a model folder; it appears complete or not at all.
 
@@ -197,6 +210,8 @@ def write_model(
         Markdown for people: what the model is for, how it was made, its limits.
     overwrite : bool
         Replace a folder that is there.
+    half : bool
+        Store floats in half precision where they fit; else as they are.
 
     Returns
     -------
@@ -213,47 +228,23 @@ def write_model(
     from napari_rwkv_seg import __version__
 
     folder = Path(folder)
-    if folder.exists() and not overwrite:
-        raise OutputError(f"{str(folder)!r} exists already; choose another name for the model.")
-    content = pack_weights(network)
+    content = pack_weights(network, half=half)
     load_weights(_build(card), content)  # what cannot be read back is not written
     card = card.model_copy(
         update={"weights_sha256": digest(content), "library_version": __version__}
     )
-    try:
-        made = Path(tempfile.mkdtemp(prefix=f".{folder.name[:64]}.", dir=folder.parent))
-        try:
-            _fill(made, content, card, description)
-            _put_in_place(made, folder)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"Cannot write the model {str(folder)!r}: {reason}.") from error
+    write_folder(
+        folder,
+        lambda made: _fill(made, content, card, description),
+        what="model",
+        overwrite=overwrite,
+    )
     return card
 
 
 def _fill(folder: Path, content: bytes, card: ModelCard, description: str) -> None:
     """Write the three files of a model into `folder`."""
-    folder.chmod(0o755)  # mkdtemp makes folders for their owner alone
     write_atomically(folder / WEIGHTS_FILE, lambda file: file.write(content))
     write_card(folder, card)
     readme = f"# {plain_text(card.title, 80)}\n\n{description.strip()}\n"
     write_atomically(folder / "README.md", lambda file: file.write(readme.encode("utf-8")))
-
-
-def _put_in_place(made: Path, folder: Path) -> None:
-    """Give `made` the name `folder`; what had the name before comes back if that fails."""
-    if not folder.exists():
-        made.rename(folder)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name[:64]}.", dir=folder.parent)) / "old"
-    try:
-        folder.rename(aside)
-        try:
-            made.rename(folder)
-        except OSError:
-            aside.rename(folder)
-            raise
-    finally:
-        shutil.rmtree(aside.parent, ignore_errors=True)

@@ -18,14 +18,22 @@ if TYPE_CHECKING:
 
 WEIGHTS_FILE = "weights.safetensors"
 WEIGHTS_LIMIT = 1_000_000_000  # bytes
+ENCODER_LIMIT = 2_000_000_000  # bytes; VRWKV-L has 1.3 GB in full precision
 HEADER_LIMIT = 1_000_000  # bytes; 5 000 tensors need about half of it
 TENSOR_LIMIT = 5_000
 
 _FLOATS = {"F16", "BF16", "F32", "F64"}
 
 
-def pack_weights(network: "nn.Module") -> bytes:
-    """Return the state of a network as safetensors, floats in half precision where they fit.
+def pack_weights(network: "nn.Module", *, half: bool = True) -> bytes:
+    """Return the state of a network as safetensors.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Its parameters and buffers are packed.
+    half : bool
+        Store floats in half precision where they fit; else as they are.
 
     Raises
     ------
@@ -34,12 +42,12 @@ def pack_weights(network: "nn.Module") -> bytes:
     """
     from safetensors.torch import save
 
-    state = {name: _halved(name, tensor) for name, tensor in network.state_dict().items()}
+    state = {name: _packed(name, tensor, half) for name, tensor in network.state_dict().items()}
     return bytes(save(state))
 
 
-def _halved(name: str, tensor: "Tensor") -> "Tensor":
-    """Return a copy of `tensor` on the CPU; floats as float16 unless that would overflow."""
+def _packed(name: str, tensor: "Tensor", half: bool) -> "Tensor":
+    """Return a copy of `tensor` on the CPU, in half precision if that loses no more than usual."""
     tensor = tensor.detach().cpu()
     if not tensor.is_floating_point():
         return tensor.clone().contiguous()
@@ -47,9 +55,19 @@ def _halved(name: str, tensor: "Tensor") -> "Tensor":
         raise ModelError(
             f"Weight {name!r} holds NaN or infinite values; the model was not written."
         )
-    half = tensor.half()
-    kept = half if half.isfinite().all() else tensor.float()
+    kept = tensor.half() if half and _fits_half(tensor) else tensor.float()
     return kept.clone().contiguous()
+
+
+def _fits_half(tensor: "Tensor") -> bool:
+    """Tell whether half precision neither overflows nor rounds tiny numbers away.
+
+    The bigger VRWKVs have layer scales around 1e-5, where halves are coarse.
+    """
+    rounded = tensor.half().float()
+    if not rounded.isfinite().all():
+        return False
+    return bool((rounded - tensor).norm() <= 1e-3 * tensor.norm())
 
 
 def digest(content: bytes) -> str:

@@ -69,3 +69,16 @@ def test_an_unknown_variant_is_refused_with_the_choices(architecture):
 def test_an_unknown_setting_is_refused_by_name(architecture):
     with pytest.raises(ValueError, match="has no setting 'depth'"):
         build_network(architecture, "T", depth=3)
+
+
+@pytest.mark.parametrize("architecture", ["vrwkv", "vrwkv_adapter", "med_urwkv"])
+def test_the_position_embedding_can_be_of_another_side(architecture):
+    keys = build_network(architecture, "T", grid=32).state_dict()
+    [positions] = [value for key, value in keys.items() if key.endswith("pos_embed")]
+    assert positions.shape == (1, 32 * 32, 192)
+
+
+@pytest.mark.parametrize("grid", [-1, 257, "14", 14.0, True], ids=repr)
+def test_a_side_that_is_no_number_of_tokens_is_refused(grid):
+    with pytest.raises(ValueError, match=f"number from 1 to 256, got {grid!r}"):
+        build_network("vrwkv", "T", grid=grid)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_rwkv_seg import networks
+from napari_rwkv_seg.networks import build_network
 from napari_rwkv_seg.zoo.card import ClassCard, ModelCard, read_card, write_card
 from napari_rwkv_seg.zoo.store import read_entry, read_network, write_model
 from napari_rwkv_seg.zoo.weights import WEIGHTS_FILE
@@ -96,3 +97,29 @@ def save(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return write
+
+
+def stand_ins(architecture: str, variant: str, **settings: object) -> dict[str, Tensor]:
+    """Return the right names and shapes, but of one number each, so that files are small."""
+    with torch.device("meta"):
+        expected = build_network(architecture, variant, **settings).state_dict()
+    return {
+        key: torch.full((), 0.5 if value.is_floating_point() else 0, dtype=value.dtype).expand(
+            value.shape
+        )
+        for key, value in expected.items()
+    }
+
+
+@pytest.fixture(name="stand_ins")
+def give_stand_ins() -> Callable[..., dict[str, Tensor]]:
+    """Return the maker of states without weight."""
+    return stand_ins
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the user's data folder, for this test alone; it is not there yet."""
+    monkeypatch.setattr("platformdirs.user_data_path", lambda *_, **__: tmp_path / "data")
+    monkeypatch.setattr("platformdirs.user_config_path", lambda *_, **__: tmp_path / "config")
+    return tmp_path / "data"

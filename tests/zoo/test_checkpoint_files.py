@@ -180,8 +180,8 @@ def test_a_missing_file_is_an_unreadable_file(tmp_path):
         load_checkpoint(tmp_path / "nowhere.pth")
 
 
-def test_a_folder_is_an_unreadable_file(tmp_path):
-    with pytest.raises(UnreadableFileError, match="not a regular file"):
+def test_a_folder_that_is_no_model_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="not a usable model"):
         load_checkpoint(tmp_path)
 
 

@@ -1,6 +1,8 @@
 """Authors' checkpoints: every honest form loads exactly, a misfit is refused by name."""
 
+import argparse
 import importlib.util
+import json
 from collections import OrderedDict
 from pathlib import Path
 
@@ -17,20 +19,8 @@ from napari_rwkv_seg.zoo.checkpoints import load_checkpoint, read_checkpoint
 State = dict[str, Tensor]
 
 
-def stand_ins(architecture: str, variant: str) -> State:
-    """Return the right names and shapes, but of one number each, so that files are small."""
-    with torch.device("meta"):
-        expected = build_network(architecture, variant).state_dict()
-    return {
-        key: torch.full((), 0.5 if value.is_floating_point() else 0, dtype=value.dtype).expand(
-            value.shape
-        )
-        for key, value in expected.items()
-    }
-
-
 @pytest.fixture
-def state() -> State:
+def state(stand_ins) -> State:
     return stand_ins("vrwkv", "T")
 
 
@@ -105,14 +95,25 @@ def test_heads_of_other_tasks_are_left_out_and_named(head, state, save, caplog):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "variant"), [("vrwkv", "S"), ("vrwkv_adapter", "T"), ("vrwkv_adapter", "S")]
+    ("architecture", "variant"),
+    [
+        ("vrwkv", "S"),
+        ("vrwkv_adapter", "T"),
+        ("vrwkv_adapter", "S"),
+        ("rwkv_unet", "T"),
+        ("rwkv_unet", "S"),
+        ("rwkv_unet", "B"),
+        ("rwkv_unet_encoder", "T"),
+        ("rwkv_unet_encoder", "S"),
+        ("rwkv_unet_encoder", "B"),
+    ],
 )
-def test_architecture_and_variant_are_recognised(architecture, variant, save):
+def test_architecture_and_variant_are_recognised(architecture, variant, save, stand_ins):
     checkpoint = read_checkpoint(save(stand_ins(architecture, variant)))
     assert (checkpoint.architecture, checkpoint.variant) == (architecture, variant)
 
 
-def test_a_missing_layer_scale_of_the_tiny_adapter_is_one_and_noted(save):
+def test_a_missing_layer_scale_of_the_tiny_adapter_is_one_and_noted(save, stand_ins):
     state = stand_ins("vrwkv_adapter", "T")
     kept = {k: v for k, v in state.items() if not k.endswith(("gamma1", "gamma2"))}
     checkpoint = read_checkpoint(save(kept))
@@ -120,7 +121,7 @@ def test_a_missing_layer_scale_of_the_tiny_adapter_is_one_and_noted(save):
     assert checkpoint.notes == ("Set 24 missing layer scales (gamma) to 1.",)
 
 
-def test_a_missing_injector_gate_is_not_made_up(save):
+def test_a_missing_injector_gate_is_not_made_up(save, stand_ins):
     state = stand_ins("vrwkv_adapter", "T")
     del state["interactions.2.injector.gamma"]
     assert_refused(save(state), "'interactions.2.injector.gamma' is missing")
@@ -177,10 +178,10 @@ def test_a_renamed_key_is_named_on_both_sides(state, save):
     assert_refused(save(state), r"'ln1.weight' is missing; 'ema_ln1.weight' is unknown\.")
 
 
-def test_only_the_first_misfits_are_named_and_the_rest_counted(save):
+def test_only_the_first_misfits_are_named_and_the_rest_counted(save, stand_ins):
     state = {key: value for key, value in stand_ins("vrwkv", "T").items() if "layers" not in key}
-    text = assert_refused(save(state), "and 215 more")
-    assert text.count("is missing") == 3
+    text = assert_refused(save(state), "and 208 more")
+    assert text.count("is missing") == 10
 
 
 def test_one_network_in_another_ones_clothes_is_refused_by_shape(state, save):
@@ -257,18 +258,120 @@ def test_a_file_with_very_many_tensors_is_refused(save):
 
 
 def test_an_unknown_network_is_refused_and_some_of_its_keys_named(save):
-    keys = ["conv1.weight", "bn1.weight", "layer1.0.conv1.weight", "fc.weight"]
-    text = assert_refused(
-        save(dict.fromkeys(keys, torch.ones(3))), "neither VRWKV nor VRWKV-Adapter"
-    )
-    assert text.endswith("'conv1.weight'; 'bn1.weight'; 'layer1.0.conv1.weight'; and 1 more.")
+    keys = [f"layer1.{index}.conv1.weight" for index in range(12)]
+    text = assert_refused(save(dict.fromkeys(keys, torch.ones(3))), "none of VRWKV, VRWKV-Adapter")
+    assert text.endswith("'layer1.9.conv1.weight'; and 2 more.")
 
 
-@pytest.mark.parametrize(
-    "key", ["encoder.stage0.0.ln1.weight", "stage0.0.ln1.weight", "ccm.ln1.weight"]
-)
-def test_an_rwkv_unet_is_recognised_and_said_not_to_load_yet(key, save):
-    assert_refused(save({key: torch.ones(3)}), "is an RWKV-UNet; this version cannot load")
+def test_the_weights_of_a_model_of_ours_are_refused_with_the_way_in(save):
+    file = save({"encoder.pos_embed": torch.ones(3), "bottleneck.blocks.0.x": torch.ones(3)})
+    assert_refused(file, "Med-URWKV model.*import the model's folder")
+
+
+# RWKV-UNet
+
+
+def shapes_of(shared: Path, name: str) -> State:
+    """Return the authors' names and shapes, with one number each."""
+    shapes = json.loads((shared / f"fixtures/{name}.keys.json").read_text())
+    return {
+        key: torch.tensor(0 if key.endswith("tracked") else 0.5).expand(shape)
+        for key, shape in shapes.items()
+    }
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("variant", ["T", "S", "B"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_whole_rwkv_unet_of_the_current_release_loads(variant, prefix, shared, save):
+    content = shapes_of(shared, f"rwkv_unet_{variant}")
+    checkpoint = read_checkpoint(save({prefix + key: value for key, value in content.items()}))
+    assert (checkpoint.architecture, checkpoint.variant) == ("rwkv_unet", variant)
+    assert checkpoint.classes == 2
+    dropped = len(content) - len(checkpoint.network.state_dict())
+    assert checkpoint.notes == (f"Left out {dropped} tensors that the network never uses.",)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("variant", ["T", "S", "B"])
+def test_the_first_release_loads_too_and_its_one_logit_becomes_two(variant, shared, save):
+    content = shapes_of(shared, f"rwkv_unet_{variant}_rev86424e9")
+    checkpoint = read_checkpoint(save(content))
+    assert (checkpoint.variant, checkpoint.classes) == (variant, 2)
+    assert checkpoint.notes[-1] == "Turned its one logit into two, background first."
+    weight = checkpoint.network.final_conv.weight
+    assert weight.shape == (2, 24, 1, 1)
+    assert (weight[0] == 0).all()
+    assert (weight[1] == 0.5).all()
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("variant", ["T", "S", "B"])
+def test_an_encoder_of_rwkv_unet_loads(variant, shared, save):
+    checkpoint = read_checkpoint(save(shapes_of(shared, f"rwkv_unet_encoder_{variant}")))
+    assert (checkpoint.architecture, checkpoint.variant) == ("rwkv_unet_encoder", variant)
+    assert checkpoint.classes == 0
+    assert checkpoint.notes[0] == "Left out 2 tensors of 'head.'."
+
+
+@pytest.mark.shared
+def test_a_loaded_rwkv_unet_gives_the_authors_logits(shared, save):
+    network = load_checkpoint(save({"state_dict": seeded_state(shared, "rwkv_unet_T")}))
+    with np.load(shared / "fixtures/rwkv_unet_T.io.npz") as known, torch.inference_mode():
+        got, want = network(torch.from_numpy(known["x"])), torch.from_numpy(known["y"])
+    assert float((got - want).norm() / want.norm()) < 1e-4
+
+
+def test_two_logits_give_the_probability_of_the_one(save):
+    torch.manual_seed(42)
+    one = build_network("rwkv_unet", "T", classes=1).eval()
+    two = load_checkpoint(save(one.state_dict()))
+    image = torch.randn(1, 3, 32, 48)
+    with torch.inference_mode():
+        torch.testing.assert_close(two(image).softmax(1)[:, 1:], one(image).sigmoid())
+
+
+def test_an_unused_weight_of_a_wrong_shape_is_named(save, stand_ins):
+    state = stand_ins("rwkv_unet", "T") | {"encoder.stage1.0.att.key.weight": torch.ones(5, 5)}
+    wanted = r"'encoder.stage1.0.att.key.weight' has shape \(5, 5\) instead of \(96, 96\)"
+    assert_refused(save(state), wanted)
+
+
+def test_a_weight_that_neither_release_has_is_named(save, stand_ins):
+    state = stand_ins("rwkv_unet", "T") | {"encoder.stage5.0.ln1.weight": torch.ones(5)}
+    assert_refused(save(state), "'encoder.stage5.0.ln1.weight' is unknown")
+
+
+def test_a_width_that_no_rwkv_unet_has_is_refused_with_the_known_ones(save, stand_ins):
+    state = stand_ins("rwkv_unet", "T") | {"encoder.stage2.0.proj.conv.weight": torch.ones(9)}
+    assert_refused(save(state), r"second stage of 9 channels; RWKV-UNet has 48 \(T\), 64 \(S\)")
+
+
+@pytest.mark.parametrize(("architecture", "key"), [("rwkv_unet", "stage0"), ("vrwkv", "patch")])
+def test_another_number_of_image_channels_is_kept(architecture, key, save, stand_ins):
+    checkpoint = read_checkpoint(save(stand_ins(architecture, "T", in_channels=5)))
+    assert checkpoint.in_channels == 5
+
+
+# Masked autoencoders
+
+
+def masked_autoencoder(state: State, positions: int) -> dict[str, object]:
+    """Return a file as the program that VRWKV's authors used for this writes it."""
+    decoder = ("mask_token", "cls_token", "decoder_embed.weight", "decoder_pos_embed")
+    more = {key: torch.ones(4) for key in (*decoder, "decoder_blocks.0.norm1.weight")}
+    state = {**state, "pos_embed": torch.ones(1, positions, 192), **more}
+    options = argparse.Namespace(lr=1e-3, model="mae", output_dir="out")
+    return {"model": state, "optimizer": {"state": {}}, "epoch": 3, "args": options}
+
+
+@pytest.mark.parametrize("positions", [196, 197])
+def test_a_masked_autoencoder_gives_its_encoder(positions, state, save):
+    checkpoint = read_checkpoint(save(masked_autoencoder(state, positions)))
+    assert (checkpoint.architecture, checkpoint.variant) == ("vrwkv", "T")
+    assert checkpoint.network.pos_embed.shape == (1, 196, 192)
+    left_out = [note for note in checkpoint.notes if "position of the class token" in note]
+    assert len(left_out) == positions - 196
 
 
 def test_known_configurations_differ_in_channels_which_is_how_they_are_told_apart():
