@@ -22,6 +22,10 @@ class ModelError(RwkvSegError):
     """A model or a checkpoint is missing, damaged, unsafe, or of another architecture."""
 
 
+class DownloadError(RwkvSegError):
+    """A file cannot be fetched: no connection, another file than it should be, or not allowed."""
+
+
 class DeviceError(RwkvSegError):
     """The device that was asked for is not there."""
 

@@ -11,7 +11,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -51,6 +51,59 @@ def write_atomically(target: Path, write: Callable[[BinaryIO], object]) -> None:
     finally:
         with contextlib.suppress(OSError):  # the folder itself may be what is missing
             temporary.unlink()
+
+
+def append_chunks(path: Path, start: int, chunks: Iterable[bytes]) -> None:
+    """Write `chunks` into a file that grows piece by piece; what is there after `start` goes.
+
+    Parameters
+    ----------
+    path : Path
+        The file, made if it is missing: one that may be incomplete, and says so by its name.
+    start : int
+        Bytes that are kept.
+    chunks : iterable of bytes
+        The rest; what it raises goes through, and what came before stays in the file.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    with _growing(path, start) as file:
+        for chunk in chunks:
+            with _told(path):
+                file.write(chunk)
+
+
+@contextlib.contextmanager
+def _growing(path: Path, start: int) -> Iterator[BinaryIO]:
+    with _told(path):
+        path.touch()
+        file = path.open("r+b")
+    try:
+        with _told(path):
+            file.truncate(start)
+            file.seek(start)
+        yield file
+        with _told(path):
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        file.close()
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn what the system says into an OutputError."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"Cannot write {str(path)!r}: {reason}. "
+            "Choose a folder that you may write to and that has room."
+        ) from error
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
