@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from . import models
 from .batch import Choices, segment_all
 from .speech import say_errors
 
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(models.app)
 
 
 class Device(StrEnum):
@@ -228,25 +230,6 @@ def finetune(  # noqa: PLR0913 - the options of a command are its parameters
     )
     with say_errors():
         run_command(choices)
-
-
-@app.command()
-def models() -> None:
-    """List the models that can be used, one line each."""
-    from napari_rwkv_seg.errors import ModelError
-    from napari_rwkv_seg.zoo.store import list_models, user_folder
-
-    from .listing import model_line
-
-    with say_errors():
-        entries = list_models()
-        if not entries:
-            raise ModelError(
-                "No model is installed. Reinstall the package, or put a model folder into "
-                f"{str(user_folder())!r}."
-            )
-        for entry in entries:
-            typer.echo(model_line(entry))
 
 
 @app.command()

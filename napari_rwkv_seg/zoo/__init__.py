@@ -9,15 +9,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .card import ModelCard, read_card, write_card
     from .checkpoints import load_checkpoint
+    from .encoders import EncoderCard, EncoderEntry, find_encoder, list_encoders
+    from .importing import import_checkpoint
+    from .new_models import new_model
+    from .pretrained import PRETRAINED, get_encoder
     from .store import DEFAULT_MODEL, ModelEntry, find_model, list_models, read_network, write_model
 
 _ROOMS = {
     "DEFAULT_MODEL": "store",
+    "PRETRAINED": "pretrained",
+    "EncoderCard": "encoders",
+    "EncoderEntry": "encoders",
     "ModelCard": "card",
     "ModelEntry": "store",
+    "find_encoder": "encoders",
     "find_model": "store",
+    "get_encoder": "pretrained",
+    "import_checkpoint": "importing",
+    "list_encoders": "encoders",
     "list_models": "store",
     "load_checkpoint": "checkpoints",
+    "new_model": "new_models",
     "read_card": "card",
     "read_network": "store",
     "write_card": "card",
@@ -25,11 +37,19 @@ _ROOMS = {
 }
 __all__ = [
     "DEFAULT_MODEL",
+    "PRETRAINED",
+    "EncoderCard",
+    "EncoderEntry",
     "ModelCard",
     "ModelEntry",
+    "find_encoder",
     "find_model",
+    "get_encoder",
+    "import_checkpoint",
+    "list_encoders",
     "list_models",
     "load_checkpoint",
+    "new_model",
     "read_card",
     "read_network",
     "write_card",

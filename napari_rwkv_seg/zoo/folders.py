@@ -6,7 +6,8 @@ What is made lies in a hidden folder beside its place until it is complete.
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from napari_rwkv_seg.errors import OutputError, SettingsError
@@ -44,20 +45,33 @@ def write_folder(
     """
     if folder.exists() and not overwrite:
         raise OutputError(f"{str(folder)!r} exists already; choose another name for the {what}.")
+    with staging(folder.parent, what) as made:
+        fill(made)
+        put_in_place(made, folder)
+
+
+@contextmanager
+def staging(home: Path, what: str = "model") -> Iterator[Path]:
+    """Give a hidden folder in `home` to make something in; what is not moved out goes away.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be made, or what is done with it fails.
+    """
     try:
-        made = Path(tempfile.mkdtemp(prefix=f".{folder.name[:64]}.", dir=folder.parent))
+        made = Path(tempfile.mkdtemp(prefix=".making.", dir=home))
         try:
             made.chmod(0o755)  # mkdtemp makes folders for their owner alone
-            fill(made)
-            _put_in_place(made, folder)
+            yield made
         finally:
             shutil.rmtree(made, ignore_errors=True)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OutputError(f"Cannot write the {what} {str(folder)!r}: {reason}.") from error
+        raise OutputError(f"Cannot write the {what} in {str(home)!r}: {reason}.") from error
 
 
-def _put_in_place(made: Path, folder: Path) -> None:
+def put_in_place(made: Path, folder: Path) -> None:
     """Give `made` the name `folder`; what had the name before comes back if that fails."""
     if not folder.exists():
         made.rename(folder)

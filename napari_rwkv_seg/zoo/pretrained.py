@@ -23,7 +23,7 @@ from .preferences import read_mirror
 HOME = "https://huggingface.co"
 HOSTS = ("huggingface.co", "hf.co")  # its own file servers are subdomains of the second
 _VISION_RWKV = "OpenGVLab/Vision-RWKV/resolve/main"
-_CITATION = "Duan et al., Vision-RWKV, ICLR 2025, arXiv 2403.02308"
+_CITATION = "Duan et al., Vision-RWKV, arXiv 2403.02308"
 _KNOWN_LIMIT = 1_000_000  # bytes
 
 
