@@ -10,6 +10,7 @@ from napari_rwkv_seg.controllers.segment import SegmentController
 from napari_rwkv_seg.zoo.store import list_models
 
 from .installation_dock import InstallationDock
+from .recovery_row import put_on_top
 from .segment_dock import SegmentDock
 from .viewer_link import ViewerLink
 
@@ -28,6 +29,7 @@ class SegmentWithMedURWKV(SegmentDock):
         viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         controller = SegmentController()
         super().__init__(controller, ViewerLink(viewer, controller), list_models)
+        put_on_top(self, viewer)
 
 
 class CheckInstallation(InstallationDock):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from napari.layers import Image
+from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import ImageError
@@ -81,7 +81,7 @@ def place(layer: Image, axes: str, level: int, region: Region) -> Placement:
             f"Layer {layer.name!r} has the scale {tuple(scale.tolist())}, "
             "which is no size of a pixel; correct it and run again."
         )
-    transform = _transform(layer, level)
+    transform = transform_of(layer, level)
     data_shape = level_data(layer, level).shape
     channel = axes.find("C")
     shape, box, letters = list(data_shape), list(region.box), list(axes)
@@ -103,7 +103,7 @@ def _mask(region: Region, letters: list[str]) -> NDArray[np.bool_] | None:
     return region.mask.reshape([sides.get(letter, 1) for letter in letters])
 
 
-def _transform(layer: Image, level: int) -> dict[str, Any]:
+def transform_of(layer: Image | Labels, level: int = 0) -> dict[str, Any]:
     """Return the keywords that give another layer the place of `layer`, at a level."""
     scale = np.array(layer.scale, dtype=np.float64)
     if layer.multiscale:

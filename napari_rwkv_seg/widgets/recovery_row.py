@@ -1,0 +1,201 @@
+"""After a crash: offer the labels that it left behind, at the top of a dock; else take no room.
+
+Any dock can have it: `put_on_top(dock, viewer)`, which also begins to save what is edited.
+"""
+
+from collections.abc import Generator
+from functools import partial
+from typing import Any
+
+from napari.utils.notifications import show_error, show_info, show_warning
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QHBoxLayout, QMessageBox, QPushButton, QVBoxLayout, QWidget
+
+from napari_rwkv_seg.controllers.journal_folders import Entry, read_entry
+from napari_rwkv_seg.controllers.journal_recovery import (
+    Recovery,
+    discard_question,
+    offer_line,
+    restored_name,
+)
+from napari_rwkv_seg.controllers.sentences import mishap
+from napari_rwkv_seg.errors import RwkvSegError
+
+from .job_runner import JobRunner
+from .journal_link import JournalLink
+from .texts import HINT, WARNING, Line, tooltip
+
+MOST_SHOWN = 3
+
+
+class RecoveryRow(QWidget):
+    """Offers lost labels, and says when labels cannot be saved.
+
+    Parameters
+    ----------
+    link : JournalLink
+        Of the viewer that the row is in.
+    parent : QWidget
+        The dock.
+    """
+
+    _runner: JobRunner | None = None  # Qt sends events before and after __init__
+
+    def __init__(self, link: JournalLink, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._link = link
+        self._recovery: Recovery = link.recovery
+        self._runner = JobRunner("Restore labels")
+        self.offers: list[_Offer] = []
+        self.problem = Line("Why labels are not being saved", WARNING)
+        self._intro = Line("Labels of a napari that did not end normally", HINT)
+        self._rest = Line("More kept labels", HINT)
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(4, 4, 10, 0)
+        self._column.setSpacing(2)
+        for widget in (self.problem, self._intro, self._rest):
+            self._column.addWidget(widget)
+        signals = (
+            (self._recovery.changed, self._show),
+            (link.journal.problem_changed, self._show_problem),
+        )
+        for signal, slot in signals:
+            signal.connect(slot)
+        self.destroyed.connect(partial(_end, self._runner, signals))
+        self.problem.say(link.journal.problem)
+        self._show()
+
+    def event(self, event: QEvent) -> bool:
+        """Tell the link which window it is to watch."""
+        if event.type() in (QEvent.Type.Show, QEvent.Type.ParentChange) and self._runner:
+            window = self.window()
+            if window is not self and window.inherits("QMainWindow"):
+                self._link.watch(window)
+        return super().event(event)
+
+    def _show(self) -> None:
+        """Show what is offered, the newest first."""
+        for offer in self.offers:
+            self._column.removeWidget(offer)
+            offer.deleteLater()
+        entries = self._recovery.entries
+        self.offers = [_Offer(entry, self) for entry in entries[:MOST_SHOWN]]
+        for place, offer in enumerate(self.offers, start=2):
+            self._column.insertWidget(place, offer)
+        self._intro.say("napari did not end normally. What was kept:" if entries else "")
+        more = len(entries) - len(self.offers)
+        self._rest.say(f"{more} more will be shown after these." if more > 0 else "")
+        self._fit()
+
+    def _show_problem(self, problem: str) -> None:
+        self.problem.say(problem)
+        self._fit()
+        if problem:
+            show_warning(problem)
+
+    def _fit(self) -> None:
+        """Take no room, not even a margin, while there is nothing to say."""
+        self.setVisible(bool(self.offers or self.problem.text()))
+
+    def restore(self, entry: Entry) -> None:
+        """Read the labels in a worker, then add them as a layer."""
+        if self._runner is None or self._runner.is_busy:
+            return
+        for offer in self.offers:
+            offer.setEnabled(False)
+
+        def steps() -> Generator[None, None, Any]:
+            yield
+            try:
+                return read_entry(entry)
+            except Exception as error:  # noqa: BLE001 - a job's boundary: it ends by a sentence
+                return mishap(error)
+
+        self._runner.start(steps, _ignore, partial(self._restored, entry))
+
+    def put_off(self, entry: Entry) -> None:
+        """Offer an entry again in the next napari only."""
+        self._recovery.settle(entry)
+
+    def discard(self, entry: Entry) -> None:
+        """Delete an entry if the user means it."""
+        box = QMessageBox.question(
+            self,
+            "Discard labels",
+            discard_question(entry),
+            QMessageBox.StandardButton.Discard | QMessageBox.StandardButton.Cancel,
+            QMessageBox.StandardButton.Cancel,
+        )
+        if box == QMessageBox.StandardButton.Discard:
+            try:
+                self._recovery.discard(entry)
+            except RwkvSegError as error:
+                show_error(str(error))
+
+    def _restored(self, entry: Entry, outcome: Any) -> None:
+        for offer in self.offers:
+            offer.setEnabled(True)
+        if isinstance(outcome, str):
+            show_error(outcome)
+        elif outcome is not None:
+            facts, labels, note = outcome
+            self._link.restore(entry, facts, labels)
+            show_info(f"Added {restored_name(entry)!r}. {note}".strip())
+
+
+class _Offer(QWidget):
+    """One entry: what it is, and three buttons."""
+
+    def __init__(self, entry: Entry, row: RecoveryRow) -> None:
+        super().__init__(row)
+        self.entry = entry
+        self.text = Line("Kept labels")
+        self.text.say(offer_line(entry))
+        self.restore = _button("Restore", "Add these labels as a new layer.")
+        self.discard = _button("Discard", "Delete these labels; you are asked once more.")
+        self.later = _button("Later", "Ask again when napari is opened the next time.")
+        buttons = QHBoxLayout()
+        for button in (self.restore, self.discard, self.later):
+            buttons.addWidget(button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 4)
+        layout.setSpacing(2)
+        layout.addWidget(self.text)
+        layout.addLayout(buttons)
+        self.restore.clicked.connect(lambda: row.restore(entry))
+        self.discard.clicked.connect(lambda: row.discard(entry))
+        self.later.clicked.connect(lambda: row.put_off(entry))
+
+
+def put_on_top(dock: QWidget, viewer: Any) -> RecoveryRow:
+    """Put a row at the top of a dock, and save from now on what is edited in its viewer.
+
+    Parameters
+    ----------
+    dock : QWidget
+        With a vertical layout.
+    viewer : napari viewer
+        The dock's; not napari's short-lived proxy of it.
+    """
+    row = RecoveryRow(JournalLink.of(viewer), dock)
+    layout: Any = dock.layout()
+    layout.insertWidget(0, row)
+    return row
+
+
+def _button(text: str, hint: str) -> QPushButton:
+    button = QPushButton(text)
+    button.setAccessibleName(text)
+    button.setToolTip(tooltip(hint))
+    return button
+
+
+def _end(runner: JobRunner, signals: Any) -> None:
+    """Let go of what outlives the row."""
+    runner.wait()
+    for signal, slot in signals:
+        signal.disconnect(slot)
+
+
+def _ignore(_: object) -> None:
+    """Hear nothing: there is no progress to show."""
