@@ -27,3 +27,11 @@ def shared() -> Path:
 def device(request: pytest.FixtureRequest) -> str:
     """Return the device to test on."""
     return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def user_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep tests, and what they start, out of the user's data; return the folder in its place."""
+    folder = tmp_path / "user data"
+    monkeypatch.setenv("XDG_DATA_HOME", str(folder))
+    return folder / "napari-rwkv-seg"

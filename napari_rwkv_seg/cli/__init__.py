@@ -1,4 +1,4 @@
-"""The package as commands: `napari-rwkv-seg segment`, `finetune`, `models` and `doctor`.
+"""The package as commands: `napari-rwkv-seg segment`, `finetune`, `models`, `journal`, `doctor`.
 
 Knows no Qt and no napari, and loads torch only when a network is to run. What a
 user can do wrong is answered with a sentence on stderr and exit code 1.

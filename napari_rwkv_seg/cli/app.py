@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from . import models
+from . import journal, models
 from .batch import Choices, segment_all
 from .speech import say_errors
 
@@ -24,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(models.app)
+app.add_typer(journal.app, name="journal")
 
 
 class Device(StrEnum):

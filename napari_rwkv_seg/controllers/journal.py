@@ -112,8 +112,8 @@ class Journal:
         self.tell(sentence(error))
 
     def tell(self, problem: str) -> None:
-        """Tell a new problem once, and once that it is over."""
-        if problem != self._problem:
+        """Tell a problem once, however it goes on, and once that it is over."""
+        if bool(problem) != bool(self._problem):
             self._problem = problem
             self.problem_changed.emit(problem)
 
@@ -189,9 +189,12 @@ class LayerJournal:
 
     def flush(self, data: NDArray[Any], facts: Callable[[], Facts]) -> None:
         """Save what has changed now, all in one step: the layer or its window is going."""
-        if self._since is not None or self._is_saving:
-            self._copy(data, data.nbytes)
-            self._hand_over(facts)
+        self._hear()
+        if self._since is None and not self._is_saving:
+            return
+        while self._copy(data, QUEUE_BYTES):
+            wait([self._queue[-1][0]], PATIENCE_S)  # no second copy of a large layer in memory
+        self._hand_over(facts)
 
     def end(self) -> None:
         """Note that the layer was closed in the ordinary way; a later save takes that back."""
@@ -242,12 +245,14 @@ class LayerJournal:
         self._queue.append((self._journal.submit(work, *arguments), size))
 
     def _hear(self) -> None:
-        """Hear what the worker has done; what failed is done again, from the pixels on."""
+        """Hear what the worker has done; what failed is done again after a while, all of it."""
         while self._queue and self._queue[0][0].done():
             future, _ = self._queue.popleft()
             error = future.exception()
             if error is not None:
                 self._journal.fail(error)
+                self._is_saving, self._unsaved = False, 0
+                self._since = self._journal.now()
                 self._note(None)
             elif future.result() == "written":
                 self._journal.tell("")

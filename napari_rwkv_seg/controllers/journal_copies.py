@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import OutputError
 
-from .journal_folders import ENDED_FILE, SUFFIX, make_layer_folder, mark_ended, snapshots
+from .journal_folders import (
+    ENDED_FILE,
+    SUFFIX,
+    journal_folder,
+    make_layer_folder,
+    mark_ended,
+    snapshots,
+)
 from .journal_snapshot import Facts, Index, pack, write_snapshot
 
 RESERVE_BYTES = 200_000_000  # of the disk that is left to others
@@ -58,8 +65,8 @@ class Copies:
                 f"only {free / 1e6:.0f} MB are free in {str(self._folder)!r}, "
                 f"and {needed / 1e6:.0f} MB are wanted"
             )
+        write_snapshot(self._folder / f"{self._number + 1:08}{SUFFIX}", facts, self._chunks)
         self._number += 1
-        write_snapshot(self._folder / f"{self._number:08}{SUFFIX}", facts, self._chunks)
         self._has_changed = False
         (self._folder / ENDED_FILE).unlink(missing_ok=True)
         for old in snapshots(self._folder)[2:]:
@@ -77,8 +84,9 @@ class Copies:
 
 def sentence(error: BaseException) -> str:
     """Return why labels are not being saved, and what to do."""
-    if isinstance(error, OSError):
-        reason = error.strerror or str(error)
+    cause = error if isinstance(error, OSError) else error.__cause__
+    if isinstance(cause, OSError):
+        reason = f"{cause.strerror or cause}, in the folder {str(journal_folder())!r}"
     elif isinstance(error, MemoryError):
         reason = "there is not enough memory"
     else:

@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import math
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -215,19 +216,32 @@ def _parse(path: Path, start: bytes | memoryview) -> tuple[Facts, list[int]]:
         given = content["facts"]
         facts = Facts(**{**given, "shape": tuple(int(each) for each in given["shape"])})
         lengths = [int(each) for each in content["lengths"]]
-        is_sound = (
-            content["side"] == SIDE
-            and len(facts.shape) >= 2
-            and min(facts.shape) > 0
-            and min(lengths, default=0) >= 0
-            and math.prod(Grid(facts.shape).counts) == len(lengths)
-            and np.dtype(facts.dtype).kind in "iu"
-        )
+        side = content["side"]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise damaged(path) from error
-    if not is_sound:
+    if side != SIDE or min(lengths, default=0) < 0 or not _is_sound(facts, len(lengths)):
         raise damaged(path)
     return facts, lengths
+
+
+def _is_sound(facts: Facts, count: int) -> bool:
+    """Return whether facts are of the kinds that they should be, and go with `count` chunks."""
+    kinds: list[tuple[object, type | tuple[type, ...]]] = [
+        (facts.name, str),
+        (facts.dtype, str),
+        (facts.saved_at, (int, float)),
+        (facts.edits, int),
+        (facts.place, dict),
+        (facts.look, dict),
+        (facts.provenance, dict),
+    ]
+    return (
+        all(isinstance(value, kind) for value, kind in kinds)
+        and re.fullmatch("[<>|][iu][1248]", facts.dtype) is not None
+        and len(facts.shape) >= 2
+        and min(facts.shape) > 0
+        and math.prod(Grid(facts.shape).counts) == count
+    )
 
 
 def _unpack(
