@@ -28,8 +28,8 @@ from .journal_copies import Batch, Copies, sentence
 from .journal_folders import Entry, journal_folder, list_entries, tidy
 from .journal_snapshot import Facts, Grid
 
-AFTER_S = 25.0  # copying and writing included, an edit is on the disk within 30 s
-AFTER_EDITS = 50
+AFTER_S = 25.0  # copying and writing included, an edit is on the disk within 30 s,
+AFTER_EDITS = 40  # or before there are 50 more
 COPY_BYTES = 4 * 2**20  # in one step on the window's thread: about 2 ms
 QUEUE_BYTES = 64 * 2**20  # copied and not yet compressed
 PATIENCE_S = 10.0  # for the last copies when a window closes
@@ -143,6 +143,13 @@ class LayerJournal:
         self.edits = 0
 
     @property
+    def is_due(self) -> bool:
+        """Whether it is time for a save."""
+        if self._since is None:
+            return False
+        return self._unsaved >= AFTER_EDITS or self._journal.now() - self._since >= AFTER_S
+
+    @property
     def is_saving(self) -> bool:
         """Whether chunks are being copied, step by step."""
         return self._is_saving
@@ -181,7 +188,7 @@ class LayerJournal:
             Returns what is known of the layer; called when a save is complete.
         """
         self._hear()
-        if not self._is_saving and not self._is_due():
+        if not self._is_saving and not self.is_due:
             return
         self._is_saving = True
         if sum(size for _, size in self._queue) < QUEUE_BYTES and not self._copy(data, COPY_BYTES):
@@ -208,11 +215,6 @@ class LayerJournal:
             self._all_dirty = True
         else:
             self._dirty[self._grid.covering(box)] = True
-
-    def _is_due(self) -> bool:
-        if self._since is None:
-            return False
-        return self._unsaved >= AFTER_EDITS or self._journal.now() - self._since >= AFTER_S
 
     def _copy(self, data: NDArray[Any], most: int) -> bool:
         """Hand changed chunks to the worker, up to `most` bytes; return whether there were any."""

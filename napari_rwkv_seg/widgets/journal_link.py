@@ -86,7 +86,7 @@ class JournalLink(QObject):
         followed = self._layers.get(layer)
         if followed is not None:
             followed.journal.take_over(entry)
-            self._wake()
+            self._wake(followed.journal)
         self.recovery.settle(entry)
         return layer
 
@@ -148,13 +148,13 @@ class JournalLink(QObject):
         followed = self._layers.get(event.source)
         if followed is not None:
             self._guarded(lambda: followed.painted(event.source, event.value))
-            self._wake()
+            self._wake(followed.journal)
 
     def _on_data(self, event: Any) -> None:
         followed = self._layers.get(event.source)
         if followed is not None:
             self._guarded(followed.journal.edited)
-            self._wake()
+            self._wake(followed.journal)
 
     def _on_drawn(self, event: Any) -> None:
         """Hear that a layer was drawn anew; when the view has moved, that is why."""
@@ -168,7 +168,7 @@ class JournalLink(QObject):
             followed.is_stroke = True  # its end is told
         else:
             followed.journal.suspect()
-            self._wake()
+            self._wake(followed.journal)
 
     def _view(self) -> object:
         """Return what part of the layers is shown."""
@@ -176,8 +176,11 @@ class JournalLink(QObject):
         dims = viewer.dims if viewer is not None else None
         return dims and (dims.current_step, dims.ndisplay, dims.order)
 
-    def _wake(self) -> None:
-        if not self._timer.isActive():
+    def _wake(self, journal: LayerJournal) -> None:
+        """See to it that a save begins when it is due."""
+        if journal.is_due:
+            self._timer.start(SAVING_MS)
+        elif journal.is_busy and not self._timer.isActive():
             self._timer.start(IDLE_MS)
 
     def _tick(self) -> None:

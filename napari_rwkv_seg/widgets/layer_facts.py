@@ -82,8 +82,12 @@ def box_of(item: Any, ndim: int) -> Box | None:
 def _box_of_part(part: Any) -> Box:
     """Return the box of one part of a step."""
     indices = part.slice_key if hasattr(part, "slice_key") else part[0]
+    if not isinstance(indices, tuple):
+        raise TypeError("Indices are a tuple, one for every axis.")
     return tuple(
-        index if isinstance(index, slice) else slice(int(np.min(index)), int(np.max(index)) + 1)
+        slice(int(index.start), int(index.stop))
+        if isinstance(index, slice)
+        else slice(int(np.min(index)), int(np.max(index)) + 1)
         for index in indices
     )
 

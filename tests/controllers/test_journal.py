@@ -105,7 +105,7 @@ def test_an_edit_is_saved_half_a_minute_later_and_not_before(layer, journal, clo
     assert AFTER_S < 30
 
 
-def test_edits_are_saved_when_there_are_fifty_however_fast(layer, journal):
+def test_edits_are_saved_when_there_are_many_however_fast(layer, journal):
     for _ in range(AFTER_EDITS - 1):
         layer.paint(BOX, 7)
     layer.save()
@@ -115,7 +115,7 @@ def test_edits_are_saved_when_there_are_fifty_however_fast(layer, journal):
     layer.save()
 
     np.testing.assert_array_equal(layer.kept(), layer.data)
-    assert list_entries(journal.home)[0].facts.edits == AFTER_EDITS == 50
+    assert list_entries(journal.home)[0].facts.edits == AFTER_EDITS <= 50
 
 
 def test_the_clock_starts_at_the_first_edit_after_a_save_not_at_the_last(layer, clock):
