@@ -135,7 +135,7 @@ class LayerJournal:
         self._grid: Grid | None = None
         self._dtype: np.dtype[Any] | None = None
         self._dirty = np.zeros(0, dtype=bool)
-        self._all_dirty = True
+        self._is_suspect = False
         self._since: float | None = None
         self._unsaved = 0
         self._is_saving = False
@@ -168,7 +168,8 @@ class LayerJournal:
     def suspect(self) -> None:
         """Hear that the labels of a layer with edits may have changed somewhere."""
         if self.edits:
-            self._note(None)
+            self._is_suspect = True
+            self._start_clock()
 
     def take_over(self, entry: Entry) -> None:
         """Save at once a layer that was restored from `entry`, which then counts as settled."""
@@ -188,17 +189,19 @@ class LayerJournal:
             Returns what is known of the layer; called when a save is complete.
         """
         self._hear()
-        if not self._is_saving and not self.is_due:
-            return
-        self._is_saving = True
-        if sum(size for _, size in self._queue) < QUEUE_BYTES and not self._copy(data, COPY_BYTES):
-            self._hand_over(facts)
+        if self.is_due and not self._is_saving:
+            self._begin()
+        if self._is_saving and sum(size for _, size in self._queue) < QUEUE_BYTES:
+            self._copy(data, COPY_BYTES)
+            if not self._dirty.any():
+                self._hand_over(facts)
 
     def flush(self, data: NDArray[Any], facts: Callable[[], Facts]) -> None:
         """Save what has changed now, all in one step: the layer or its window is going."""
         self._hear()
         if self._since is None and not self._is_saving:
             return
+        self._begin()
         while self._copy(data, QUEUE_BYTES):
             wait([self._queue[-1][0]], PATIENCE_S)  # no second copy of a large layer in memory
         self._hand_over(facts)
@@ -208,23 +211,30 @@ class LayerJournal:
         self._queue.append((self._journal.submit(self._copies.end), 0))
 
     def _note(self, box: tuple[slice, ...] | None) -> None:
-        """Mark the chunks of a box; the first mark since the last save starts the clock."""
-        if self._since is None:
-            self._since = self._journal.now()
+        """Mark the chunks of a box, or all."""
+        self._start_clock()
         if box is None or self._grid is None or len(box) != len(self._grid.shape):
-            self._all_dirty = True
+            self._dirty[...] = True
         else:
             self._dirty[self._grid.covering(box)] = True
+
+    def _start_clock(self) -> None:
+        if self._since is None:
+            self._since = self._journal.now()
+
+    def _begin(self) -> None:
+        """Begin a save; what is suspected while it is under way is looked at in the next one."""
+        self._is_saving = True
+        if self._is_suspect:
+            self._dirty[...] = True
+            self._is_suspect = False
 
     def _copy(self, data: NDArray[Any], most: int) -> bool:
         """Hand changed chunks to the worker, up to `most` bytes; return whether there were any."""
         if self._grid is None or data.shape != self._grid.shape or data.dtype != self._dtype:
             self._grid, self._dtype = Grid(data.shape), data.dtype
-            self._all_dirty = True
-            self._submit(self._copies.restart, 0)
-        if self._all_dirty:
             self._dirty = np.ones(self._grid.counts, dtype=bool)
-            self._all_dirty = False
+            self._submit(self._copies.restart, 0)
         largest = int(np.prod(self._grid.chunk)) * data.itemsize
         batch: Batch = []
         for row in np.argwhere(self._dirty)[: max(1, most // largest)]:
@@ -240,7 +250,7 @@ class LayerJournal:
         now = replace(facts(), edits=self.edits, saved_at=time.time())
         self._submit(self._copies.write, 0, now)
         self._is_saving = False
-        self._since = None
+        self._since = self._journal.now() if self._is_suspect else None
         self._unsaved = 0
 
     def _submit(self, work: Callable[..., Any], size: int, *arguments: Any) -> None:

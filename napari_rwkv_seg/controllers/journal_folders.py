@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 ENDED_FILE = "ended"
 SUFFIX = ".labels"
-KEEP_DAYS = 14
+KEEP_DAYS = 14  # what was closed in the ordinary way
+KEEP_LOST_DAYS = 90  # what nobody has decided on, perhaps because nobody was there
 KEEP_BYTES = 2_000_000_000
 NEWBORN_S = 3_600.0  # a folder without a copy may belong to a napari that is about to write one
 
@@ -190,21 +191,21 @@ def discard(entry: Entry) -> None:
 
 
 def tidy(home: Path) -> None:
-    """Delete what is older than `KEEP_DAYS`, and the oldest of more than `KEEP_BYTES`.
+    """Delete what is too old, and the oldest of more than `KEEP_BYTES`.
 
     What a running napari writes is left alone, and so is the newest of what was
     lost, however old or large. Never raises.
     """
     entries = [entry for entry in list_entries(home) if not entry.is_alive]
     newest_lost = next((entry for entry in entries if entry.is_lost), None)
-    oldest = time.time() - KEEP_DAYS * 86_400
     room = KEEP_BYTES - (newest_lost.size if newest_lost else 0)
     # what was closed in the ordinary way goes before what was lost, and the old before the new
     for entry in sorted(entries, key=lambda entry: entry.has_ended):
         if entry is newest_lost:
             continue
         room -= entry.size
-        if room < 0 or entry.facts.saved_at < oldest:
+        days = KEEP_DAYS if entry.has_ended else KEEP_LOST_DAYS
+        if room < 0 or entry.facts.saved_at < time.time() - days * 86_400:
             with contextlib.suppress(OutputError):
                 discard(entry)
     for process in _folders(home):

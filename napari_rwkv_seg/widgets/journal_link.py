@@ -178,10 +178,10 @@ class JournalLink(QObject):
 
     def _wake(self, journal: LayerJournal) -> None:
         """See to it that a save begins when it is due."""
-        if journal.is_due:
-            self._timer.start(SAVING_MS)
-        elif journal.is_busy and not self._timer.isActive():
-            self._timer.start(IDLE_MS)
+        wanted = SAVING_MS if journal.is_due else IDLE_MS
+        # a timer that is started again and again by many edits would never come to its end
+        if not self._timer.isActive() or wanted < self._timer.interval():
+            self._timer.start(wanted)
 
     def _tick(self) -> None:
         self._guarded(self._look)

@@ -195,6 +195,38 @@ def test_what_is_painted_while_a_save_is_under_way_is_in_it(journal, clock):
     np.testing.assert_array_equal(layer.kept(), layer.data)
 
 
+def test_edits_before_every_step_do_not_keep_a_save_from_its_end(layer, clock, journal):
+    layer.paint(BOX, 7)
+    clock.now = AFTER_S
+    layer.journal.step(layer.data, layer.facts)
+    for label in range(8, 12):
+        layer.paint(BOX, label)
+        layer.journal.suspect()
+        layer.step()
+
+    assert layer.kept().any()
+    clock.now += AFTER_S
+    layer.save()
+    np.testing.assert_array_equal(layer.kept(), layer.data)
+
+
+def test_suspicions_before_every_step_do_not_keep_the_save_of_a_large_layer_from_its_end(
+    journal, clock
+):
+    layer = Layer(journal, np.zeros((4096, 2048), dtype=np.int32))
+    layer.paint(BOX, 7)
+    clock.now = AFTER_S
+    for _ in range(12):
+        layer.data[-1, -1] += 1
+        layer.journal.suspect()
+        layer.step()
+    assert layer.kept()[BOX].all()
+
+    clock.now += AFTER_S
+    layer.save()
+    np.testing.assert_array_equal(layer.kept(), layer.data)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", ">u2"])
 @pytest.mark.parametrize("shape", [(300, 500), (5, 280, 30), (2, 3, 40, 40)])
 def test_after_random_edits_and_undo_the_journal_equals_the_layer(journal, clock, shape, dtype):

@@ -15,6 +15,7 @@ import pytest
 from napari_rwkv_seg.controllers import journal_folders, journal_process
 from napari_rwkv_seg.controllers.journal_folders import (
     KEEP_DAYS,
+    KEEP_LOST_DAYS,
     Entry,
     discard,
     find_entry,
@@ -234,6 +235,16 @@ def test_n04_what_was_closed_is_kept_for_two_weeks_and_then_deleted(tmp_path):
 
     assert ids(tmp_path) == ["1-1-1"]
     assert KEEP_DAYS >= 14
+
+
+def test_n04_what_was_lost_is_kept_for_longer(tmp_path):
+    lost(tmp_path, "1-1")
+    lost(tmp_path, "2-1", age_days=KEEP_LOST_DAYS - 0.1)
+    lost(tmp_path, "3-1", age_days=KEEP_LOST_DAYS + 0.1)
+
+    tidy(tmp_path)
+
+    assert ids(tmp_path) == ["1-1-1", "2-1-1"]
 
 
 def test_n04_the_newest_of_what_was_lost_is_kept_however_old(tmp_path):

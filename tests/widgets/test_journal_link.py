@@ -174,7 +174,7 @@ def test_an_edit_looks_at_its_own_chunks_and_not_at_the_layer(link, viewer, save
         layer.paint((300, 300), 2, refresh=False)
 
     assert followed.journal._dirty.sum() == 1
-    assert not followed.journal._all_dirty
+    assert not followed.journal._is_suspect
 
 
 def test_moving_through_a_stack_is_no_edit(link, viewer, saved):
@@ -302,18 +302,17 @@ def test_layers_of_two_viewers_in_one_process_do_not_mix(viewer, link, kept):
     assert sorted(int(read_entry(entry)[1].max()) for entry in kept()) == [1, 2]
 
 
-def test_a_removed_layer_can_be_forgotten(link, viewer, until):
+def test_a_removed_layer_can_be_forgotten(link, viewer):
     layer = add(viewer)
     layer.paint((2, 10, 10), 1)
     viewer.layers.remove(layer)
+    add(viewer)  # napari itself holds on to the layer that was active last
     watched = weakref.ref(layer)
-    emitters = [layer.events.paint, layer.events.data, layer.events.set_data]
-    assert not [c for e in emitters for c in e.callbacks if "JournalLink" in repr(c)]
     del layer
     gc.collect()
 
-    assert len(link._layers) == 0
-    assert [ref for ref in gc.get_referrers(watched()) if ref is link] == []
+    assert watched() is None
+    assert len(link._layers) == 1
 
 
 def test_layers_moved_in_the_list_are_followed_once(link, viewer, saved):
