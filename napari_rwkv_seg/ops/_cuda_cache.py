@@ -7,10 +7,11 @@ never needed: a folder that cannot be read or written is not an error.
 
 import contextlib
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+from napari_rwkv_seg.errors import OutputError
+from napari_rwkv_seg.files import write_atomically
 
 _DIGEST_BYTES = 32
 _LIMIT = 64_000_000  # bytes; the kernels take well under one million
@@ -31,8 +32,10 @@ def cached_code(parts: tuple[str, ...], make: Callable[[], bytes]) -> bytes:
     code = _read(path)
     if code is None:
         code = make()
-        with contextlib.suppress(OSError):  # full, or not ours to write: compiled again next time
-            _write(path, code)
+        # A disk that is full, or a folder that is not ours: compiled again next time.
+        with contextlib.suppress(OSError, OutputError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, lambda file: file.write(hashlib.sha256(code).digest() + code))
     return code
 
 
@@ -52,15 +55,3 @@ def _read(path: Path) -> bytes | None:
         return None
     stated, code = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     return code if code and hashlib.sha256(code).digest() == stated else None
-
-
-def _write(path: Path, code: bytes) -> None:
-    """Write the file under a temporary name and rename it: two processes may do so at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(hashlib.sha256(code).digest() + code)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
