@@ -65,12 +65,12 @@ def finetune(choices: FinetuneChoices) -> None:
     """
     from napari_rwkv_seg.training.api import finish
     from napari_rwkv_seg.training.control import Control
-    from napari_rwkv_seg.training.process import keep_memory, stopping_on_signals
+    from napari_rwkv_seg.training.process import settle_process, stopping_on_signals
     from napari_rwkv_seg.training.run_folder import RunFolder
 
     run = RunFolder(choices.resume) if choices.resume else _begun(choices)
     control = Control()
-    keep_memory()
+    settle_process()
     try:
         with stopping_on_signals(control), _progress() as show:
             done = finish(run, show, control, overwrite=choices.overwrite)

@@ -24,7 +24,7 @@ from .events import Tell
 from .hardware import Lightener
 from .held_out import HeldOut
 from .loop import LoopSettings, TrainingLoop, Work
-from .preparation import LEARNING_RATE, WEIGHT_DECAY, Start
+from .preparation import WEIGHT_DECAY, Start
 from .run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class Job:
         steps = start.settings.steps
         common = LoopSettings(
             Budget(steps),
-            LEARNING_RATE,
+            start.learning_rate,
             WEIGHT_DECAY,
             validate_every=max(1, -(-steps // 4)),
             seed=start.settings.seed,

@@ -51,6 +51,8 @@ class Start:
         Makes the batches.
     labelled : int
         Labelled pixels to learn from.
+    learning_rate : float
+        Of the head and the decoder.
     """
 
     settings: RunSettings
@@ -63,6 +65,7 @@ class Start:
     groups: list[dict[str, Any]]
     crops: CropSource
     labelled: int
+    learning_rate: float
 
     @property
     def classes(self) -> list[str]:
@@ -116,7 +119,9 @@ def prepare(run: RunFolder, tell: Tell, fabric: "Fabric") -> Start:
         train_pixels=sum(int(mask.sum()) for mask in split.train),
         regions=sum(bool(mask.any()) for mask in split.validation),
     )
-    return Start(settings, base, card, network, pairs, split, depth, groups, crops, labelled)
+    return Start(
+        settings, base, card, network, pairs, split, depth, groups, crops, labelled, LEARNING_RATE
+    )
 
 
 def _base(run: RunFolder, settings: RunSettings) -> tuple[ModelCard, nn.Module]:

@@ -1,0 +1,278 @@
+"""Whole runs of a tiny network, in this process."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+
+from napari_rwkv_seg.errors import CancelledError, RunError, TrainingDataError
+from napari_rwkv_seg.training.control import Control, LeaveError
+from napari_rwkv_seg.training.events import Event, read_events
+from napari_rwkv_seg.training.finetune import run_finetune
+from napari_rwkv_seg.training.install import install_model
+from napari_rwkv_seg.training.run_folder import RunFolder
+from napari_rwkv_seg.zoo.card import ClassCard
+from napari_rwkv_seg.zoo.store import find_model, read_network
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the module of the tiny network, which the zoo builds from now on."""
+    path = Path(__file__).with_name("tiny.py")
+    spec = importlib.util.spec_from_file_location("tiny_for_training", path)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "tiny_for_training", module)
+    spec.loader.exec_module(module)
+    module.small_steps(monkeypatch.setattr)
+    return module
+
+
+def kinds(events: list[Event]) -> list[str]:
+    return [event["event"] for event in events]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return read_network(find_model(folder)).state_dict()
+
+
+def test_a_run_ends_with_a_better_model_and_says_so(tiny: ModuleType, tmp_path: Path) -> None:
+    run = tiny.tiny_run(tmp_path, steps=40)
+    heard: list[Event] = []
+    finished = run_finetune(run.path, heard.append)
+    assert finished["after"]["mean"] > finished["before"]["mean"] + 0.2
+    assert finished["recommended"]
+    assert kinds(heard)[:3] == ["prepared", "started", "validated"]
+    assert heard[2]["base"]
+    assert heard[2]["score"] == pytest.approx(finished["before"]["mean"], abs=1e-3)
+    assert kinds(heard)[-1] == "finished"
+    assert read_events(run.events)[0] == heard
+    result = json.loads(run.result.read_text())
+    assert result == {k: v for k, v in finished.items() if k not in ("event", "time")}
+    assert set(result) >= {"before", "after", "regions", "images", "recommended", "sentence",
+                           "steps", "seconds", "model", "stopped_early"}  # fmt: skip
+
+
+def test_the_new_model_is_a_zoo_folder_that_names_its_parent_data_and_scores(
+    tiny: ModuleType, tmp_path: Path
+) -> None:
+    run = tiny.tiny_run(tmp_path, steps=4)
+    run_finetune(run.path)
+    card = find_model(run.model).card
+    assert card is not None
+    assert (card.name, card.parent) == ("new", "base")
+    assert "3 images" in card.training_data
+    assert "labelled pixels" in card.training_data
+    assert "seed 42" in card.trained_by
+    assert "Dice, held out" in card.test_scores
+    assert "held out" in (run.model / "README.md").read_text()
+
+
+def test_the_differences_say_where_the_new_model_is_right_and_where_wrong(
+    tiny: ModuleType, tmp_path: Path
+) -> None:
+    run = tiny.tiny_run(tmp_path, steps=40)
+    run_finetune(run.path)
+    [file] = run.held_out.glob("*_difference.tif")
+    changed = tifffile.imread(file)
+    assert changed.shape == (96, 96)
+    assert set(np.unique(changed)) <= {0, 1, 2}
+    assert (changed == 1).sum() > (changed == 2).sum()
+
+
+def test_the_same_seed_gives_the_same_weights(tiny: ModuleType, tmp_path: Path) -> None:
+    found = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        run = tiny.tiny_run(tmp_path / name, steps=6)
+        run_finetune(run.path)
+        found.append(weights(run.model))
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
+def test_a_run_that_was_left_goes_on_and_equals_one_that_was_not(
+    tiny: ModuleType, tmp_path: Path
+) -> None:
+    found = []
+    for name in ("whole", "left"):
+        (tmp_path / name).mkdir()
+        run = tiny.tiny_run(tmp_path / name, steps=8)
+        if name == "left":
+            control = Control()
+
+            def leave(event: Event, control: Control = control) -> None:
+                if event["event"] == "validated" and event["step"] == 4:
+                    control.leave()
+
+            with pytest.raises(LeaveError):
+                run_finetune(run.path, leave, control)
+        run_finetune(run.path)
+        found.append(weights(run.model))
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+    started = [e for e in read_events(run.events)[0] if e["event"] == "started"]
+    assert [(e["resumed"], e["step"]) for e in started] == [(False, 0), (True, 4)]
+
+
+def test_stop_keeps_the_best_and_its_score(tiny: ModuleType, tmp_path: Path) -> None:
+    run, control, heard = tiny.tiny_run(tmp_path, steps=100_000), Control(), []
+
+    def stop(event: Event) -> None:
+        heard.append(event)
+        if event["event"] == "step":
+            control.stop()
+
+    finished = run_finetune(run.path, stop, control)
+    assert finished["stopped_early"]
+    assert finished["steps"] < 100_000
+    assert kinds(heard).count("stopping") == 1
+    assert find_model(run.model).problem == ""
+
+
+def test_stop_before_the_first_step_is_a_sentence_and_makes_no_model(
+    tiny: ModuleType, tmp_path: Path
+) -> None:
+    run, control = tiny.tiny_run(tmp_path, steps=10), Control()
+    control.stop()
+    with pytest.raises(RunError, match="before it learnt anything"):
+        run_finetune(run.path, control=control)
+    assert not run.model.exists()
+
+
+def test_cancel_leaves_no_model(tiny: ModuleType, tmp_path: Path) -> None:
+    run, control, heard = tiny.tiny_run(tmp_path, steps=100_000), Control(), []
+
+    def cancel(event: Event) -> None:
+        heard.append(event)
+        if event["event"] == "step":
+            control.cancel()
+
+    with pytest.raises(CancelledError):
+        run_finetune(run.path, cancel, control)
+    assert kinds(heard)[-1] == "cancelled"
+    assert not run.model.exists()
+    assert not run.result.exists()
+
+
+def test_a_preview_is_made_with_the_weights_as_they_are_and_a_bad_one_does_no_harm(
+    tiny: ModuleType, tmp_path: Path
+) -> None:
+    run, control, heard = tiny.tiny_run(tmp_path, steps=12), Control(), []
+    np.save(tmp_path / "view.npy", tiny.bright_pairs(1)[0].image)
+    control.preview(tmp_path / "none.npy")
+    control.preview(tmp_path / "view.npy")
+    run_finetune(run.path, heard.append, control)
+    labels = np.load(tmp_path / "view.npy.labels.npy")
+    assert labels.shape == (96, 96)
+    assert labels.dtype.kind in "iu"
+    previews = [event for event in heard if event["event"] == "previewed"]
+    assert [event["path"] for event in previews] == [
+        str(tmp_path / "none.npy"),
+        str(tmp_path / "view.npy"),
+    ]
+    assert "problem" in previews[0]
+    assert kinds(heard)[-1] == "finished"
+
+
+def test_a_class_may_be_added_and_the_old_score_leaves_it_out(
+    tiny: ModuleType, tmp_path: Path
+) -> None:
+    classes = [ClassCard(name=n, color="#102030") for n in ("background", "cell", "nucleus")]
+    run = tiny.tiny_run(tmp_path, tiny.bright_pairs(4, 2), steps=60, classes=classes)
+    finished = run_finetune(run.path)
+    assert set(finished["before"]["classes"]) == {"cell"}
+    assert set(finished["after"]["classes"]) == {"cell", "nucleus"}
+    assert "'nucleus'" in finished["sentence"]
+    card = find_model(run.model).card
+    assert card is not None
+    assert [each.name for each in card.classes] == ["background", "cell", "nucleus"]
+
+
+def test_a_run_by_time_ends_in_time_with_what_it_learnt(tiny: ModuleType, tmp_path: Path) -> None:
+    run = tiny.tiny_run(tmp_path, minutes=0.08)
+    heard: list[Event] = []
+    finished = run_finetune(run.path, heard.append)
+    steps = [event for event in heard if event["event"] == "step"]
+    assert [event["left"] for event in steps] == sorted((e["left"] for e in steps), reverse=True)
+    assert finished["steps"] > 0
+    assert not finished["stopped_early"]
+
+
+def test_a_finished_run_says_its_result_again_and_does_nothing(
+    tiny: ModuleType, tmp_path: Path
+) -> None:
+    run = tiny.tiny_run(tmp_path, steps=2)
+    first = run_finetune(run.path)
+    heard: list[Event] = []
+    again = run_finetune(run.path, heard.append)
+    assert kinds(heard) == ["finished"]
+    assert again["after"] == first["after"]
+
+
+def test_a_run_whose_base_has_changed_is_refused(tiny: ModuleType, tmp_path: Path) -> None:
+    run, control = tiny.tiny_run(tmp_path, steps=100), Control()
+
+    def leave(event: Event) -> None:
+        if event["event"] == "step":
+            control.leave()
+
+    with pytest.raises(LeaveError):
+        run_finetune(run.path, leave, control)
+    other = tmp_path / "other"
+    other.mkdir()
+    tiny.write_base(other / "base", "cell")
+    torch.manual_seed(1)
+    card = find_model(tmp_path / "base").card
+    assert card is not None
+    from napari_rwkv_seg.zoo.store import write_model
+
+    write_model(tmp_path / "base", tiny.MedURWKV(), card, "Another.", overwrite=True)
+    with pytest.raises(RunError, match="not the one that it began with"):
+        run_finetune(run.path)
+    assert kinds(read_events(run.events)[0])[-1] == "failed"
+
+
+def test_a_changed_snapshot_is_told_as_a_failure(tiny: ModuleType, tmp_path: Path) -> None:
+    run = tiny.tiny_run(tmp_path, steps=2)
+    (run.snapshot / "001_image.tif").write_bytes(b"II*\0")
+    with pytest.raises(RunError, match=r"001_image\.tif.*was changed"):
+        run_finetune(run.path)
+    last = read_events(run.events)[0][-1]
+    assert last["event"] == "failed"
+    assert "001_image.tif" in last["sentence"]
+
+
+def test_pairs_with_nothing_to_learn_are_a_sentence(tiny: ModuleType, tmp_path: Path) -> None:
+    pairs = tiny.bright_pairs(2)
+    for pair in pairs:
+        pair.labels[:] = 0
+    run = tiny.tiny_run(tmp_path, pairs, steps=2)
+    with pytest.raises(TrainingDataError):
+        run_finetune(run.path)
+
+
+def test_a_damaged_file_of_the_run_is_a_sentence(tiny: ModuleType, tmp_path: Path) -> None:
+    run = tiny.tiny_run(tmp_path, steps=2)
+    run.split.write_text("{")
+    with pytest.raises(RunError, match=r"split\.json"):
+        run_finetune(run.path)
+    run.split.unlink()
+    (run.checkpoints / "base.npz").write_bytes(b"half")
+    with pytest.raises(RunError, match=r"base\.npz"):
+        run_finetune(run.path)
+
+
+def test_the_model_of_a_run_is_put_where_it_was_to_go(tiny: ModuleType, tmp_path: Path) -> None:
+    run = tiny.tiny_run(tmp_path, steps=2)
+    with pytest.raises(RunError, match="not finished"):
+        install_model(RunFolder(run.path), tmp_path / "models" / "mine")
+    run_finetune(run.path)
+    target = install_model(run, tmp_path / "models" / "mine")
+    entry = find_model(target)
+    assert entry.card is not None
+    assert entry.card.name == "mine"
+    assert [each.name for each in target.parent.iterdir()] == ["mine"]
