@@ -22,6 +22,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -41,9 +42,10 @@ from napari_rwkv_seg.files import write_atomically
 from napari_rwkv_seg.images import planes, read_image
 from napari_rwkv_seg.inference import Model, load_model
 from napari_rwkv_seg.networks import registry
-from napari_rwkv_seg.training import heads, job, preparation
+from napari_rwkv_seg.training import heads, preparation
 from napari_rwkv_seg.training.finetune import run_finetune
 from napari_rwkv_seg.training.pairs import TrainingPair, class_map
+from napari_rwkv_seg.training.process import settle_process
 from napari_rwkv_seg.training.run_folder import prepare_run
 from napari_rwkv_seg.training.run_settings import make_settings
 from napari_rwkv_seg.training.samples import read_split
@@ -90,6 +92,10 @@ def all_cells() -> Iterator[Cell]:
 
 
 def main() -> None:
+    if "OMP_WAIT_POLICY" not in os.environ:  # as the process that trains has it; read with torch
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+    settle_process()
     options = parse()
     results = read_results(options.results)
     if options.command == "run":
@@ -292,10 +298,10 @@ class learning_rate:  # noqa: N801 - used like a function
     def __enter__(self) -> None:
         self._kept = preparation.LEARNING_RATE
         if self._rate is not None:
-            preparation.LEARNING_RATE = job.LEARNING_RATE = self._rate
+            preparation.LEARNING_RATE = self._rate
 
     def __exit__(self, *_: object) -> None:
-        preparation.LEARNING_RATE = job.LEARNING_RATE = self._kept
+        preparation.LEARNING_RATE = self._kept
 
 
 def machine() -> dict[str, Any]:
