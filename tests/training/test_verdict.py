@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from napari_rwkv_seg.training.verdict import margin, verdict
+
+
+def counts(*dice: float, area: int = 1000) -> np.ndarray:
+    """One class, one row an image, with this Dice."""
+    return np.array([[[round(2 * area * d)], [2 * area], [area]] for d in dice], np.int64)
+
+
+def test_a_clear_gain_is_recommended_and_a_loss_is_not() -> None:
+    better = verdict(counts(0.7), counts(0.8), ["cell"], [True])
+    assert better["before"] == {"mean": 0.7, "classes": {"cell": 0.7}}
+    assert better["after"] == {"mean": 0.8, "classes": {"cell": 0.8}}
+    assert better["recommended"]
+    assert "0.70 → 0.80 Dice on held-out regions of 1 image" in better["sentence"]
+    worse = verdict(counts(0.8), counts(0.7), ["cell"], [True])
+    assert not worse["recommended"]
+    assert "not better" in worse["sentence"]
+
+
+def test_a_gain_within_chance_is_not_recommended() -> None:
+    small = verdict(counts(0.80), counts(0.82), ["cell"], [True])
+    assert not small["recommended"]
+    assert "within chance" in small["sentence"]
+    erratic = verdict(
+        counts(0.5, 0.5, 0.5, 0.5, 0.5), counts(0.9, 0.3, 0.7, 0.3, 0.45), ["cell"], [True]
+    )
+    assert not erratic["recommended"]
+
+
+def test_the_margin_is_smaller_with_more_images_and_never_less_than_a_hundredth() -> None:
+    numbers = np.array([0])
+    one, three = (margin(counts(*[0.5] * n), counts(*[0.6] * n), numbers) for n in (1, 3))
+    assert one > three > 0.01
+    assert margin(counts(*[0.5] * 20), counts(*[0.6] * 20), numbers) == 0.01
+
+
+def test_a_class_that_the_old_model_does_not_know_is_left_out_of_its_score() -> None:
+    before = np.array([[[1400, 0], [2000, 900], [1000, 900]]])
+    after = np.array([[[1400, 1000], [2000, 1800], [1000, 900]]])
+    facts = verdict(before, after, ["cell", "nucleus"], [True, False])
+    assert facts["before"] == {"mean": 0.7, "classes": {"cell": 0.7}}
+    assert facts["after"]["classes"] == {"cell": 0.7, "nucleus": pytest.approx(0.5556, abs=1e-4)}
+    assert facts["recommended"]
+    assert "does not know 'nucleus'" in facts["sentence"]
+
+
+def test_a_new_class_does_not_excuse_forgetting_an_old_one() -> None:
+    before = np.array([[[1600, 0], [2000, 900], [1000, 900]]])
+    after = np.array([[[1200, 1700], [2000, 1800], [1000, 900]]])
+    assert not verdict(before, after, ["cell", "nucleus"], [True, False])["recommended"]
+
+
+def test_a_model_that_knows_none_of_the_classes_has_no_score_before() -> None:
+    facts = verdict(counts(0.0), counts(0.6), ["polyp"], [False])
+    assert facts["before"] == {"mean": None, "classes": {}}
+    assert facts["recommended"]
+
+
+def test_a_class_without_a_held_out_pixel_counts_for_nothing() -> None:
+    before = np.array([[[1400, 0], [2000, 50], [1000, 0]]])
+    after = np.array([[[1600, 0], [2000, 0], [1000, 0]]])
+    facts = verdict(before, after, ["cell", "nucleus"], [True, True])
+    assert facts["after"] == {"mean": 0.8, "classes": {"cell": 0.8}}
