@@ -163,17 +163,18 @@ def _choices(count: int, wanted: int, seed: int) -> Iterator[tuple[int, ...]]:
 def _imbalance(held: NDArray[np.int64], learnt: NDArray[np.int64]) -> float:
     """Return how bad it is to hold out these pixels of each class; infinite if it cannot be done.
 
-    A class that only one part has costs most; then, parts that differ in how
-    frequent the classes are; and least, a part held out that is not a fifth.
+    A class that is not learnt costs most; then, one that is not checked; then, parts that
+    differ in how frequent the classes are; and least, a part held out that is not a fifth.
     """
     if held[1:].sum() < _FEWEST or learnt[1:].sum() < _FEWEST:
         return float(np.inf)
     total = held + learnt
-    one_sided = np.count_nonzero((total > 0) & ((held == 0) | (learnt == 0)))
+    there = total > 0
+    missing = 2 * np.count_nonzero(there & (learnt == 0)) + np.count_nonzero(there & (held == 0))
     shares = (np.maximum(part, 1) / part.sum() for part in (held, learnt))
-    unlike = np.abs(np.subtract(*(np.log(share) for share in shares)))[total > 0].mean()
+    unlike = np.abs(np.subtract(*(np.log(share) for share in shares)))[there].mean()
     size = abs(np.log(held.sum() / total.sum() / _HELD_OUT))
-    return float(100 * one_sided + unlike + 0.25 * size)
+    return float(100 * missing + unlike + 0.25 * size)
 
 
 def _split_by_image(pairs: Sequence[TrainingPair], held: list[int]) -> Split:

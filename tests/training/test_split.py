@@ -89,6 +89,20 @@ def test_images_are_chosen_so_that_every_class_is_in_both_parts():
         assert held(split_pairs(pairs, "classes", 3, 64, seed))[0] in (1, 4)
 
 
+def test_a_class_that_only_one_image_has_is_learnt_rather_than_checked():
+    pairs = []
+    for number in range(4):
+        labels = np.zeros((40, 40), np.uint8)
+        labels[5:15, 5:15] = 1
+        labels[20:30, 20:30] = 2 if number == 2 else 1
+        pairs.append(TrainingPair(str(number), labels, labels, np.ones((40, 40), bool)))
+    for some in (pairs, pairs[1:3]):
+        split = split_pairs(some, "classes", 3, 64, seed=0)
+        assert (
+            np.concatenate([pair.labels for pair in some])[np.concatenate(split.train)] == 2
+        ).any()
+
+
 def test_only_checked_pixels_are_in_either_part(make_cells):
     pair = make_cells((300, 400), count=80)
     checked = np.zeros((300, 400), bool)
