@@ -16,8 +16,8 @@ from .heads import network_parts
 Depth = Literal["head", "decoder", "everything"]
 
 _STAGES = 4  # of an encoder; a VRWKV has a quarter of its blocks in each
-_FEW_PIXELS = 2_000  # about ten small cells
-_SOME_PIXELS = 10_000
+_FEW_PIXELS = 500  # about three small cells
+_SOME_PIXELS = 4_000
 
 
 def choose_depth(labelled_pixels: int, device: str) -> Depth:

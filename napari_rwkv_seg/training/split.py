@@ -164,7 +164,8 @@ def _imbalance(held: NDArray[np.int64], learnt: NDArray[np.int64]) -> float:
     """Return how bad it is to hold out these pixels of each class; infinite if it cannot be done.
 
     A class that is not learnt costs most; then, one that is not checked; then, parts that
-    differ in how frequent the classes are; and least, a part held out that is not a fifth.
+    differ in how frequent the classes are; and least, holding out another part of the
+    labelled pixels than a fifth.
     """
     if held[1:].sum() < _FEWEST or learnt[1:].sum() < _FEWEST:
         return float(np.inf)
@@ -173,8 +174,8 @@ def _imbalance(held: NDArray[np.int64], learnt: NDArray[np.int64]) -> float:
     missing = 2 * np.count_nonzero(there & (learnt == 0)) + np.count_nonzero(there & (held == 0))
     shares = (np.maximum(part, 1) / part.sum() for part in (held, learnt))
     unlike = np.abs(np.subtract(*(np.log(share) for share in shares)))[there].mean()
-    size = abs(np.log(held.sum() / total.sum() / _HELD_OUT))
-    return float(100 * missing + unlike + 0.25 * size)
+    size = abs(held[1:].sum() / total[1:].sum() - _HELD_OUT)
+    return float(100 * missing + unlike + size)
 
 
 def _split_by_image(pairs: Sequence[TrainingPair], held: list[int]) -> Split:

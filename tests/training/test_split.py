@@ -140,6 +140,12 @@ def test_a_cell_in_each_of_two_images_is_enough(make_cells):
     assert len(held(split)) == 1
 
 
+def test_of_two_images_the_one_with_more_labels_is_learnt_from(make_cells):
+    pairs = [make_cells(count=1), make_cells(count=30, seed=1)]
+    assert held(split_pairs(pairs, "objects", 2, 128, seed=0)) == [0]
+    assert held(split_pairs(pairs[::-1], "objects", 2, 128, seed=0)) == [1]
+
+
 def test_a_split_survives_json(make_cells):
     pair = make_cells(count=40)
     ragged = np.random.default_rng(0).random((120, 160)) < 0.7
