@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .linear import TokenLinear, linear
+from .linear import TokenLinear, in_pieces, linear
 from .mixing import VRWKVBlock
 from .vrwkv import VRWKV, VRWKV_CONFIGS, map_to_tokens
 from .vrwkv_adapter import STRIDE, VRWKVAdapter
@@ -126,8 +126,14 @@ class MedURWKV(nn.Module):
         for stage, (skip, rows, columns) in zip(self.stages, reversed(skips), strict=True):
             tokens = stage(tokens, skip, rows, columns)
         # The head sees single cells, so these need not be moved: its few logits are.
-        logits = spread(self.head(self.expand.cells(tokens)), rows, columns)
+        logits = in_pieces(self._cell_logits, tokens, self.expand.linear.out_features)
+        logits = spread(logits, rows, columns)
         return logits[:, :height, :width].permute(0, 3, 1, 2).contiguous()
+
+    def _cell_logits(self, tokens: Tensor) -> Tensor:
+        """Return (B, T, 4, 4, classes) of tokens (B, T, width) at stride 4."""
+        logits: Tensor = self.head(self.expand.cells(tokens))
+        return logits
 
 
 class AdapterPyramid(nn.Module):

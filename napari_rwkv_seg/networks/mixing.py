@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from napari_rwkv_seg.ops import bi_wkv, q_shift
 
-from .linear import linear
+from .linear import in_pieces, linear
 
 InitMode = Literal["fancy", "local", "global"]
 
@@ -111,13 +111,18 @@ class ChannelMix(nn.Module):
     def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
         """Mix tokens (B, height * width, C) across channels; same shape out."""
         shifted = q_shift(tokens, height, width)
-        hidden = self.key(mix_tokens(tokens, shifted, self.spatial_mix_k))
-        hidden = squared_relu(hidden)
+        keys = mix_tokens(tokens, shifted, self.spatial_mix_k)
+        receptance = self.receptance(mix_tokens(tokens, shifted, self.spatial_mix_r))
+        values = in_pieces(self._values, keys, self.key.out_features)
+        return torch.sigmoid(receptance) * values
+
+    def _values(self, tokens: Tensor) -> Tensor:
+        """Send tokens (B, T, C) through the hidden layer; same shape out."""
+        hidden = squared_relu(self.key(tokens))
         if self.key_norm is not None:
             hidden = self.key_norm(hidden)
-        receptance = self.receptance(mix_tokens(tokens, shifted, self.spatial_mix_r))
-        gated: Tensor = torch.sigmoid(receptance) * self.value(hidden)
-        return gated
+        values: Tensor = self.value(hidden)
+        return values
 
 
 class VRWKVBlock(nn.Module):

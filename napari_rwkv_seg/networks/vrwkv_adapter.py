@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from .deformable import Grid, MSDeformAttn, token_places
 from .linear import TokenLinear
+from .spatial_prior import SpatialPrior
 from .vrwkv import (
     PatchEmbed,
     VRWKVConfig,
@@ -27,40 +28,8 @@ from .vrwkv import (
 )
 
 STRIDE = 32
-_PRIOR_CHANNELS = 64
 _HEADS = {192: 6, 384: 6, 768: 12, 1024: 16}  # of the published encoders, by channels
 _layer_norm = partial(nn.LayerNorm, eps=1e-6)
-
-
-class SpatialPrior(nn.Module):
-    """The convolutional stem: maps of strides 4, 8, 16 and 32, all of `channels` channels."""
-
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__()
-        wide = _PRIOR_CHANNELS
-        self.stem = nn.Sequential(
-            *_conv_norm_act(in_channels, wide, stride=2),
-            *_conv_norm_act(wide, wide, stride=1),
-            *_conv_norm_act(wide, wide, stride=1),
-            nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
-        )
-        self.conv2 = nn.Sequential(*_conv_norm_act(wide, 2 * wide, stride=2))
-        self.conv3 = nn.Sequential(*_conv_norm_act(2 * wide, 4 * wide, stride=2))
-        self.conv4 = nn.Sequential(*_conv_norm_act(4 * wide, 4 * wide, stride=2))
-        self.fc1 = nn.Conv2d(wide, channels, 1)
-        self.fc2 = nn.Conv2d(2 * wide, channels, 1)
-        self.fc3 = nn.Conv2d(4 * wide, channels, 1)
-        self.fc4 = nn.Conv2d(4 * wide, channels, 1)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return four maps (B, C, H / s, W / s), s = 4, 8, 16, 32, of an image (B, in, H, W)."""
-        if image.device.type == "cpu":  # there, pooling and sums of maps are faster with C last
-            image = image.contiguous(memory_format=torch.channels_last)
-        c1 = self.stem(image)
-        c2 = self.conv2(c1)
-        c3 = self.conv3(c2)
-        c4 = self.conv4(c3)
-        return self.fc1(c1), self.fc2(c2), self.fc3(c3), self.fc4(c4)
 
 
 class Injector(nn.Module):
@@ -261,11 +230,6 @@ def split_levels(prior: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
     """Return the maps (B, C, h, w) of the levels whose tokens (B, N, C) lie in one row."""
     parts = torch.split(prior, [height * width for height, width in grids], 1)
     return [tokens_to_map(part, *grid) for part, grid in zip(parts, grids, strict=True)]
-
-
-def _conv_norm_act(inputs: int, outputs: int, *, stride: int) -> list[nn.Module]:
-    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
 
 def _initialise_convolutions(network: VRWKVAdapter) -> None:

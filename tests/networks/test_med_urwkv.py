@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from napari_rwkv_seg.networks import MedURWKV
+from napari_rwkv_seg.networks import MedURWKV, linear
 
 SIZES = [(224, 224), (256, 320), (97, 131), (1, 1), (33, 7)]
 KINDS = [("T", "adapter"), ("T", "plain"), ("S", "adapter"), ("S", "plain")]
@@ -189,3 +189,12 @@ def test_training_and_evaluating_in_turn_leaves_the_parameters_the_same_objects(
 def test_an_unknown_variant_or_encoder_is_refused_with_the_choices(variant, encoder):
     with pytest.raises(ValueError, match=r"or 'L', got 'XL'|or 'plain', got 'resnet'"):
         MedURWKV(variant, encoder)
+
+
+def test_pieces_without_gradients_give_the_logits_with_gradients(tiny, monkeypatch):
+    monkeypatch.setattr(linear, "_PIECE", 1000)
+    tiny.eval()
+    image = torch.rand(2, 3, 64, 96)
+    with torch.inference_mode():
+        pieces = tiny(image)
+    torch.testing.assert_close(pieces, tiny(image).detach(), atol=1e-5, rtol=1e-5)

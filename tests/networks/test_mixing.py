@@ -104,3 +104,25 @@ def test_autocast_to_bfloat16_stays_near_float32(post_norm):
     with torch.autocast("cpu", torch.bfloat16):
         rough = block(tokens, 3, 5)
     torch.testing.assert_close(rough.float(), block(tokens, 3, 5), atol=0.05, rtol=0.05)
+
+
+def test_a_block_compiles_without_a_graph_break_and_keeps_its_gradients():
+    torch.manual_seed(42)
+    block, tokens = small_block(), torch.randn(1, 15, 18, requires_grad=True)
+    compiled = torch.compile(block, backend="aot_eager", fullgraph=True)
+    slopes = [
+        torch.autograd.grad(run(tokens, 3, 5).square().sum(), (tokens, block.ffn.key.weight))
+        for run in (compiled, block)
+    ]
+    for got, want in zip(*slopes, strict=True):
+        torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
+
+
+def test_without_gradients_a_block_gives_what_it_gives_with_them():
+    torch.manual_seed(42)
+    block, tokens = small_block(key_norm=True), torch.randn(2, 15, 18)
+    before = tokens.clone()
+    with torch.no_grad():
+        quick = block(tokens, 3, 5)
+    torch.testing.assert_close(quick, block(tokens, 3, 5).detach())
+    assert torch.equal(tokens, before)

@@ -103,3 +103,28 @@ def test_images_of_a_batch_do_not_see_each_other():
         alone = adapter(images[1:2])
     for many, one in zip(together, alone, strict=True):
         torch.testing.assert_close(many[1:2], one, atol=1e-5, rtol=1e-4)
+
+
+@pytest.fixture
+def shallow():
+    torch.manual_seed(42)
+    network = VRWKVAdapter(VRWKVConfig(24, 4)).eval()
+    for interaction in network.interactions:
+        torch.nn.init.ones_(interaction.injector.gamma)
+    return network
+
+
+def test_the_encoder_compiles_without_a_graph_break(shallow):
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        compiled = torch.compile(shallow, backend="aot_eager", fullgraph=True)
+        for got, want in zip(compiled(image), shallow(image), strict=True):
+            torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
+
+
+def test_the_encoder_can_be_exported(shallow):
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        exported = torch.export.export(shallow, (image,)).module()
+        for got, want in zip(exported(image), shallow(image), strict=True):
+            torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
