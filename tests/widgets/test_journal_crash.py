@@ -33,7 +33,7 @@ done = 0
 def paint():
     global done
     with layer.block_history():
-        for column in range(0, 300, 50):
+        for column in range(0, 300, 100):
             layer.paint((done % 3, done % 300, column), done + 1, refresh=False)
     if done % 7 == 6:
         layer.undo()
@@ -55,7 +55,7 @@ def replay(upto: int) -> Iterator[np.ndarray]:
     yield layer.data
     for done in range(upto):
         with layer.block_history():
-            for column in range(0, 300, 50):
+            for column in range(0, 300, 100):
                 layer.paint((done % 3, done % 300, column), done + 1, refresh=False)
         if done % 7 == 6:
             layer.undo()
@@ -98,7 +98,7 @@ def test_labels_survive_a_kill_at_any_moment_but_for_the_last_edits(
     home = user_data / "journal"
     told = {}
     for number, process in enumerate(painters):
-        told[f"painter {number}"] = kill_after(process, moment.randint(60, 250), moment)
+        told[f"painter {number}"] = kill_after(process, moment.randint(60, 150), moment)
         process.wait()
 
     entries = {entry.facts.name: entry for entry in list_entries(home)}
