@@ -2,6 +2,8 @@
 
 import errno
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -443,3 +445,28 @@ def test_a_journal_that_is_closed_has_no_thread_left_and_may_be_closed_again(jou
     assert names == []
     journal.close()
     assert list_entries(journal.home)[0].has_ended
+
+
+END_WITHOUT_CLOSING = """
+import os, signal, sys
+import numpy as np
+from napari_rwkv_seg.controllers.journal import Journal
+from napari_rwkv_seg.controllers.journal_snapshot import Facts
+journal = Journal()
+layer = journal.follow()
+labels = np.ones((30, 40), dtype=np.int32)
+layer.edited(None)
+layer.flush(labels, lambda: Facts("cells", labels.shape, labels.dtype.str))
+journal.wait()
+if sys.argv[1] != "by itself":
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("end", ["by itself", "SIGTERM", "SIGKILL"])
+def test_a_script_that_ends_by_itself_is_no_crash_and_one_that_is_ended_is(user_data, end):
+    subprocess.run([sys.executable, "-c", END_WITHOUT_CLOSING, end], check=False, timeout=60)
+
+    [entry] = list_entries(user_data / "journal")
+    assert not entry.is_alive
+    assert entry.is_lost == (end != "by itself")
