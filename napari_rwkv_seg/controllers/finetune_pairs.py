@@ -1,0 +1,228 @@
+"""Images with labels that a user offers for training, and what of them is checked.
+
+A `PairSource` stands for one image with its labels, wherever it lies: two layers,
+two files, or a pair that an earlier run has kept. It is asked for its planes on the
+main thread and answers with a function that a worker calls, so that layers are
+touched on the main thread only and pixels are counted off it. Knows no Qt, no
+napari and no torch.
+"""
+
+import re
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Literal, Protocol, get_args
+
+import numpy as np
+
+from napari_rwkv_seg.errors import RwkvSegError, SettingsError
+from napari_rwkv_seg.training.pairs import TrainingPair, summary
+from napari_rwkv_seg.zoo.card import ClassCard
+
+How = Literal["whole image", "these planes", "inside these boxes"]
+HOWS: tuple[How, ...] = get_args(How)
+Meaning = Literal["classes", "objects"]
+Planes = Callable[[], Iterator[TrainingPair]]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What of an image the user has looked at; the rest counts for nothing.
+
+    Parameters
+    ----------
+    how : str
+        One of `HOWS`.
+    planes : str
+        For "these planes": numbers from 0 along the first axes, such as "3, 7-9".
+    boxes : hashable, optional
+        For "inside these boxes": which drawing, as the source knows it.
+    """
+
+    how: How = "whole image"
+    planes: str = ""
+    boxes: Hashable | None = None
+
+
+class PairSource(Protocol):
+    """One image with its labels."""
+
+    key: Hashable
+    """Tells the pair from the others."""
+    image_name: str
+    labels_name: str
+    stack: tuple[int, ...]
+    """How many planes there are along the first axes; () for a single plane."""
+    means: Meaning | Literal[""]
+    """What the numbers in the labels stand for, if that is known."""
+    problem: str
+    """Why the pair cannot be used, in a sentence; "" if it can."""
+
+    def planes(self, checked: Checked, *, copied: bool) -> Planes:
+        """Return what gives the planes; called on the main thread, its answer in a worker.
+
+        Parameters
+        ----------
+        checked : Checked
+            What of the image counts.
+        copied : bool
+            Whether the pixels must be those of this moment.
+
+        Raises
+        ------
+        RwkvSegError
+            If `checked` does not fit the image.
+        """
+
+
+@dataclass(frozen=True)
+class PairFacts:
+    """What was counted in the planes of a pair.
+
+    Parameters
+    ----------
+    pixels : tuple of (str, int)
+        Checked pixels of each class, by name.
+    objects : int
+        Checked objects; 0 where numbers mean classes.
+    checked, total : int
+        Pixels that are checked, and all pixels of the planes that are.
+    highest : int
+        The highest number in the labels.
+    problem : str
+        What is wrong with it, or should be known, in a sentence; "" if nothing.
+    """
+
+    pixels: tuple[tuple[str, int], ...] = ()
+    objects: int = 0
+    checked: int = 0
+    total: int = 0
+    highest: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class PairRow:
+    """A pair as the window lists it.
+
+    Parameters
+    ----------
+    source : PairSource
+        Where it lies.
+    used : bool
+        Whether the next run uses it.
+    checked : Checked
+        What of it counts.
+    facts : PairFacts, optional
+        What was counted; None while that is under way.
+    """
+
+    source: PairSource
+    used: bool = True
+    checked: Checked = field(default_factory=Checked)
+    facts: PairFacts | None = None
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the pair, or ""."""
+        return self.source.problem or (self.facts.problem if self.facts else "")
+
+
+def parse_planes(text: str, stack: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return the planes that a text names, in order.
+
+    Parameters
+    ----------
+    text : str
+        Numbers and ranges from 0, such as "3, 7-9"; with two leading axes "1/3, 1/7-9".
+    stack : sequence of int
+        The lengths of the leading axes.
+
+    Raises
+    ------
+    SettingsError
+        If the text names no plane, or one that is not there.
+    """
+    found: set[tuple[int, ...]] = set()
+    for part in re.split(r"[,;\s]+", re.sub(r"\s*-\s*", "-", text.strip())):
+        found.update(_part(part, stack) if part else ())
+    if not found:
+        raise SettingsError("Name the planes that you have checked, such as '3, 7-9', from 0.")
+    return sorted(found)
+
+
+def _part(part: str, stack: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Return the planes of one part of the text, such as "7-9" or "1/7-9"."""
+    fields = part.split("/")
+    spans = [re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", one) for one in fields]
+    if len(spans) != len(stack) or None in spans:
+        form = "/".join(["3", "7-9"][-len(stack) :])
+        raise SettingsError(f"Planes are written like '{form}', not {part!r}.")
+    ranges = []
+    for span, length in zip(spans, stack, strict=True):
+        assert span is not None  # checked above
+        first = int(span[1])
+        last = int(span[2] or span[1])
+        if not first <= last < length:
+            raise SettingsError(f"There is no plane {span[0]}: they count from 0 to {length - 1}.")
+        ranges.append(range(first, last + 1))
+    return product(*ranges)
+
+
+def all_planes(stack: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return the places of all planes of a stack; one empty place for a single plane."""
+    return list(np.ndindex(*stack))
+
+
+def plane_name(name: str, place: Sequence[int]) -> str:
+    """Return the name of a plane, such as "cells, plane 3"."""
+    return f"{name}, plane {'/'.join(map(str, place))}" if place else name
+
+
+def count(planes: Planes, labels: Meaning, classes: Sequence[ClassCard]) -> PairFacts:
+    """Return what is in the planes of a pair; a fault becomes the problem. For a worker.
+
+    Parameters
+    ----------
+    planes : callable
+        As a source returns it.
+    labels : "classes" or "objects"
+        What the numbers stand for.
+    classes : sequence of ClassCard
+        Background first.
+    """
+    facts: list[PairFacts] = []
+    try:
+        for pair in planes():
+            facts.append(_plane_facts(pair, labels, classes))
+    except (RwkvSegError, MemoryError, OSError) as error:
+        return PairFacts(problem=str(error) or "There is not enough memory to read this pair.")
+    return _sum(facts)
+
+
+def _plane_facts(pair: TrainingPair, labels: Meaning, classes: Sequence[ClassCard]) -> PairFacts:
+    told = summary(pair, labels, classes)
+    return PairFacts(
+        pixels=tuple(told.pixels.items()),
+        objects=told.objects or 0,
+        checked=told.checked,
+        total=pair.labels.size,
+        highest=int(pair.labels.max(initial=0)),
+        problem=told.problem,
+    )
+
+
+def _sum(facts: Sequence[PairFacts]) -> PairFacts:
+    """Return the facts of several planes together."""
+    pixels: dict[str, int] = {}
+    for one in facts:
+        for name, number in one.pixels:
+            pixels[name] = pixels.get(name, 0) + number
+    return PairFacts(
+        pixels=tuple(pixels.items()),
+        objects=sum(one.objects for one in facts),
+        checked=sum(one.checked for one in facts),
+        total=sum(one.total for one in facts),
+        highest=max((one.highest for one in facts), default=0),
+        problem=next((one.problem for one in facts if one.problem), ""),
+    )

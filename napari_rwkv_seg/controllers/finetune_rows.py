@@ -1,0 +1,130 @@
+"""The list of pairs that a user sees: which are used, what of them is checked, what they hold.
+
+Pairs of open layers come and go with the layers; others stay until they are removed.
+Counting is a job for a worker: `pending` is called on the main thread, `count_rows`
+in the worker, `take` on the main thread again. Of several counts of a pair the one
+that fits the row as it is now wins.
+"""
+
+from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from psygnal import Signal
+
+from napari_rwkv_seg.errors import RwkvSegError
+from napari_rwkv_seg.zoo.card import ClassCard
+
+from .finetune_pairs import Checked, Meaning, PairFacts, PairRow, Planes, count
+
+
+@dataclass(frozen=True, eq=False)
+class ToCount:
+    """A row as it was when counting was asked for, and what gives its planes."""
+
+    row: PairRow
+    planes: Planes
+
+
+class PairRows:
+    """The pairs of one window."""
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        self._rows: dict[Hashable, PairRow] = {}
+        self._offered: set[Hashable] = set()
+
+    def __iter__(self) -> Iterator[PairRow]:
+        return iter(tuple(self._rows.values()))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def used(self) -> list[PairRow]:
+        """The pairs that the next run would use."""
+        return [row for row in self._rows.values() if row.used]
+
+    def get(self, key: Hashable) -> PairRow | None:
+        """Return the row of a pair, or None if it is not listed."""
+        return self._rows.get(key)
+
+    def offer(self, rows: Sequence[PairRow]) -> None:
+        """List these pairs of open layers instead of those before; what was chosen is kept."""
+        keys = [row.source.key for row in rows]
+        kept = {
+            key: row for key, row in self._rows.items() if key not in self._offered or key in keys
+        }
+        self._offered = set(keys)
+        new = {row.source.key: row for row in rows}
+        merged = {key: self._merged(row, new.get(key)) for key, row in kept.items()}
+        self._set({**merged, **{key: row for key, row in new.items() if key not in merged}})
+
+    def add(self, rows: Sequence[PairRow]) -> None:
+        """List more pairs; one that is listed already is used from now on."""
+        added = {row.source.key: row for row in rows}
+        known = {key: replace(row, used=True) for key, row in self._rows.items() if key in added}
+        self._set({**self._rows, **added, **known})
+
+    def remove(self, keys: Iterable[Hashable]) -> None:
+        """Take pairs off the list."""
+        gone = set(keys)
+        self._offered -= gone
+        self._set({key: row for key, row in self._rows.items() if key not in gone})
+
+    def use(self, key: Hashable, used: bool) -> None:
+        """Say whether the next run uses a pair."""
+        self._replace(key, used=used)
+
+    def check(self, key: Hashable, checked: Checked) -> None:
+        """Say what of a pair is checked."""
+        row = self._rows.get(key)
+        if row is not None and row.checked != checked:
+            self._replace(key, checked=checked, facts=None)
+
+    def forget(self, keys: Iterable[Hashable] | None = None) -> None:
+        """Take note that the labels of these pairs have changed (or what all numbers mean)."""
+        for key in list(self._rows) if keys is None else keys:
+            if key in self._rows:
+                self._rows[key] = replace(self._rows[key], facts=None)
+        self.changed.emit()
+
+    def pending(self) -> list[ToCount]:
+        """Return what is to be counted; on the main thread."""
+        waiting = []
+        for row in [one for one in self._rows.values() if one.facts is None]:
+            try:
+                waiting.append(ToCount(row, row.source.planes(row.checked, copied=False)))
+            except RwkvSegError as error:
+                self.take(row, PairFacts(problem=str(error)))
+        return waiting
+
+    def take(self, row: PairRow, facts: PairFacts) -> None:
+        """Keep what was counted, unless the row has changed meanwhile."""
+        if self._rows.get(row.source.key) is row:
+            self._replace(row.source.key, facts=facts)
+
+    def _merged(self, row: PairRow, new: PairRow | None) -> PairRow:
+        """Return a row with a newer source (names may have changed)."""
+        if new is None or new.source is row.source:
+            return row
+        is_same = new.source.stack == row.source.stack and new.source.problem == row.source.problem
+        return replace(row, source=new.source, facts=row.facts if is_same else None)
+
+    def _replace(self, key: Hashable, **changes: object) -> None:
+        row = self._rows.get(key)
+        if row is not None:
+            self._rows[key] = replace(row, **changes)  # type: ignore[arg-type]
+            self.changed.emit()
+
+    def _set(self, rows: dict[Hashable, PairRow]) -> None:
+        self._rows = rows
+        self.changed.emit()
+
+
+def count_rows(
+    waiting: Sequence[ToCount], labels: Meaning, classes: Sequence[ClassCard]
+) -> Generator[tuple[PairRow, PairFacts], None, None]:
+    """Yield what is in each of these pairs; for a worker."""
+    for one in waiting:
+        yield one.row, count(one.planes, labels, classes)

@@ -1,0 +1,269 @@
+"""The folders of runs: those that were interrupted, what became of a run, and its end.
+
+A run that has no result, and on which no process works, was interrupted; it can be
+resumed or discarded. A finished one gives its model to the user's models when the
+user says so, and its pairs to later runs. Knows no Qt, no napari and no torch.
+"""
+
+import contextlib
+import json
+import shlex
+import shutil
+import tempfile
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_rwkv_seg.errors import OutputError, RunError, RwkvSegError
+from napari_rwkv_seg.files import read_bytes
+from napari_rwkv_seg.training.run_folder import RunFolder, locked, read_snapshot, runs_folder
+from napari_rwkv_seg.zoo.card import plain_text, read_card, write_card
+from napari_rwkv_seg.zoo.store import list_models, user_folder
+
+from .finetune_choices import slug
+from .finetune_pairs import Checked, Meaning, Planes
+from .finetune_story import EventTail, RunStory
+
+ACCEPTED_FILE = "accepted.json"
+DISCARDED = ".discarded"
+RESULT_LIMIT = 10_000_000
+
+
+@dataclass(frozen=True)
+class KeptRun:
+    """A run's folder as it was found.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it lies.
+    name : str
+        Of its model.
+    when : datetime
+        When it was begun.
+    steps : int
+        How many steps it had come.
+    accepted : bool
+        Whether its model was taken into use.
+    pairs : int
+        How many pairs it holds.
+    sentence : str
+        By what it failed, if that is why it ended.
+    """
+
+    folder: Path
+    name: str
+    when: datetime
+    steps: int = 0
+    accepted: bool = False
+    pairs: int = 0
+    sentence: str = ""
+
+
+def find_runs(home: Path | None = None) -> tuple[list[KeptRun], list[KeptRun]]:
+    """Return the interrupted and the finished runs of the user, newest first; never raises.
+
+    Runs on which a process works are in neither. Reads files: for a worker.
+    """
+    interrupted, finished = [], []
+    for folder in _run_folders(home or runs_folder()):
+        run = RunFolder(folder)
+        try:
+            kept = _kept(run)
+            if run.result.is_file():
+                finished.append(kept)
+            elif not is_live(folder):
+                interrupted.append(kept)
+        except (RwkvSegError, OSError):  # no run, or one that nothing can be done about
+            continue
+    return interrupted, finished
+
+
+def _run_folders(home: Path) -> Iterator[Path]:
+    """Yield the folders that may be runs, newest first."""
+    try:
+        folders = sorted((item for item in home.iterdir() if item.is_dir()), reverse=True)
+    except OSError:
+        return  # there has been no run yet
+    yield from (folder for folder in folders if not folder.name.startswith("."))
+
+
+def _kept(run: RunFolder) -> KeptRun:
+    settings = run.settings()
+    story = RunStory()
+    for event in EventTail(run.events).read_all():
+        story.hear(event)
+    when = datetime.fromtimestamp(run.settings_file.stat().st_mtime).astimezone()
+    return KeptRun(
+        folder=run.path,
+        name=settings.name,
+        when=when,
+        steps=story.step,
+        accepted=(run.path / ACCEPTED_FILE).is_file(),
+        pairs=len(settings.pairs),
+        sentence=story.sentence,
+    )
+
+
+def is_live(folder: Path) -> bool:
+    """Return whether a process works on the run."""
+    try:
+        with locked(RunFolder(folder)):
+            return False
+    except RunError:
+        return True
+
+
+def discard_run(folder: Path) -> None:
+    """Remove a run's folder; what cannot be removed is at least not offered again.
+
+    Raises
+    ------
+    OutputError
+        If it cannot even be renamed.
+    """
+    if not folder.is_dir():
+        return
+    aside = folder.with_name(f"{DISCARDED}.{folder.name}")
+    try:
+        folder.rename(aside)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"Cannot discard the run {str(folder)!r}: {reason}.") from error
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """Return the result of a run, or {} if it has none."""
+    try:
+        result = json.loads(read_bytes(RunFolder(folder).result, RESULT_LIMIT))
+    except (RwkvSegError, ValueError):
+        return {}
+    return result if isinstance(result, dict) else {}
+
+
+def command_line(folder: Path) -> str:
+    """Return the command that repeats a run."""
+    return shlex.join(["napari-rwkv-seg", "finetune", str(RunFolder(folder).settings_file)])
+
+
+def adopt_model(folder: Path, title: str) -> str:
+    """Put the model of a run among the user's models; return its name there.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's folder.
+    title : str
+        What the user calls it; the folder's name is made of it.
+
+    Raises
+    ------
+    OutputError
+        If the name is taken, or the folder cannot be written.
+    ModelError
+        If the run has no usable model.
+    """
+    name, title = slug(title), plain_text(title, 80)
+    card = read_card(RunFolder(folder).model)
+    if name.lower() in {entry.name.lower() for entry in list_models()}:
+        raise OutputError(f"There is a model {name!r} already; choose another name.")
+    home = user_folder()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=home))
+        try:
+            shutil.copytree(RunFolder(folder).model, made, dirs_exist_ok=True)
+            made.chmod(0o755)  # mkdtemp makes folders for their owner alone
+            write_card(made, card.model_copy(update={"name": name, "title": title or name}))
+            made.rename(home / name)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"Cannot write the model {str(home / name)!r}: {reason}.") from error
+    with contextlib.suppress(RwkvSegError):  # the model is there; this is only a note
+        run = RunFolder(folder)
+        run.write_json(run.path / ACCEPTED_FILE, {"model": name})
+    return name
+
+
+class SnapshotSource:
+    """The pairs of an earlier run, as it has kept them; what is checked was decided then.
+
+    Parameters
+    ----------
+    run : KeptRun
+        The run.
+
+    Raises
+    ------
+    RwkvSegError
+        If it cannot be read any more.
+    """
+
+    stack: tuple[int, ...] = ()
+    problem = ""
+
+    def __init__(self, run: KeptRun) -> None:
+        self._run = RunFolder(run.folder)
+        self.key: Hashable = str(run.folder)
+        self.image_name = f"{run.pairs} pair{'s' * (run.pairs != 1)} of an earlier run"
+        self.labels_name = f"{run.name}, {run.when:%Y-%m-%d %H:%M}"
+        self.means: Meaning = self._run.settings().labels
+
+    def planes(self, checked: Checked, *, copied: bool) -> Planes:
+        """Return what reads the pairs; the files do not change, so nothing needs to be copied."""
+        return lambda: iter(read_snapshot(self._run))
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """Where the new model differs from the old one, on held-out pixels of one pair.
+
+    Parameters
+    ----------
+    number : int
+        Which pair of the run, from 0.
+    name : str
+        Of the pair.
+    image : array (Y, X) or (Y, X, C)
+        The pixels, as they were when the run was made.
+    changes : uint8 array (Y, X)
+        0 the same, 1 now right, 2 now wrong.
+    """
+
+    number: int
+    name: str
+    image: NDArray[Any]
+    changes: NDArray[np.uint8]
+
+
+def read_differences(folder: Path, most: int) -> list[Difference]:
+    """Return where the models of a run differ, of `most` pairs at most. For a worker.
+
+    Raises
+    ------
+    RwkvSegError
+        If the run cannot be read.
+    """
+    import tifffile
+
+    run = RunFolder(folder)
+    settings = run.settings()
+    found = []
+    for path in sorted(run.held_out.glob("*_difference.tif"))[:most]:
+        number = int(path.name.partition("_")[0])
+        entry = settings.pairs[number]
+        try:
+            changes = np.asarray(tifffile.imread(path), dtype=np.uint8)
+            image = np.asarray(tifffile.imread(run.path / entry.image))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{str(path)!r} cannot be read: {error}") from error
+        found.append(Difference(number, entry.name, image, changes))
+    return found
