@@ -137,7 +137,7 @@ def _outlines(viewer: Any, layer: Image, axes: str, level: int) -> Iterator[NDAr
         if shapes.shape_type[index] in ("line", "path"):
             raise ImageError("A line has no area; select rectangles, ellipses or polygons.")
         if shapes.shape_type[index] == "ellipse":
-            corners = _ellipse(corners)
+            corners = ellipse_outline(corners)
         inside = [layer.world_to_data(shapes.data_to_world(corner)) / factors for corner in corners]
         yield np.asarray(inside)[:, wanted]
 
@@ -148,7 +148,7 @@ def _selected_shapes(viewer: Any) -> Shapes | None:
     return next((one for one in candidates if isinstance(one, Shapes) and one.selected_data), None)
 
 
-def _ellipse(corners: NDArray[np.float64], points: int = 90) -> NDArray[np.float64]:
+def ellipse_outline(corners: NDArray[np.float64], points: int = 90) -> NDArray[np.float64]:
     """Return points on the ellipse in the parallelogram of four `corners`, (points, D)."""
     centre = corners.mean(axis=0)
     first, second = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2

@@ -1,0 +1,210 @@
+"""Pairs of an image layer and a Labels layer, and their planes.
+
+Layers are held weakly and touched on the main thread; workers get copies, or views
+that they only count in.
+"""
+
+import weakref
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels, Shapes
+
+from napari_rwkv_seg.controllers.finetune_pairs import (
+    Checked,
+    PairRow,
+    Planes,
+    TrainingPair,
+    all_planes,
+    parse_planes,
+    plane_name,
+)
+from napari_rwkv_seg.errors import ImageError
+
+from .finetune_matching import Fit, fit, image_of, is_ours_to_show, labels_axes, meaning
+from .finetune_shapes import Outline, filled, outlines_on
+from .regions import level_data
+
+
+class LayerPair:
+    """An image layer with a Labels layer; a `PairSource`.
+
+    Parameters
+    ----------
+    viewer : napari viewer
+        Has the Shapes layers; held weakly.
+    image, labels : Image, Labels
+        Held weakly.
+    """
+
+    def __init__(self, viewer: Any, image: Image, labels: Labels) -> None:
+        self._viewer = weakref.ref(viewer)
+        self._image = weakref.ref(image)
+        self._labels = weakref.ref(labels)
+        self.key: Hashable = (image.unique_id, labels.unique_id)
+        self.image_name = image.name
+        self.labels_name = labels.name
+        self.group = f"{image.name} {str(image.unique_id)[:8]}"
+        self.means = meaning(labels)
+        self.problem = ""
+        self.stack: tuple[int, ...] = ()
+        try:
+            self.fit = fit(image, labels)
+        except ImageError as error:
+            self.fit = Fit("YX")
+            self.problem = str(error)
+            return
+        self.labels_axes = labels_axes(self.fit.axes, labels.data.ndim)
+        shape = labels.data.shape
+        self.stack = tuple(
+            length for length, letter in zip(shape, self.labels_axes, strict=True) if letter in "TZ"
+        )
+
+    @property
+    def image(self) -> Image | None:
+        """The image layer, if it is still there."""
+        return self._image()
+
+    @property
+    def labels(self) -> Labels | None:
+        """The Labels layer, if it is still there."""
+        return self._labels()
+
+    def shown_plane(self) -> tuple[int, ...]:
+        """Return the plane that the viewer shows."""
+        viewer, labels = self._viewer(), self._labels()
+        if viewer is None or labels is None or not self.stack:
+            return ()
+        position = labels.world_to_data(viewer.dims.point)
+        axes = [axis for axis, letter in enumerate(self.labels_axes) if letter in "TZ"]
+        return tuple(
+            int(np.clip(np.round(position[axis]), 0, length - 1))
+            for axis, length in zip(axes, self.stack, strict=True)
+        )
+
+    def planes(self, checked: Checked, *, copied: bool) -> Planes:
+        """Return what gives the planes that are checked; see `PairSource`.
+
+        Raises
+        ------
+        RwkvSegError
+            If the planes or the boxes are not there.
+        """
+        image, labels = self._image(), self._labels()
+        if image is None or labels is None or self.problem:
+            raise ImageError(self.problem or f"The layers of {self.image_name!r} were removed.")
+        places = self._places(checked)
+        outlines = self._outlines(checked, labels)
+        if outlines is not None:
+            places = [place for place in places if _any_on(outlines, place)]
+            if not places:
+                raise ImageError("The boxes lie on none of its planes; draw them on the image.")
+        pixels = level_data(image, self.fit.level)
+        parts = [
+            _Part(
+                place,
+                _taken(pixels, self._image_key(place), copied),
+                _taken(labels.data, self._labels_key(place), copied),
+            )
+            for place in places
+        ]
+        return lambda: self._read(parts, outlines, copied)
+
+    def _read(
+        self, parts: "list[_Part]", outlines: list[Outline] | None, copied: bool
+    ) -> Iterator[TrainingPair]:
+        """Yield the planes; in a worker."""
+        left = [
+            letter
+            for letter in self.fit.axes
+            if letter in "YX" or (letter == "C" and self.fit.channel is None)
+        ]
+        for part in parts:
+            pixels, labels = part.image(), np.asarray(part.labels())
+            if "C" in left:
+                pixels = np.moveaxis(pixels, left.index("C"), -1)
+            if copied:  # counting needs no pixels of the image: a lazy one stays so
+                pixels = np.asarray(pixels)
+            shape = (labels.shape[0], labels.shape[1])
+            mask = np.ones(shape, dtype=bool)
+            if outlines is not None:
+                mask = filled(outlines, part.place, shape)
+            name = plane_name(self.image_name, part.place)
+            yield TrainingPair(name, pixels, labels, mask, self.group)
+
+    def _places(self, checked: Checked) -> list[tuple[int, ...]]:
+        if checked.how == "these planes" and self.stack:
+            return parse_planes(checked.planes, self.stack)
+        return all_planes(self.stack)
+
+    def _outlines(self, checked: Checked, labels: Labels) -> list[Outline] | None:
+        if checked.how != "inside these boxes":
+            return None
+        viewer = self._viewer()
+        layers = viewer.layers if viewer is not None else ()
+        for layer in layers:
+            if isinstance(layer, Shapes) and layer.unique_id == checked.boxes:
+                return outlines_on(layer, labels, self.labels_axes)
+        raise ImageError("Choose the Shapes layer with the boxes, or make one with 'New boxes'.")
+
+    def _image_key(self, place: tuple[int, ...]) -> tuple[Any, ...]:
+        at = iter(place)
+        keys = {"C": slice(None) if self.fit.channel is None else self.fit.channel}
+        return tuple(
+            next(at) if letter in "TZ" else keys.get(letter, slice(None))
+            for letter in self.fit.axes
+        )
+
+    def _labels_key(self, place: tuple[int, ...]) -> tuple[Any, ...]:
+        at = iter(place)
+        return tuple(
+            next(at) if letter in "TZ" else 0 if letter == "C" else slice(None)
+            for letter in self.labels_axes
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A plane, and what gives its pixels in a worker."""
+
+    place: tuple[int, ...]
+    image: Callable[[], Any]
+    labels: Callable[[], Any]
+
+
+def find_pairs(viewer: Any) -> list[PairRow]:
+    """Return the pairs of layers that belong together; of an image's, the topmost is used."""
+    rows: list[PairRow] = []
+    images_used: set[Hashable] = set()
+    for labels in reversed(viewer.layers):  # topmost first
+        if not isinstance(labels, Labels) or is_ours_to_show(labels):
+            continue
+        image = image_of(viewer, labels)
+        if image is not None:
+            is_first = image.unique_id not in images_used
+            images_used.add(image.unique_id)
+            rows.append(new_row(LayerPair(viewer, image, labels), used=is_first))
+    return rows
+
+
+def new_row(source: LayerPair, used: bool = True) -> PairRow:
+    """Return a row; of a stack only the plane that is shown is taken as checked at first."""
+    if source.stack:
+        shown = "/".join(map(str, source.shown_plane()))
+        return PairRow(source, used, Checked("these planes", planes=shown))
+    return PairRow(source, used)
+
+
+def _any_on(outlines: list[Outline], place: tuple[int, ...]) -> bool:
+    return any(outline.place in (None, place) for outline in outlines)
+
+
+def _taken(data: Any, key: tuple[Any, ...], copied: bool) -> Callable[[], Any]:
+    """Return what gives a plane of an array: a view or a copy of now; lazy ones are read later."""
+    if not isinstance(data, np.ndarray):
+        return lambda: data[key]
+    plane = data[key]
+    plane = plane.copy() if copied else plane
+    return lambda: plane
