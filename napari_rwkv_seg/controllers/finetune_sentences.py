@@ -3,6 +3,7 @@
 Pure functions on plain values, so that wording is tested without a window.
 """
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,15 @@ def pixels_line(facts: PairFacts | None, labels: str) -> str:
     if facts.checked < facts.total:
         parts.append(f"{percent(facts.checked / facts.total)} checked")
     return " · ".join(parts)
+
+
+def checked_line(row: PairRow) -> str:
+    """Return the beginning of a line about a pair: what of it is checked, or "" if all."""
+    if row.source.stack and row.checked.how == "these planes":
+        return f"plane {row.checked.planes}: "
+    if row.source.stack and row.checked.how == "whole image":
+        return f"all {number(math.prod(row.source.stack))} planes: "
+    return "in boxes: " if row.checked.how == "inside these boxes" else ""
 
 
 def background_warning(rows: Sequence[PairRow]) -> str:

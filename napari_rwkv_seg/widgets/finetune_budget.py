@@ -1,0 +1,92 @@
+"""For how long to train, and under Advanced: how much of the network, and on what."""
+
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QVBoxLayout, QWidget
+from superqt import QCollapsible
+from superqt.utils import signals_blocked
+
+from napari_rwkv_seg.controllers.finetune import FinetuneController
+from napari_rwkv_seg.controllers.finetune_choices import DEPTHS, MOST_MINUTES, FinetuneChoices
+from napari_rwkv_seg.controllers.finetune_sentences import DEPTH_NAMES
+
+from .texts import tooltip
+
+_DEVICES = (("Automatic", "auto"), ("CPU", "cpu"), ("GPU (CUDA)", "cuda"))
+
+
+class Budget(QWidget):
+    """The widgets for time, depth and device.
+
+    Parameters
+    ----------
+    controller : FinetuneController
+        Is told every change.
+    """
+
+    def __init__(self, controller: FinetuneController) -> None:
+        super().__init__()
+        self.minutes = QDoubleSpinBox()
+        self.minutes.setRange(0, MOST_MINUTES)
+        self.minutes.setDecimals(1)
+        self.minutes.setSuffix(" min")
+        self.minutes.setSpecialValueText("Automatic: 5 min, on a GPU 2 min")
+        self.minutes.setKeyboardTracking(False)
+        self.depth = QComboBox()
+        for depth in DEPTHS:
+            self.depth.addItem(DEPTH_NAMES[depth], depth)
+        self.device = QComboBox()
+        for text, device in _DEVICES:
+            self.device.addItem(text, device)
+        self._name_controls()
+        self._lay_out()
+        self.minutes.valueChanged.connect(lambda value: controller.choose(minutes=value or None))
+        self.depth.activated.connect(lambda i: controller.choose(depth=self.depth.itemData(i)))
+        self.device.activated.connect(lambda i: controller.choose(device=self.device.itemData(i)))
+
+    def show_choices(self, choices: FinetuneChoices) -> None:
+        """Show the choices as they are."""
+        with signals_blocked(self.minutes):
+            self.minutes.setValue(choices.minutes or 0)
+        self.depth.setCurrentIndex(self.depth.findData(choices.depth))
+        self.device.setCurrentIndex(self.device.findData(choices.device))
+
+    def _name_controls(self) -> None:
+        for widget, name, hint in (
+            (
+                self.minutes,
+                "Minutes of training",
+                "How long to train, checks included; you can stop earlier and keep the best.\n"
+                "Automatic: 5 minutes on a CPU, 2 on a GPU.",
+            ),
+            (
+                self.depth,
+                "Depth of training",
+                "How much of the network learns. Few labels: less of it.",
+            ),
+            (self.device, "Device", "Where to train. Automatic takes a GPU if there is one."),
+        ):
+            widget.setAccessibleName(name)
+            widget.setToolTip(tooltip(hint))
+
+    def _lay_out(self) -> None:
+        form = _form()
+        form.addRow("&Time", self.minutes)
+        more = QWidget()
+        inner = _form()
+        inner.setContentsMargins(0, 0, 0, 0)
+        inner.addRow("&Depth", self.depth)
+        inner.addRow("Dev&ice", self.device)
+        more.setLayout(inner)
+        self.advanced = QCollapsible("Advanced")
+        self.advanced.setDuration(0)
+        self.advanced.addWidget(more)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(form)
+        layout.addWidget(self.advanced)
+
+
+def _form() -> QFormLayout:
+    form = QFormLayout()
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    return form
