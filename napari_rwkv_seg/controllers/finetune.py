@@ -193,7 +193,13 @@ class FinetuneController:
         self._enter("preparing")
         return self._job
 
-    def launch(self, folder: Path) -> None:
+    def resume(self, folder: Path) -> None:
+        """Go on with a run that was interrupted."""
+        if not self.is_busy:
+            self._job = None
+            self._launch(folder)
+
+    def _launch(self, folder: Path) -> None:
         """Train the run in a folder, or go on with it."""
         self.story = RunStory()
         self._folder = folder
@@ -211,7 +217,7 @@ class FinetuneController:
         if job is not self._job or self._state != "preparing":
             return
         if attempt.value is not None and not job.stopped.is_set():
-            self.launch(attempt.value)
+            self._launch(attempt.value)
             return
         self._enter("idle")
         if attempt.sentence:

@@ -169,6 +169,15 @@ def _part(part: str, stack: Sequence[int]) -> Iterator[tuple[int, ...]]:
     return product(*ranges)
 
 
+def with_plane(checked: Checked, place: tuple[int, ...]) -> Checked:
+    """Return what is checked, with one plane more."""
+    text = "/".join(map(str, place))
+    parts = [part.strip() for part in checked.planes.split(",") if part.strip()]
+    if checked.how == "these planes" and text in parts:
+        return checked
+    return Checked("these planes", ", ".join([*parts, text]))
+
+
 def all_planes(stack: Sequence[int]) -> list[tuple[int, ...]]:
     """Return the places of all planes of a stack; one empty place for a single plane."""
     return list(np.ndindex(*stack))

@@ -67,9 +67,11 @@ class PairRows:
         self._set({**self._rows, **added, **known})
 
     def remove(self, keys: Iterable[Hashable]) -> None:
-        """Take pairs off the list."""
-        gone = set(keys)
-        self._offered -= gone
+        """Take pairs off the list; those of open layers are only not used any more."""
+        wanted = set(keys)
+        for key in wanted & self._offered:
+            self.use(key, False)
+        gone = wanted - self._offered
         self._set({key: row for key, row in self._rows.items() if key not in gone})
 
     def use(self, key: Hashable, used: bool) -> None:

@@ -25,7 +25,7 @@ from napari_rwkv_seg.training.run_folder import RunFolder, locked, read_snapshot
 from napari_rwkv_seg.zoo.card import plain_text, read_card, write_card
 from napari_rwkv_seg.zoo.store import list_models, user_folder
 
-from .finetune_choices import slug
+from .finetune_choices import free_name, slug
 from .finetune_pairs import Checked, Meaning, Planes
 from .finetune_story import EventTail, RunStory
 
@@ -150,6 +150,15 @@ def read_result(folder: Path) -> dict[str, Any]:
 def command_line(folder: Path) -> str:
     """Return the command that repeats a run."""
     return shlex.join(["napari-rwkv-seg", "finetune", str(RunFolder(folder).settings_file)])
+
+
+def suggested_title(folder: Path) -> str:
+    """Return a free name for the model of a run: its own, with a number if that is taken."""
+    try:
+        name = RunFolder(folder).settings().name
+    except RwkvSegError:
+        name = "model"
+    return free_name(name, {entry.name for entry in list_models()})
 
 
 def adopt_model(folder: Path, title: str) -> str:

@@ -18,6 +18,7 @@ from napari_rwkv_seg.training.run_settings import RunSettings
 from napari_rwkv_seg.training.split import split_pairs
 
 from .finetune_pairs import Planes
+from .finetune_runs import discard_run
 from .sentences import mishap
 
 _log = logging.getLogger(__name__)
@@ -103,9 +104,11 @@ def prepare(job: RunJob) -> Path:
         pairs.append(pair)
         job.origins.append(key)
     _checked(pairs, job.settings)
+    folder = prepare_run(job.folder, job.settings, pairs).path
     if job.stopped.is_set():
+        discard_run(folder)
         raise CancelledError("The user cancelled.")
-    return prepare_run(job.folder, job.settings, pairs).path
+    return folder
 
 
 def plan(settings: RunSettings, planes: Sequence[Mine], stopped: threading.Event) -> Plan:

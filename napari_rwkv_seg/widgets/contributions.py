@@ -6,10 +6,14 @@ napari gives the viewer to a QWidget subclass whose parameter is called
 
 from typing import Any
 
+from napari_rwkv_seg.controllers.finetune import FinetuneController
 from napari_rwkv_seg.controllers.segment import SegmentController
 from napari_rwkv_seg.zoo.store import list_models
 
+from .finetune_dock import FinetuneDock
+from .finetune_link import FinetuneLink
 from .installation_dock import InstallationDock
+from .model_news import news_of
 from .recovery_row import put_on_top
 from .segment_dock import SegmentDock
 from .viewer_link import ViewerLink
@@ -25,12 +29,38 @@ class SegmentWithMedURWKV(SegmentDock):
     """
 
     def __init__(self, napari_viewer: Any) -> None:
-        # napari hands out a short-lived proxy; the viewer behind it is what can be held weakly
-        viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        viewer = _unwrapped(napari_viewer)
         controller = SegmentController()
         super().__init__(controller, ViewerLink(viewer, controller), list_models)
+        news = news_of(viewer)
+        if news.preferred:
+            self.use_model(news.preferred)
+        news.adopted.connect(self.use_model)
+        self._connections.append((news.adopted, self.use_model))  # let go of with the others
+        put_on_top(self, viewer)
+
+
+class FinetuneOnMyLabels(FinetuneDock):
+    """Train a copy of a model on corrected labels, while the window stays usable.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer that the dock is opened in.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        viewer = _unwrapped(napari_viewer)
+        controller = FinetuneController()
+        link = FinetuneLink(viewer, controller)
+        super().__init__(controller, link, news_of(viewer), list_models)
         put_on_top(self, viewer)
 
 
 class CheckInstallation(InstallationDock):
     """Show versions, device, threads, models and memory, to copy into a report."""
+
+
+def _unwrapped(viewer: Any) -> Any:
+    """Return the viewer behind napari's short-lived proxy, which can be held weakly."""
+    return getattr(viewer, "__wrapped__", viewer)

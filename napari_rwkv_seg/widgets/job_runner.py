@@ -26,10 +26,18 @@ class JobRunner:
         What napari's activity dock calls the work; "" keeps it out of there.
     on_cancel : callable, optional
         Called when the user presses Cancel in the activity dock.
+    name : str
+        What napari calls work without a title, when it asks before it closes.
     """
 
-    def __init__(self, title: str = "", on_cancel: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self,
+        title: str = "",
+        on_cancel: Callable[[], object] | None = None,
+        name: str = "Making labels",
+    ) -> None:
         self._title = title
+        self._name = name
         self._on_cancel = on_cancel
         self._workers: dict[Any, _Once] = {}
         self._bar: cancelable_progress | None = None
@@ -60,9 +68,7 @@ class JobRunner:
         def work() -> Generator[Any, None, Any]:
             return (yield from steps())
 
-        work.__qualname__ = (
-            self._title or "Making labels"
-        )  # napari names it when it asks before closing
+        work.__qualname__ = self._title or self._name  # napari names it when it asks
         worker = create_worker(work)
         ended = _Once(lambda outcome: self._end(worker, outcome, on_end))
         worker.yielded.connect(on_step)

@@ -81,8 +81,12 @@ class SegmentDock(QWidget):
 
     def reload_models(self) -> None:
         """List the models anew, and choose one if the chosen one is not there."""
+        self.use_model(self._controller.settings.model)
+
+    def use_model(self, name: str) -> None:
+        """List the models anew, and choose `name`, or another if that is not there."""
         self.model.show_models(self._list_models())
-        entry = self.model.first_usable(self._controller.settings.model)
+        entry = self.model.first_usable(name)
         if entry is not None:
             self._pick_model(entry)
         self._show_settings()

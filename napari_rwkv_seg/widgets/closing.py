@@ -1,0 +1,70 @@
+"""A dock that has a word when napari closes, and that ends its work when it goes.
+
+napari takes a dock that is closed out of its window without asking it, and hides
+the window when it closes; both are heard here through Qt's own events.
+"""
+
+import weakref
+
+from qtpy.QtCore import QEvent, QObject
+from qtpy.QtWidgets import QMainWindow, QWidget
+
+
+class ClosingDock(QWidget):
+    """The base of a dock with work that must end before the window does."""
+
+    _main: "weakref.ref[QWidget] | None" = None  # Qt sends events before and after __init__
+
+    def may_close(self) -> bool:
+        """Return whether the window may close; a dock with unfinished work asks the user."""
+        return True
+
+    def end(self) -> None:
+        """End all work and wait for it; called when the window closes, perhaps twice."""
+
+    def on_shown(self) -> None:
+        """Be up to date; called whenever the dock is shown."""
+
+    def on_removed(self) -> None:
+        """End all work, and be deleted; called when napari has taken the dock out."""
+        self.end()
+        self.deleteLater()  # napari lets go of it, but does not delete it
+
+    def event(self, event: QEvent) -> bool:
+        """Watch the window that the dock is in."""
+        if event.type() == QEvent.Type.ParentChange:
+            was_in_window = self._window() is not None
+            self._watch()
+            if was_in_window and self.parent() is None:
+                self.on_removed()
+        elif event.type() == QEvent.Type.Show:
+            self._watch()
+            self.on_shown()
+        return super().event(event)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Ask before the window closes; end the work when it has closed."""
+        if watched is self._window():
+            if event.type() == QEvent.Type.Close and not self.may_close():
+                event.ignore()
+                return True
+            if event.type() == QEvent.Type.Hide and not event.spontaneous():
+                self.end()
+        return super().eventFilter(watched, event)
+
+    def _watch(self) -> None:
+        """Hear of the main window that the dock belongs to, floating or not."""
+        above = self.parent()
+        while above is not None and not isinstance(above, QMainWindow):
+            above = above.parent()
+        before = self._window()
+        if above is before:
+            return
+        if before is not None:
+            before.removeEventFilter(self)
+        self._main = weakref.ref(above) if above is not None else None
+        if above is not None:
+            above.installEventFilter(self)
+
+    def _window(self) -> QWidget | None:
+        return self._main() if self._main is not None else None

@@ -1,0 +1,174 @@
+"""Layers that a run shows: the present prediction, and where the new model differs.
+
+They are marked as ours to show, so that nothing learns from them. One preview layer
+is kept up to date; differences lie over their image if it is still open, and bring
+the image that the run has kept if not.
+"""
+
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from napari.utils.colormaps import DirectLabelColormap
+from numpy.typing import NDArray
+
+from napari_rwkv_seg.controllers.finetune_runs import Difference
+from napari_rwkv_seg.errors import ImageError
+from napari_rwkv_seg.zoo.card import ClassCard
+
+from .finetune_matching import ROLE
+from .placement import Placement, place
+from .regions import Region, find_region, level_data
+from .result_layers import METADATA_KEY
+
+RIGHT, WRONG = "#009e73", "#d55e00"  # Okabe and Ito's green and vermillion
+_MEANINGS = ("unchanged or not held out", "newly right", "newly wrong")
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What a prediction was asked for.
+
+    Parameters
+    ----------
+    pixels : array (Y, X) or (Y, X, C)
+        What was in view.
+    place : Placement
+        Where it lies.
+    name : str
+        Of the image.
+    """
+
+    pixels: NDArray[Any]
+    place: Placement
+    name: str
+
+
+def in_view(viewer: Any, image: Image, axes: str, channel: int | None) -> Asked:
+    """Return the pixels of an image that the viewer shows.
+
+    Raises
+    ------
+    ImageError
+        If nothing of it is in view, or it is not shown flat.
+    """
+    region = find_region(viewer, image, "current view", axes, 0)
+    where = place(image, axes, 0, region)
+    key = tuple(
+        part.start if letter in "TZ" else channel if letter == "C" and channel is not None else part
+        for part, letter in zip(region.box, axes, strict=True)
+    )
+    pixels = np.array(level_data(image, 0)[key])
+    left = [letter for letter in axes if letter in "YX" or (letter == "C" and channel is None)]
+    if "C" in left:
+        pixels = np.moveaxis(pixels, left.index("C"), -1)
+    return Asked(pixels, where, image.name)
+
+
+class RunLayers:
+    """The layers that the runs of one viewer show.
+
+    Parameters
+    ----------
+    viewer : napari viewer
+        Held weakly.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = weakref.ref(viewer)
+        self._preview: weakref.ref[Labels] | None = None
+
+    def show_preview(
+        self, asked: Asked, labels: NDArray[Any], classes: Sequence[ClassCard]
+    ) -> None:
+        """Show the classes (Y, X) that the network sees now in what was in view.
+
+        Raises
+        ------
+        ImageError
+            If there are not as many pixels as were asked for.
+        """
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        if labels.shape != asked.pixels.shape[:2]:
+            raise ImageError("The prediction does not fit the view that it was asked for.")
+        whole = np.zeros(asked.place.shape, dtype=np.uint8)
+        asked.place.fill(whole, labels)
+        layer = self._preview() if self._preview is not None else None
+        if layer is None or layer not in viewer.layers or layer.data.shape != whole.shape:
+            layer = _add(viewer, whole, f"{asked.name} · current prediction", asked.place.transform)
+            self._preview = weakref.ref(layer)
+        layer.data = whole
+        layer.name = f"{asked.name} · current prediction"
+        for name, value in asked.place.transform.items():
+            setattr(layer, name, value)
+        layer.colormap = _colors({index: one.color for index, one in enumerate(classes) if index})
+        _describe(layer, "preview", [one.name for one in classes])
+
+    def show_differences(
+        self, found: Sequence[Difference], images: Mapping[int, tuple[Image, str, int]]
+    ) -> int:
+        """Show where the models differ; return how many layers of differences that made.
+
+        Parameters
+        ----------
+        found : sequence of Difference
+            What to show.
+        images : mapping of int to (Image, axes, level)
+            The image that is still open of pairs, by their number in the run.
+        """
+        viewer = self._viewer()
+        if viewer is None:
+            return 0
+        for one in found:
+            transform = _place_of(images.get(one.number), one.changes.shape)
+            if transform is None:
+                transform = {}
+                is_rgb = one.image.ndim == 3 and one.image.shape[-1] in (3, 4)
+                pixels = one.image if is_rgb or one.image.ndim == 2 else one.image[..., 0]
+                told = {METADATA_KEY: {ROLE: "kept image"}}
+                viewer.add_image(pixels, name=one.name, rgb=is_rgb, metadata=told)
+            name = f"{one.name} · differences"
+            layer = _add(viewer, one.changes, name, transform)
+            layer.colormap = _colors({1: RIGHT, 2: WRONG})
+            layer.opacity = 0.8
+            _describe(layer, "differences", _MEANINGS)
+        return len(found)
+
+
+def _place_of(
+    known: tuple[Image, str, int] | None, shape: tuple[int, ...]
+) -> dict[str, Any] | None:
+    """Return where labels of `shape` lie over an image; None if it is gone or of another shape."""
+    if known is None:
+        return None
+    image, axes, level = known
+    box = tuple(slice(0, length) for length in level_data(image, level).shape)
+    try:
+        where = place(image, axes, level, Region(box))
+    except (ImageError, IndexError):
+        return None
+    return where.transform if where.shape == shape else None
+
+
+def _add(viewer: Any, data: NDArray[Any], name: str, transform: Mapping[str, Any]) -> Labels:
+    """Add labels on top, and leave the selection as it is: the user may be painting."""
+    selected = set(viewer.layers.selection)
+    layer = viewer.add_labels(data, name=name, **transform)
+    if selected:
+        viewer.layers.selection = selected
+    return layer
+
+
+def _colors(colors: Mapping[int, str]) -> DirectLabelColormap:
+    return DirectLabelColormap(color_dict={None: "#ffffff", 0: "#00000000", **colors})
+
+
+def _describe(layer: Labels, role: str, names: Sequence[str]) -> None:
+    """Say what the numbers mean, and that nothing is to learn from this layer."""
+    layer.features = {"index": range(len(names)), "class": list(names)}
+    layer.metadata = {**layer.metadata, METADATA_KEY: {ROLE: role}}
