@@ -11,7 +11,7 @@ from typing import Literal
 from napari_rwkv_seg.training.pair_files import match_files, read_pair
 from napari_rwkv_seg.training.pairs import TrainingPair
 
-from .finetune_pairs import Checked, PairRow, Planes
+from .finetune_pairs import Checked, Meaning, PairRow, Planes
 
 
 class FilePair:
@@ -24,7 +24,7 @@ class FilePair:
     """
 
     stack: tuple[int, ...] = ()
-    means: Literal[""] = ""
+    means: Meaning | Literal[""] = ""
     problem = ""
 
     def __init__(self, image: Path, mask: Path) -> None:

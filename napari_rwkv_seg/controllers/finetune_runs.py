@@ -14,7 +14,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -224,7 +224,7 @@ class SnapshotSource:
         self.key: Hashable = str(run.folder)
         self.image_name = f"{run.pairs} pair{'s' * (run.pairs != 1)} of an earlier run"
         self.labels_name = f"{run.name}, {run.when:%Y-%m-%d %H:%M}"
-        self.means: Meaning = self._run.settings().labels
+        self.means: Meaning | Literal[""] = self._run.settings().labels
 
     def planes(self, checked: Checked, *, copied: bool) -> Planes:
         """Return what reads the pairs; the files do not change, so nothing needs to be copied."""

@@ -121,7 +121,8 @@ def started_line(story: "RunStory") -> str:
 def status_line(story: "RunStory") -> str:
     """Return how far a run is, such as "step 340 · 2 min 10 s left · Dice 0.71 → 0.83"."""
     if story.phase == "starting":
-        return "Starting: loading the model …"
+        checking = "checking the model to start from" if story.split else "loading the model"
+        return f"Starting: {checking} …"
     parts = [f"step {number(story.step)}"]
     if story.phase == "stopping":
         parts.append("stopping: the best is checked and kept …")

@@ -34,7 +34,7 @@ class AddPairs(QWidget):
         self.image = _combo("Image layer of the pair", "The image of the pair.")
         self.labels = _combo("Labels layer of the pair", "The labels of the pair.")
         self.add_layers = QPushButton("Add these layers")
-        self.add_folder = QPushButton("Add a folder of images and masks …")
+        self.add_folder = QPushButton("Add folders of files …")
         self.run = _combo("Earlier run", "A run whose images and labels are to be used again.")
         self.add_run = QPushButton("Add its pairs")
         for button, hint in (

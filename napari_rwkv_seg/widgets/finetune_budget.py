@@ -28,7 +28,7 @@ class Budget(QWidget):
         self.minutes.setRange(0, MOST_MINUTES)
         self.minutes.setDecimals(1)
         self.minutes.setSuffix(" min")
-        self.minutes.setSpecialValueText("Automatic: 5 min, on a GPU 2 min")
+        self.minutes.setSpecialValueText("5 min (GPU: 2 min)")
         self.minutes.setKeyboardTracking(False)
         self.depth = QComboBox()
         for depth in DEPTHS:
@@ -55,7 +55,7 @@ class Budget(QWidget):
                 self.minutes,
                 "Minutes of training",
                 "How long to train, checks included; you can stop earlier and keep the best.\n"
-                "Automatic: 5 minutes on a CPU, 2 on a GPU.",
+                "If nothing is chosen: 5 minutes on a CPU, 2 on a GPU.",
             ),
             (
                 self.depth,
@@ -66,6 +66,11 @@ class Budget(QWidget):
         ):
             widget.setAccessibleName(name)
             widget.setToolTip(tooltip(hint))
+        for combo in (self.depth, self.device):
+            combo.setMinimumContentsLength(8)
+            combo.setSizeAdjustPolicy(
+                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+            )
 
     def _lay_out(self) -> None:
         form = _form()

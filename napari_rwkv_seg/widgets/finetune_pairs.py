@@ -24,7 +24,7 @@ from napari_rwkv_seg.controllers.finetune_sentences import checked_line, pixels_
 from .texts import tooltip
 
 _KEY = Qt.ItemDataRole.UserRole
-_LEAST, _MOST = 70, 190  # pixels of height, before the list scrolls
+_LEAST, _MOST = 44, 190  # pixels of height, before the list scrolls
 
 
 class PairList(QListWidget):
