@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from napari_rwkv_seg.errors import OutputError, RunError, RwkvSegError
 from napari_rwkv_seg.files import read_bytes
 from napari_rwkv_seg.training.run_folder import RunFolder, locked, read_snapshot, runs_folder
+from napari_rwkv_seg.training.run_settings import RunSettings
 from napari_rwkv_seg.zoo.card import plain_text, read_card, write_card
 from napari_rwkv_seg.zoo.store import list_models, user_folder
 
@@ -152,12 +153,18 @@ def command_line(folder: Path) -> str:
     return shlex.join(["napari-rwkv-seg", "finetune", str(RunFolder(folder).settings_file)])
 
 
+def run_settings(folder: Path | None) -> RunSettings | None:
+    """Return what a run was asked for; None if it cannot be read."""
+    try:
+        return RunFolder(folder).settings() if folder is not None else None
+    except RwkvSegError:
+        return None
+
+
 def suggested_title(folder: Path) -> str:
     """Return a free name for the model of a run: its own, with a number if that is taken."""
-    try:
-        name = RunFolder(folder).settings().name
-    except RwkvSegError:
-        name = "model"
+    settings = run_settings(folder)
+    name = settings.name if settings is not None else "model"
     return free_name(name, {entry.name for entry in list_models()})
 
 

@@ -111,11 +111,12 @@ def classes_hint(base: ModelCard | None, choices: FinetuneChoices) -> str:
 
 
 def started_line(story: "RunStory") -> str:
-    """Return where and how a run trains, such as "On cpu, decoder and head learn"."""
+    """Return where and how a run trains, such as "On CPU; the decoder learns."."""
     what = {"head": "the head learns", "decoder": "the decoder learns"}
     depth = what.get(story.depth, "the whole network learns")
     again = ", resumed" if story.resumed else ""
-    return f"On {story.device or 'this machine'}; {depth}{again}."
+    device = story.device.upper().replace("CUDA", "GPU") or "this machine"
+    return f"On {device}; {depth}{again}."
 
 
 def status_line(story: "RunStory") -> str:

@@ -97,6 +97,7 @@ class RunStory:
         self.by_class: dict[str, float] = {}
         self.notes: list[str] = []
         self.previewed = ""
+        self.preview_problem = ""
         self.result: dict[str, Any] | None = None
         self.sentence = ""
         self.heard = 0
@@ -153,6 +154,7 @@ class RunStory:
 
     def _on_previewed(self, event: Event) -> None:
         self.previewed = _text(event.get("path"))
+        self.preview_problem = _text(event.get("problem"))
 
     def _on_stopping(self, event: Event) -> None:
         self.phase = "stopping"

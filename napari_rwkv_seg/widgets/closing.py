@@ -13,7 +13,9 @@ from qtpy.QtWidgets import QMainWindow, QWidget
 class ClosingDock(QWidget):
     """The base of a dock with work that must end before the window does."""
 
-    _main: "weakref.ref[QWidget] | None" = None  # Qt sends events before and after __init__
+    # Qt sends events before and after __init__
+    _main: "weakref.ref[QWidget] | None" = None
+    _is_inside = False
 
     def may_close(self) -> bool:
         """Return whether the window may close; a dock with unfinished work asks the user."""
@@ -33,12 +35,12 @@ class ClosingDock(QWidget):
     def event(self, event: QEvent) -> bool:
         """Watch the window that the dock is in."""
         if event.type() == QEvent.Type.ParentChange:
-            was_in_window = self._window() is not None
-            self._watch()
-            if was_in_window and self.parent() is None:
+            was_inside, self._is_inside = self._is_inside, self.parent() is not None
+            self.watch()
+            if was_inside and not self._is_inside:
                 self.on_removed()
         elif event.type() == QEvent.Type.Show:
-            self._watch()
+            self.watch()
             self.on_shown()
         return super().event(event)
 
@@ -52,8 +54,12 @@ class ClosingDock(QWidget):
                 self.end()
         return super().eventFilter(watched, event)
 
-    def _watch(self) -> None:
-        """Hear of the main window that the dock belongs to, floating or not."""
+    def watch(self) -> None:
+        """Hear of the main window that the dock belongs to, floating or not.
+
+        Qt does not tell when a dock around this widget is put into a window, so this
+        is called anew whenever work begins.
+        """
         above = self.parent()
         while above is not None and not isinstance(above, QMainWindow):
             above = above.parent()

@@ -45,6 +45,8 @@ class Curves(QWidget):
         self._base.hide()
         self.dice.addItem(self._base)
         self.dice.setXLink(self.loss)
+        self.dice.setLimits(yMin=-0.02, yMax=1.02, minYRange=0.05)
+        self.loss.getAxis("bottom").setStyle(showValues=False)  # those beneath serve both
         self._hint = Line("What the curves show", HINT)
         self._hint.say("Dice is measured on what is held out; dashed: the model started from.")
         layout = QVBoxLayout(self)

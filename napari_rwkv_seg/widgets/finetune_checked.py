@@ -47,6 +47,10 @@ class CheckedChoice(QWidget):
         super().__init__(parent)
         self._checked = Checked()
         self.how = QComboBox()
+        self.how.setMinimumContentsLength(8)
+        self.how.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
         for how in HOWS:
             self.how.addItem(HOW_NAMES[how], how)
         self.planes = QLineEdit()

@@ -45,6 +45,10 @@ class ClassTable(QWidget):
         super().__init__()
         self._controller = controller
         self.meaning = QComboBox()
+        self.meaning.setMinimumContentsLength(8)
+        self.meaning.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
         for text, value in _MEANINGS:
             self.meaning.addItem(text, value)
         self.table = QTableWidget(0, 2)

@@ -95,12 +95,17 @@ class FinetuneDock(ClosingDock):
         self._soon.setSingleShot(True)
         self._soon.setInterval(0)
         self._soon.timeout.connect(self._show_all)
+        self._revealed: QWidget = self.run
+        self._scroll = QTimer(self)
+        self._scroll.setSingleShot(True)
+        self._scroll.setInterval(50)
+        self._scroll.timeout.connect(lambda: self._area.ensureWidgetVisible(self._revealed, 0, 4))
         self._lay_out()
         self._wire()
         self.reload_models()
         self._show_all()
         self._runner.find()
-        self.destroyed.connect(self.end)  # the viewer's layers may outlive its window
+        self.destroyed.connect(self._parts.close)  # the viewer's layers may outlive its window
 
     def reload_models(self, _: object = None) -> None:
         """List the models anew, and choose one if the chosen one is not there."""
@@ -130,12 +135,9 @@ class FinetuneDock(ClosingDock):
 
     def end(self) -> None:
         """End all work, wait for it, and let go of the viewer; the dock is not used again."""
-        for signal, slot in self._connections:
-            signal.disconnect(slot)
-        self._connections.clear()
         self._soon.stop()
-        self._runner.close()
-        self._link.close()
+        self._scroll.stop()
+        self._parts.close()
 
     def _leave(self) -> None:
         """Ask what is to become of the training whose dock napari has taken out."""
@@ -171,7 +173,8 @@ class FinetuneDock(ClosingDock):
         self.result.use_wanted.connect(self._use)
         self.result.keep_wanted.connect(controller.dismiss)
         self.result.differences_wanted.connect(runner.differences)
-        self._connections: list[tuple[Any, Callable[..., object]]] = [
+        self._parts = _Parts(self._runner, self._link)
+        self._parts.connections = [
             (controller.choices_changed, self._show_soon),
             (controller.rows.changed, self._show_soon),
             (self._link.layers_changed, self._show_soon),
@@ -185,7 +188,7 @@ class FinetuneDock(ClosingDock):
             (self._news.adopted, self.reload_models),
             (self._link.viewer.events.theme, self._show_theme),
         ]
-        for signal, slot in self._connections:
+        for signal, slot in self._parts.connections:
             signal.connect(slot)
 
     def _pick_model(self, entry: ModelEntry) -> None:
@@ -231,11 +234,14 @@ class FinetuneDock(ClosingDock):
 
     def _show_state(self, state: str) -> None:
         busy = self._controller.is_busy
+        self.watch()
         if state == "preparing":
             self.run.show_preparing()
+            self._reveal(self.run)
         elif state == "training":
             self.run.show_preparing()
             self.run.show_story(self._controller.story)
+            self._reveal(self.run)
         elif state == "idle":
             self.run.show_end("")
         self._result_group.setVisible(state == "ended")
@@ -254,6 +260,7 @@ class FinetuneDock(ClosingDock):
             self.run.show_end(result_line(ended.result))
             self.result.show_result(ended.result, suggested_title(ended.folder))
             self.result.focus_first()
+            self._reveal(self._result_group)
         elif ended.how == "cancelled":
             self.run.show_end("Cancelled; nothing of the run was kept.")
         else:
@@ -280,6 +287,11 @@ class FinetuneDock(ClosingDock):
         self.interrupted.show_runs(interrupted, self._controller.is_busy)
         self.pairs.add.show_runs(finished)
 
+    def _reveal(self, widget: QWidget) -> None:
+        """Scroll to a widget, when it has got its place."""
+        self._revealed = widget
+        self._scroll.start()
+
     def _show_theme(self, _: object = None) -> None:
         self.run.show_theme()
 
@@ -299,7 +311,7 @@ class FinetuneDock(ClosingDock):
         layout.addWidget(_group("3  Model and training", start))
         layout.addWidget(self._result_group)
         layout.addStretch()
-        area = QScrollArea()
+        self._area = area = QScrollArea()
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -309,6 +321,22 @@ class FinetuneDock(ClosingDock):
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(area)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+
+
+class _Parts:
+    """What must be let go of with the dock; no QObject, so that it hears when the dock is gone."""
+
+    def __init__(self, runner: FinetuneRunner, link: FinetuneLink) -> None:
+        self._runner, self._link = runner, link
+        self.connections: list[tuple[Any, Callable[..., object]]] = []
+
+    def close(self) -> None:
+        """Let go of all signals, and end all work."""
+        for signal, slot in self.connections:
+            signal.disconnect(slot)
+        self.connections.clear()
+        self._runner.close()
+        self._link.close()
 
 
 def _group(title: str, content: QWidget | QVBoxLayout) -> QGroupBox:

@@ -48,6 +48,7 @@ class FinetuneLink:
         self._counter = JobRunner(name="Counting labels")
         self._stopped = threading.Event()
         self._edited: set[int] = set()
+        self._steps: dict[int, tuple[int, ...]] = {}
         self._plan_of: tuple[Any, ...] = ()
         self._timer = QTimer()
         self._timer.setSingleShot(True)
@@ -143,10 +144,14 @@ class FinetuneLink:
         self._connections.append((emitter, callback))
 
     def _follow(self, layer: Any) -> None:
+        viewer = self._viewer()
+        if viewer is not None:
+            self._steps[id(layer)] = viewer.dims.current_step
         self._connect(layer.events.name, self._on_listed)
         self._connect(layer.events.data, self._on_data)
         if isinstance(layer, Labels):
             self._connect(layer.events.paint, self._on_edited)
+            self._connect(layer.events.set_data, self._on_drawn)
 
     def _on_inserted(self, event: Any) -> None:
         self._follow(event.value)
@@ -157,6 +162,7 @@ class FinetuneLink:
         for emitter, callback in ours:
             emitter.disconnect(callback)
             self._connections.remove((emitter, callback))
+        self._steps.pop(id(event.value), None)
         self.refresh()
 
     def _on_listed(self, event: Any) -> None:
@@ -170,6 +176,16 @@ class FinetuneLink:
     def _on_edited(self, event: Any) -> None:
         self._edited.add(id(event.source))
         self._settle()
+
+    def _on_drawn(self, event: Any) -> None:
+        """Take note of undo and redo, of which napari tells only that the layer is drawn anew."""
+        viewer, layer = self._viewer(), event.source
+        if viewer is None:
+            return
+        step = viewer.dims.current_step
+        if self._steps.get(id(layer)) == step:  # else another plane is shown
+            self._on_edited(event)
+        self._steps[id(layer)] = step
 
     # Counting.
 

@@ -6,7 +6,7 @@ The space bar ticks a row, Delete takes rows off the list that were added to it.
 from collections.abc import Hashable, Iterable
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QKeySequence
+from qtpy.QtGui import QKeySequence, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QListView,
@@ -89,10 +89,19 @@ class PairList(QListWidget):
                 self._list(rows)
             for item, row in zip(self._items(), rows, strict=True):
                 _fill(item, row, labels)
-        self.doItemsLayout()
-        height = sum(self.sizeHintForRow(index) for index in range(len(rows))) + 8
-        self.setFixedHeight(min(_MOST, max(_LEAST, height)))
         self.setVisible(bool(rows))
+        self._fit_height()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Be as high as the rows, whose lines wrap anew."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self._fit_height()
+
+    def _fit_height(self) -> None:
+        self.doItemsLayout()
+        height = sum(self.visualItemRect(item).height() for item in self._items()) + 8
+        self.setFixedHeight(min(_MOST, max(_LEAST, height)))
 
     def _list(self, rows: list[PairRow]) -> None:
         chosen = {item.data(_KEY) for item in self.selectedItems()}

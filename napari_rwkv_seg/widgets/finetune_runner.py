@@ -22,6 +22,7 @@ from napari_rwkv_seg.controllers.finetune_runs import (
     discard_run,
     find_runs,
     read_differences,
+    run_settings,
 )
 from napari_rwkv_seg.controllers.finetune_story import RunStory
 from napari_rwkv_seg.controllers.finetune_work import Attempt, attempt, prepare
@@ -61,6 +62,7 @@ class FinetuneRunner:
         self._tasks = JobRunner(name="Files of a run")
         self._asked: dict[str, Asked] = {}
         self._shown = ""
+        self._count = 0
         self._timer = QTimer()
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(controller.poll)
@@ -110,7 +112,8 @@ class FinetuneRunner:
         except RwkvSegError as error:
             self._controller.failed.emit(str(error))
             return
-        path = folder / f"preview-{len(self._asked)}.npy"
+        self._count += 1
+        path = folder / f"preview-{self._count}.npy"
         self._asked = {**self._asked, str(path): asked}
         self._work(partial(np.save, path, asked.pixels), partial(self._on_saved, path))
 
@@ -180,6 +183,9 @@ class FinetuneRunner:
         if path == self._shown or path not in self._asked:
             return
         self._shown = path
+        if story.preview_problem:
+            self._controller.failed.emit(story.preview_problem)
+            return
         self._work(partial(_read_labels, path), partial(self._on_previewed, path))
 
     def _on_saved(self, path: Path, outcome: Attempt[Any]) -> None:
@@ -192,12 +198,10 @@ class FinetuneRunner:
         asked = self._asked.pop(path, None)
         if asked is None or outcome.value is None:
             return
-        classes = self._controller.choices.classes
-        job = self._controller.job
+        settings = run_settings(self._controller.folder)
+        classes = settings.classes if settings is not None and settings.labels == "classes" else ()
         try:
-            self._layers.show_preview(
-                asked, outcome.value, job.settings.classes if job is not None else classes
-            )
+            self._layers.show_preview(asked, outcome.value, classes)
         except RwkvSegError as error:
             self._controller.failed.emit(str(error))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels
-from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.colormaps import DirectLabelColormap, label_colormap
 from numpy.typing import NDArray
 
 from napari_rwkv_seg.controllers.finetune_runs import Difference
@@ -22,7 +22,7 @@ from napari_rwkv_seg.zoo.card import ClassCard
 from .finetune_matching import ROLE
 from .placement import Placement, place
 from .regions import Region, find_region, level_data
-from .result_layers import METADATA_KEY
+from .result_layers import DTYPE, METADATA_KEY
 
 RIGHT, WRONG = "#009e73", "#d55e00"  # Okabe and Ito's green and vermillion
 _MEANINGS = ("unchanged or not held out", "newly right", "newly wrong")
@@ -84,7 +84,16 @@ class RunLayers:
     def show_preview(
         self, asked: Asked, labels: NDArray[Any], classes: Sequence[ClassCard]
     ) -> None:
-        """Show the classes (Y, X) that the network sees now in what was in view.
+        """Show the labels (Y, X) that the network sees now in what was in view.
+
+        Parameters
+        ----------
+        asked : Asked
+            What was in view.
+        labels : array (Y, X)
+            The prediction.
+        classes : sequence of ClassCard
+            What its numbers mean; () if they count objects.
 
         Raises
         ------
@@ -96,18 +105,17 @@ class RunLayers:
             return
         if labels.shape != asked.pixels.shape[:2]:
             raise ImageError("The prediction does not fit the view that it was asked for.")
-        whole = np.zeros(asked.place.shape, dtype=np.uint8)
+        whole = np.zeros(asked.place.shape, dtype=DTYPE)
         asked.place.fill(whole, labels)
         layer = self._preview() if self._preview is not None else None
         if layer is None or layer not in viewer.layers or layer.data.shape != whole.shape:
-            layer = _add(viewer, whole, f"{asked.name} · current prediction", asked.place.transform)
+            layer = _add(viewer, whole, "preview", asked.place.transform)
             self._preview = weakref.ref(layer)
         layer.data = whole
         layer.name = f"{asked.name} · current prediction"
         for name, value in asked.place.transform.items():
             setattr(layer, name, value)
-        layer.colormap = _colors({index: one.color for index, one in enumerate(classes) if index})
-        _describe(layer, "preview", [one.name for one in classes])
+        _dress(layer, classes)
 
     def show_differences(
         self, found: Sequence[Difference], images: Mapping[int, tuple[Image, str, int]]
@@ -133,10 +141,11 @@ class RunLayers:
                 told = {METADATA_KEY: {ROLE: "kept image"}}
                 viewer.add_image(pixels, name=one.name, rgb=is_rgb, metadata=told)
             name = f"{one.name} · differences"
-            layer = _add(viewer, one.changes, name, transform)
+            layer = _add(viewer, one.changes, "differences", transform)
+            layer.name = name
             layer.colormap = _colors({1: RIGHT, 2: WRONG})
             layer.opacity = 0.8
-            _describe(layer, "differences", _MEANINGS)
+            layer.features = {"index": range(len(_MEANINGS)), "class": list(_MEANINGS)}
         return len(found)
 
 
@@ -155,10 +164,13 @@ def _place_of(
     return where.transform if where.shape == shape else None
 
 
-def _add(viewer: Any, data: NDArray[Any], name: str, transform: Mapping[str, Any]) -> Labels:
-    """Add labels on top, and leave the selection as it is: the user may be painting."""
+def _add(viewer: Any, data: NDArray[Any], role: str, transform: Mapping[str, Any]) -> Labels:
+    """Add labels on top, from which nothing is to be learnt.
+
+    The selection stays as it is: the user may be painting.
+    """
     selected = set(viewer.layers.selection)
-    layer = viewer.add_labels(data, name=name, **transform)
+    layer = viewer.add_labels(data, name=role, metadata={METADATA_KEY: {ROLE: role}}, **transform)
     if selected:
         viewer.layers.selection = selected
     return layer
@@ -168,7 +180,12 @@ def _colors(colors: Mapping[int, str]) -> DirectLabelColormap:
     return DirectLabelColormap(color_dict={None: "#ffffff", 0: "#00000000", **colors})
 
 
-def _describe(layer: Labels, role: str, names: Sequence[str]) -> None:
-    """Say what the numbers mean, and that nothing is to learn from this layer."""
-    layer.features = {"index": range(len(names)), "class": list(names)}
-    layer.metadata = {**layer.metadata, METADATA_KEY: {ROLE: role}}
+def _dress(layer: Labels, classes: Sequence[ClassCard]) -> None:
+    """Give a preview the names and colours of classes, or the colours of objects."""
+    if classes:
+        layer.colormap = _colors({i: one.color for i, one in enumerate(classes) if i})
+        names = [one.name for one in classes]
+        layer.features = {"index": range(len(names)), "class": names}
+    elif not layer.features.empty or isinstance(layer.colormap, DirectLabelColormap):
+        layer.features = {}
+        layer.colormap = label_colormap()
