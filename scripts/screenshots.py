@@ -2,12 +2,14 @@
 
     python scripts/screenshots.py [FOLDER]
 
-writes the README's screenshots into docs/images (or FOLDER). The test
-tests/widgets/test_end_to_end.py takes the very same walk and checks it, so the
-pictures show what the test has seen. Needs a display, Xvfb for example.
+writes the README's screenshots into docs/images (or FOLDER). The tests
+tests/widgets/test_end_to_end.py and test_finetune_end_to_end.py take the very same
+walks and check them, so the pictures show what the tests have seen. Needs a display,
+Xvfb for example.
 """
 
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +23,12 @@ from qtpy.QtWidgets import QApplication
 
 PLUGIN = "napari-rwkv-seg"
 DOCK = "Segment with Med-URWKV"
+FINETUNE = "Fine-tune on my labels"
 SAMPLE = "nuclei_field"
+SMALL_SAMPLE = "nuclei_fluorescence"
 PATIENCE_S = 300
 STROKE = [(250, 300), (250, 380), (310, 380)]  # (Y, X) in pixels of the image
+SMALL_STROKE = [(190, 60), (190, 90), (205, 90)]
 
 Wait = Callable[[Callable[[], bool]], None]
 Snap = Callable[[str], None]
@@ -40,17 +45,30 @@ class Walk:
         Lets the window live until what it is given returns True.
     snap : callable
         Keeps a picture under a name.
+    sample : str
+        The sample to open.
+    stroke : list of (int, int)
+        Where to paint, (Y, X) in pixels of the image.
     """
 
-    def __init__(self, viewer: Any, wait: Wait, snap: Snap) -> None:
+    def __init__(
+        self,
+        viewer: Any,
+        wait: Wait,
+        snap: Snap,
+        sample: str = SAMPLE,
+        stroke: list[tuple[int, int]] = STROKE,
+    ) -> None:
         self.viewer = viewer
         self.wait = wait
         self.snap = snap
+        self.sample = sample
+        self.stroke = stroke
         _, self.dock = viewer.window.add_plugin_dock_widget(PLUGIN, DOCK)
 
     def open_sample(self) -> Any:
         """Open the sample as File ▸ Open Sample does."""
-        (layer,) = self.viewer.open_sample(PLUGIN, SAMPLE)
+        (layer,) = self.viewer.open_sample(PLUGIN, self.sample)
         layer.gamma = 0.6  # the nuclei differ much in brightness
         self.viewer.reset_view()
         self.snap("1_sample")
@@ -73,7 +91,7 @@ class Walk:
         labels.brush_size = 12
         labels.mode = "paint"
         canvas = self._canvas()
-        places = [self._on_canvas(labels, point) for point in STROKE]
+        places = [self._on_canvas(labels, point) for point in self.stroke]
         QTest.mouseMove(canvas, places[0])
         QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=places[0])
         for place in places[1:]:
@@ -118,9 +136,78 @@ class Walk:
         return QPoint(round(canvas.width() / 2 + x * zoom), round(canvas.height() / 2 + y * zoom))
 
 
+class FinetuneWalk(Walk):
+    """Segment, correct, fine-tune, and segment again with the new model."""
+
+    def open_finetune(self) -> Any:
+        """Open the dock beside the first one, and wait until the pair is counted."""
+        _, dock = self.viewer.window.add_plugin_dock_widget(PLUGIN, FINETUNE, tabify=True)
+        self.wait(lambda: "held out" in dock.run.split.text())
+        self.snap("7_finetune")
+        return dock
+
+    def train(self, dock: Any, seconds: float) -> None:
+        """Press the button, and watch for a while: until the curves have moved."""
+        self._click(dock.run.button)
+        self.wait(lambda: dock._controller.story.step > 0)
+        started = time.monotonic()
+        story = dock._controller.story
+        self.wait(lambda: time.monotonic() - started > seconds and len(story.loss.x) > 2)
+        self.snap("8_training")
+
+    def preview(self, dock: Any) -> Labels:
+        """Press Show current prediction, and wait for the layer."""
+        self._click(dock.run.preview)
+        self.wait(lambda: "prediction" in self.viewer.layers[-1].name)
+        self.snap("9_preview")
+        return self.viewer.layers[-1]
+
+    def stop(self, dock: Any) -> None:
+        """Press Stop and keep best, and wait for the scores."""
+        self._click(dock.run.stop)
+        self.wait(lambda: dock._controller.state == "ended")
+        self.snap("10_result")
+
+    def differences(self, dock: Any) -> Labels:
+        """Press Show differences, and wait for the layer."""
+        self._click(dock.result.differences)
+        self.wait(lambda: "differences" in self.viewer.layers[-1].name)
+        self.snap("11_differences")
+        return self.viewer.layers[-1]
+
+    def use(self, dock: Any) -> None:
+        """Press Use new model, and wait until the other dock has chosen it."""
+        name = dock.result.name.text()
+        self._click(dock.result.use)
+        self.wait(lambda: self.dock._controller.settings.model == name)
+
+
+def take_walks(viewer: Any, wait: Wait, snap: Snap) -> None:
+    """Take both walks in one viewer."""
+    walk = Walk(viewer, wait, snap)
+    walk.open_sample()
+    labels = walk.segment()
+    walk.paint(labels)
+    walk.undo()
+    walk.cancel_a_second_run()
+    walk.adjust()
+    viewer.layers.clear()
+    viewer.window.remove_dock_widget("all")
+
+    tuning = FinetuneWalk(viewer, wait, snap, SMALL_SAMPLE, SMALL_STROKE)
+    tuning.open_sample()
+    tuning.paint(tuning.segment())
+    dock = tuning.open_finetune()
+    tuning.train(dock, 60)
+    tuning.preview(dock)
+    tuning.stop(dock)
+    tuning.differences(dock)
+
+
 def main(folder: Path) -> None:
-    """Take the walk, and write a picture of every stage into `folder`."""
+    """Take both walks, and write a picture of every stage into `folder`."""
     import napari
+    import platformdirs
 
     folder.mkdir(parents=True, exist_ok=True)
     viewer = napari.Viewer(title="napari", show=True)
@@ -141,14 +228,10 @@ def main(folder: Path) -> None:
         viewer.window._qt_window.grab().save(str(path))
         print(path)
 
-    walk = Walk(viewer, wait, snap)
-    walk.open_sample()
-    labels = walk.segment()
-    walk.paint(labels)
-    walk.undo()
-    walk.cancel_a_second_run()
-    walk.adjust()
-    viewer.close()
+    with tempfile.TemporaryDirectory() as data:  # the user's own models and runs stay as they are
+        platformdirs.user_data_path = lambda *_, **__: Path(data)
+        take_walks(viewer, wait, snap)
+        viewer.close()
 
 
 if __name__ == "__main__":

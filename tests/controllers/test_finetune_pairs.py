@@ -1,0 +1,186 @@
+"""Pairs: what a user may write about planes, and what is counted when."""
+
+import numpy as np
+import pytest
+
+from napari_rwkv_seg.controllers.finetune_choices import (
+    FinetuneChoices,
+    guess_meaning,
+    new_classes,
+    slug,
+    suggested_name,
+    with_changed_class,
+    with_class,
+)
+from napari_rwkv_seg.controllers.finetune_files import folder_rows
+from napari_rwkv_seg.controllers.finetune_pairs import (
+    Checked,
+    PairFacts,
+    PairRow,
+    count,
+    parse_planes,
+    with_plane,
+)
+from napari_rwkv_seg.controllers.finetune_rows import PairRows, count_rows
+from napari_rwkv_seg.errors import ImageError, SettingsError, TrainingDataError
+
+from .finetuning import ArrayPair, make_entry
+
+CLASSES = make_entry().card.classes
+
+
+@pytest.mark.parametrize(
+    ("text", "stack", "planes"),
+    [
+        ("3", (9,), [(3,)]),
+        ("7-8, 3", (9,), [(3,), (7,), (8,)]),
+        (" 3 - 4 ;3", (9,), [(3,), (4,)]),
+        ("1/0-1", (2, 3), [(1, 0), (1, 1)]),
+    ],
+)
+def test_planes_are_read_as_they_are_written(text, stack, planes):
+    assert parse_planes(text, stack) == planes
+
+
+@pytest.mark.parametrize(
+    ("text", "stack", "words"),
+    [
+        ("", (9,), "Name the planes"),
+        ("9", (9,), "count from 0 to 8"),
+        ("5-2", (9,), "count from 0 to 8"),
+        ("three", (9,), "written like '7-9'"),
+        ("3", (2, 9), "written like '3/7-9'"),
+    ],
+)
+def test_planes_that_are_not_there_are_said(text, stack, words):
+    with pytest.raises(SettingsError, match=words):
+        parse_planes(text, stack)
+
+
+def test_a_plane_is_added_once():
+    once = with_plane(Checked("these planes", "1"), (4,))
+
+    assert once.planes == "1, 4"
+    assert with_plane(once, (4,)) == once
+
+
+def test_classes_are_counted_by_name():
+    facts = count(ArrayPair().planes(Checked(), copied=False), "classes", CLASSES)
+
+    assert facts.pixels == (("background", 10_900), ("cell", 1_900))
+    assert facts.checked == facts.total == 12_800
+    assert facts.problem == ""
+
+
+def test_a_pair_that_cannot_be_read_has_a_problem():
+    def read():
+        raise ImageError("The file is torn.")
+        yield
+
+    assert count(read, "classes", CLASSES).problem == "The file is torn."
+
+
+def test_what_was_counted_of_a_row_that_has_changed_meanwhile_is_dropped():
+    rows = PairRows()
+    rows.add([PairRow(ArrayPair())])
+    waiting = rows.pending()
+    ((row, facts),) = list(count_rows(waiting, "classes", CLASSES))
+
+    rows.check("cells", Checked("these planes", "1"))
+    rows.take(row, facts)
+
+    assert rows.get("cells").facts is None
+
+
+def test_pairs_of_layers_come_and_go_and_others_stay():
+    rows = PairRows()
+    rows.offer([PairRow(ArrayPair("a")), PairRow(ArrayPair("b"))])
+    rows.add([PairRow(ArrayPair("file"))])
+    rows.use("b", False)
+
+    rows.offer([PairRow(ArrayPair("b"))])
+
+    assert [row.source.key for row in rows] == ["b", "file"]
+    assert not rows.get("b").used
+
+
+def test_a_pair_that_was_added_can_be_removed_and_one_of_open_layers_is_only_not_used():
+    rows = PairRows()
+    rows.offer([PairRow(ArrayPair("a"))])
+    rows.add([PairRow(ArrayPair("file"))])
+
+    rows.remove(["a", "file"])
+
+    assert [(row.source.key, row.used) for row in rows] == [("a", False)]
+
+
+def test_files_are_matched_by_name_and_those_without_a_partner_are_named(tmp_path):
+    import tifffile
+
+    for name in ("a.tif", "a_mask.tif", "alone.tif"):
+        tifffile.imwrite(tmp_path / name, np.zeros((8, 9), dtype=np.uint8))
+
+    rows, note = folder_rows(tmp_path, tmp_path)
+
+    assert [row.source.image_name for row in rows] == ["a.tif"]
+    assert "alone.tif" in note
+
+
+def test_a_folder_without_pairs_is_refused(tmp_path):
+    with pytest.raises(TrainingDataError):
+        folder_rows(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("highest", "means", "classes", "guess"),
+    [
+        (1, "", 2, "classes"),
+        (2, "", 2, "objects"),
+        (2, "", 3, "classes"),
+        (1, "objects", 2, "objects"),
+        (9, "classes", 2, "classes"),
+    ],
+)
+def test_what_numbers_mean_is_guessed(highest, means, classes, guess):
+    source = ArrayPair()
+    source.means = means
+    row = PairRow(source, facts=PairFacts(highest=highest))
+
+    assert guess_meaning([row], make_entry(classes=classes).card) == guess
+
+
+def test_a_class_that_is_added_has_a_name_and_a_colour_of_its_own():
+    classes = with_class(with_class(CLASSES))
+
+    assert len({one.name for one in classes}) == 4
+    assert len({one.color for one in classes}) == 4
+    assert new_classes(make_entry().card, classes) == ["class 2", "class 3"]
+
+
+def test_two_classes_of_one_name_are_refused():
+    with pytest.raises(SettingsError, match="already"):
+        with_changed_class(CLASSES, 1, name="background")
+
+
+def test_a_colour_that_is_none_is_refused():
+    with pytest.raises(SettingsError, match="colour"):
+        with_changed_class(CLASSES, 1, color="red")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("My cells!", "My-cells"), ("../..", "model"), ("a/b", "b"), ("x" * 90, "x" * 64)],
+)
+def test_a_title_becomes_the_name_of_a_folder(text, name):
+    assert slug(text) == name
+
+
+def test_a_model_that_was_tuned_before_does_not_get_an_ever_longer_name():
+    assert suggested_name("nuclei-tuned", {"nuclei-tuned"}) == "nuclei-tuned-2"
+    assert suggested_name("nuclei-tuned-2", {"nuclei-tuned", "nuclei-tuned-2"}) == "nuclei-tuned-3"
+
+
+@pytest.mark.parametrize("choice", [{"minutes": 0}, {"depth": "deep"}, {"labels": "both"}])
+def test_a_choice_outside_its_range_is_refused(choice):
+    with pytest.raises(SettingsError):
+        FinetuneChoices(**choice)

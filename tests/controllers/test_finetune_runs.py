@@ -1,0 +1,165 @@
+"""Run folders: which were interrupted, and what becomes of them and of their models."""
+
+import json
+
+import numpy as np
+import platformdirs
+import pytest
+import tifffile
+
+from napari_rwkv_seg.controllers.finetune_pairs import Checked
+from napari_rwkv_seg.controllers.finetune_runs import (
+    SnapshotSource,
+    adopt_model,
+    command_line,
+    discard_run,
+    find_runs,
+    read_differences,
+    suggested_title,
+)
+from napari_rwkv_seg.controllers.finetune_work import prepare
+from napari_rwkv_seg.errors import ModelError, OutputError, RunError
+from napari_rwkv_seg.training.run_folder import RunFolder, locked
+from napari_rwkv_seg.zoo.store import find_model, user_folder
+
+from .finetuning import make_controller, make_entry
+
+
+@pytest.fixture(autouse=True)
+def data_folder(tmp_path, monkeypatch):
+    """Keep the user's own models out of the tests."""
+    monkeypatch.setattr(platformdirs, "user_data_path", lambda *_, **__: tmp_path / "data")
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def run(home):
+    """Return a run that was prepared and not begun."""
+    return prepare(make_controller(home).begin())
+
+
+def finish(run, **facts):
+    (run / "result.json").write_text(json.dumps(facts))
+    entry = make_entry("bright-tuned")
+    from napari_rwkv_seg.zoo.card import write_card
+
+    (run / "model").mkdir()
+    write_card(run / "model", entry.card)
+    (run / "model" / "weights.safetensors").write_bytes(b"none")
+
+
+def test_a_run_without_a_result_was_interrupted(run, home):
+    (run / "events.jsonl").write_text('{"event": "step", "step": 140, "loss": 1}\n')
+
+    interrupted, finished = find_runs(home)
+
+    assert [(one.name, one.steps, one.pairs) for one in interrupted] == [("bright-tuned", 140, 1)]
+    assert finished == []
+
+
+def test_a_run_on_which_a_process_works_is_not_offered(run, home):
+    with locked(RunFolder(run)):
+        assert find_runs(home) == ([], [])
+
+
+def test_a_finished_run_is_not_offered_to_be_resumed(run, home):
+    finish(run)
+
+    interrupted, finished = find_runs(home)
+
+    assert interrupted == []
+    assert [one.folder for one in finished] == [run]
+
+
+def test_a_folder_that_is_no_run_is_passed_over(home):
+    (home / "something").mkdir(parents=True)
+    (home / "torn").mkdir()
+    (home / "torn" / "run.toml").write_text("[")
+
+    assert find_runs(home) == ([], [])
+    assert find_runs(home / "missing") == ([], [])
+
+
+def test_a_discarded_run_is_gone(run, home):
+    discard_run(run)
+    discard_run(run)  # twice does no harm
+
+    assert list(home.iterdir()) == []
+
+
+def test_a_model_is_put_among_the_users_models_under_the_name_that_the_user_gives(run):
+    finish(run)
+
+    name = adopt_model(run, "My nuclei, round 1")
+
+    assert name == "My-nuclei-round-1"
+    entry = find_model(name)
+    assert entry.folder == user_folder() / name
+    assert entry.card.title == "My nuclei, round 1"
+    assert (run / "model" / "model.toml").is_file()  # the run stays whole
+
+
+def test_a_name_that_is_taken_is_refused_and_nothing_is_overwritten(run):
+    finish(run)
+    adopt_model(run, "mine")
+
+    with pytest.raises(OutputError, match="already"):
+        adopt_model(run, "Mine")
+
+    assert [one.name for one in user_folder().iterdir()] == ["mine"]
+
+
+def test_the_suggested_name_is_free(run):
+    finish(run)
+    assert suggested_title(run) == "bright-tuned"
+
+    adopt_model(run, "bright-tuned")
+
+    assert suggested_title(run) == "bright-tuned-2"
+
+
+def test_a_run_without_a_model_gives_none(run):
+    with pytest.raises(ModelError):
+        adopt_model(run, "mine")
+    assert not user_folder().exists()
+
+
+def test_the_pairs_of_a_run_are_read_as_they_were_kept(run, home):
+    ((kept,), _) = find_runs(home)
+
+    (pair,) = SnapshotSource(kept).planes(Checked(), copied=True)()
+
+    assert int(pair.labels.sum()) == 1900
+    assert pair.checked.all()
+
+
+def test_a_snapshot_that_was_changed_is_refused(run, home):
+    ((kept,), _) = find_runs(home)
+    tifffile.imwrite(run / "snapshot" / "000_labels.tif", np.zeros((64, 200), dtype=np.int32))
+
+    with pytest.raises(RunError, match="changed"):
+        list(SnapshotSource(kept).planes(Checked(), copied=True)())
+
+
+def test_differences_are_read_with_their_image(run):
+    (run / "held_out").mkdir()
+    changes = np.zeros((64, 200), dtype=np.uint8)
+    changes[1, 2] = 2
+    tifffile.imwrite(run / "held_out" / "000_difference.tif", changes)
+
+    (found,) = read_differences(run, 8)
+
+    assert found.number == 0
+    assert found.image.shape == (64, 200)
+    np.testing.assert_array_equal(found.changes, changes)
+
+
+def test_the_command_names_the_run_file_and_survives_spaces(tmp_path):
+    line = command_line(tmp_path / "my run")
+
+    assert line.startswith("napari-rwkv-seg finetune '")
+    assert line.endswith("my run/run.toml'")
