@@ -17,6 +17,8 @@ from .run_folder import RunFolder
 from .verdict import verdict
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from .held_out import ClassMaps, HeldOut
     from .job import Job
     from .loop import TrainingLoop
@@ -45,13 +47,12 @@ def publish(run: RunFolder, start: Start, job: "Job", loop: "TrainingLoop") -> E
     network.load_state_dict(load_checkpoint_file(best))
     network.half().float()  # it is written in half precision, so that is what is scored
     held_out = job.held_out
-    chosen = held_out.quick if job.is_stopped else held_out.full
-    after = held_out.predict(job.model(network), chosen, job.interrupted)
-    before = {index: held_out.base[index] for index in chosen}
+    after = _predicted(job, network)
+    before = {index: held_out.base[index] for index in after}
     facts = verdict(held_out.counts(before), held_out.counts(after), start.classes[1:], start.known)
     _write_differences(run, held_out, before, after)
     result = facts | {
-        "regions": len(chosen),
+        "regions": len(after),
         "images": len(start.pairs),
         "steps": loop.step,
         "best_step": loop.best_step,
@@ -65,6 +66,17 @@ def publish(run: RunFolder, start: Start, job: "Job", loop: "TrainingLoop") -> E
     for name in (LATEST, PREVIOUS):
         (run.checkpoints / name).unlink(missing_ok=True)
     return job.tell("finished", **result)
+
+
+def _predicted(job: "Job", network: "nn.Module") -> "ClassMaps":
+    """Return the class maps of the new model; of few images once the run is told to stop."""
+    held_out = job.held_out
+    maps: ClassMaps = {}
+    for index in held_out.full:  # which begins with the few
+        if index not in held_out.quick and job.is_stopped:
+            break
+        maps |= held_out.predict(job.model(network), [index], job.interrupted)
+    return maps
 
 
 def difference(

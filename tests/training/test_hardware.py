@@ -6,9 +6,10 @@ from napari_rwkv_seg.networks import build_network
 from napari_rwkv_seg.training.hardware import Lightener, checkpoint_blocks, choose_precision
 
 
-def test_checkpointed_blocks_give_the_same_answer_and_the_same_gradients() -> None:
+@pytest.mark.parametrize("encoder", ["plain", "adapter"])
+def test_checkpointed_blocks_give_the_same_answer_and_the_same_gradients(encoder: str) -> None:
     torch.manual_seed(0)
-    network = build_network("med_urwkv", "T", encoder="plain", decoder="slim").eval()
+    network = build_network("med_urwkv", "T", encoder=encoder, decoder="slim").eval()
     image = torch.rand(1, 3, 64, 64)
     names = [name for name, _ in network.named_parameters()]
 

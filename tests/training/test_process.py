@@ -27,7 +27,7 @@ from napari_rwkv_seg.training.process import hear_line, stopping_on_signals
 from napari_rwkv_seg.training.run_folder import RunFolder
 
 SCRIPT = Path(__file__).with_name("tiny.py")
-PATIENCE_S = 90
+PATIENCE_S = 200
 
 
 class Trainer:
