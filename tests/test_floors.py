@@ -20,7 +20,9 @@ LIGHT = [
     "napari_rwkv_seg.inference",
     "napari_rwkv_seg.inference.labels",
     "napari_rwkv_seg.inference.settings",
+    "napari_rwkv_seg.training.api",
     "napari_rwkv_seg.training.events",
+    "napari_rwkv_seg.training.process",
     "napari_rwkv_seg.training.run_folder",
     "napari_rwkv_seg.training.run_settings",
     "napari_rwkv_seg.widgets",
@@ -101,7 +103,7 @@ def test_a_module_that_the_window_needs_is_imported_without_torch(module: str) -
     assert loaded_after(f"import {module}") & HEAVY == set()
 
 
-@pytest.mark.parametrize("command", ["--help", "segment --help", "models"])
+@pytest.mark.parametrize("command", ["--help", "segment --help", "finetune --help", "models"])
 def test_a_command_that_runs_no_network_loads_neither_torch_nor_a_window(command: str) -> None:
     code = f"""
 import sys

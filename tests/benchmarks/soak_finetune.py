@@ -9,31 +9,30 @@ new one begins. The result is a line of JSON.
 """
 
 import argparse
+import contextlib
 import io
 import json
+import os
 import random
-import subprocess
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+import torch
 
+import napari_rwkv_seg.training.job
+import napari_rwkv_seg.training.publish  # noqa: F401 - loaded once, for all children
+from napari_rwkv_seg.training import loop, preparation
 from napari_rwkv_seg.training.checkpoints import load_checkpoint_file
 from napari_rwkv_seg.training.events import read_events
 from napari_rwkv_seg.training.pairs import TrainingPair
+from napari_rwkv_seg.training.process import main
 from napari_rwkv_seg.training.run_folder import RunFolder, prepare_run, read_snapshot
 from napari_rwkv_seg.training.run_settings import RunSettings
 from napari_rwkv_seg.zoo.store import find_model, read_network
-
-EAGER = """
-import sys
-from napari_rwkv_seg.training import loop, preparation
-from napari_rwkv_seg.training.process import main
-loop._SAVE_EVERY_S, loop._SAVE_SHARE, preparation.CPU_PIXELS = 0.2, 0.5, 64 * 64
-sys.exit(main(sys.argv[1:]))
-"""
 
 
 def new_run(folder: Path, seed: int) -> RunFolder:
@@ -80,34 +79,43 @@ def read_model(path: Path) -> None:
 
 
 def kill_once(run: RunFolder, chance: random.Random, longest_s: float) -> str:
-    """Start the trainer, kill it after a random time; return the last event, or why it failed."""
+    """Begin or resume a run, kill it after a random time; return the last event, or its failure.
+
+    The child is forked, so that it need not load the libraries again.
+    """
     known = len(read_events(run.events)[0])
-    with tempfile.TemporaryFile() as complaints:
-        process = subprocess.Popen(
-            [sys.executable, "-c", EAGER, str(run.path)],
-            stdout=subprocess.DEVNULL,
-            stderr=complaints,
-        )
-        while len(read_events(run.events)[0]) == known and process.poll() is None:
-            time.sleep(0.01)
-        time.sleep(chance.uniform(0, longest_s))
-        process.kill()
-        code = process.wait()
-        if code not in (0, -9):
-            complaints.seek(0)
-            return f"exit code {code}: {complaints.read()[-300:].decode()}"
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os._exit(main([str(run.path)]))
+    status = 0
+    while len(read_events(run.events)[0]) == known and not status:
+        time.sleep(0.01)
+        status = os.waitpid(child, os.WNOHANG)[1]
+    time.sleep(chance.uniform(0, longest_s))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        status = os.waitpid(child, 0)[1]
+    code = os.waitstatus_to_exitcode(status)
+    if code not in (0, -signal.SIGKILL):
+        return f"exit code {code}"
     events = read_events(run.events)[0]
     return str(events[-1]["event"]) if events else "nothing"
 
 
-def main() -> None:
+def soak() -> None:
     """Kill, check, go on; write the result."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--longest", type=float, default=8.0, help="seconds before a kill")
+    parser.add_argument("--longest", type=float, default=4.0, help="seconds before a kill")
     parser.add_argument("--seed", type=int, default=42)
     choices = parser.parse_args()
-    chance, moments, faults, runs = random.Random(choices.seed), {}, [], 0
+    torch.set_num_threads(1)  # threads would not survive the fork
+    loop._SAVE_EVERY_S, loop._SAVE_SHARE, preparation.CPU_PIXELS = 0.2, 0.5, 64 * 64
+    chance, runs = random.Random(choices.seed), 0
+    moments: dict[str, int] = {}
+    faults: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         run = new_run(Path(folder) / "0", 0)
         for _ in range(choices.kills):
@@ -126,4 +134,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    soak()
