@@ -1,8 +1,14 @@
 """`python -m napari_rwkv_seg.training RUN [--attached]`: the process that trains."""
 
+import os
 import sys
 
 from .process import main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # the company has to be told that one leaves
+        sys.exit(code)
+    os._exit(code)  # everything is written; to take down torch and its threads takes seconds

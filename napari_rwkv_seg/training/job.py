@@ -24,6 +24,7 @@ from .events import Tell
 from .hardware import Lightener
 from .held_out import HeldOut
 from .loop import LoopSettings, TrainingLoop, Work
+from .pace import Pace
 from .preparation import WEIGHT_DECAY, Start
 from .run_folder import RunFolder
 
@@ -34,6 +35,9 @@ _CHECK_SHARE = 0.12  # of the time, for the checks on the way
 _CHECKS = 8  # at most
 _WRITING_S = 2.0  # for the model and the differences, at the end
 _PREVIEW_LIMIT = 2**32
+
+LEAST_PIXELS = 60_000
+"""Batches are not halved below this for speed: crops must still show what is round an object."""
 
 
 class Job:
@@ -73,6 +77,7 @@ class Job:
         minutes = settings.budget_minutes(fabric.device.type == "cuda")
         self._seconds = None if settings.steps else 60 * minutes
         self._is_stop_told = False
+        self._pace = Pace()
         self._loop: TrainingLoop | None = None
 
     @property
@@ -128,6 +133,7 @@ class Job:
 
     def validate(self, network: nn.Module) -> Mapping[str, Any]:
         """Return the scores of a network on the few images of the checks on the way."""
+        self._pace.pause()
         maps = self.held_out.predict(self.model(network), self.held_out.quick, self.interrupted)
         scores = self.held_out.scores(maps)
         return {"score": scores.mean, "dice": scores.by_class, "base": False}
@@ -174,9 +180,19 @@ class Job:
         """Answer wishes between two steps; return whether to stop and keep the best."""
         self._control.check()
         while (path := self._control.next_preview()) is not None:
+            self._pace.pause()
             self._preview(path)
+        self._keep_pace()
         self._tell_stop()
         return self._control.is_stopped
+
+    def _keep_pace(self) -> None:
+        """Make smaller crops where steps take too long; not where steps are counted."""
+        self._pace.step()
+        if self._seconds is None or not self._pace.is_slow:
+            return
+        if self._start.crops.pixels > LEAST_PIXELS and (what := self._start.crops.shrink()):
+            self.tell("lighter", what=f"This machine is slow or busy. {what}")
 
     def _tell_stop(self) -> None:
         if self._control.is_stopped and not self._is_stop_told:
