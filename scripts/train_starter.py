@@ -31,9 +31,10 @@ from napari_rwkv_seg.training.augment import BATCHES, random_crop, random_grey
 from napari_rwkv_seg.training.budget import Budget
 from napari_rwkv_seg.training.checkpoints import load_checkpoint_file
 from napari_rwkv_seg.training.events import EventLog, event_line
-from napari_rwkv_seg.training.loop import LoopSettings, TrainingLoop, Work
+from napari_rwkv_seg.training.loop import TrainingLoop
 from napari_rwkv_seg.training.samples import Sample, read_split, sampling_weights
 from napari_rwkv_seg.training.targets import separated_target
+from napari_rwkv_seg.training.work import LoopSettings, Work
 from napari_rwkv_seg.zoo.card import ClassCard, ModelCard, Normalization, ObjectDefaults
 from napari_rwkv_seg.zoo.store import write_model
 

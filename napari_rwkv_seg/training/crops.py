@@ -14,10 +14,10 @@ from torch import Tensor
 from napari_rwkv_seg.zoo.card import Normalization
 
 from .augment import vary_intensity, warp
-from .loop import Batch
 from .pairs import LabelKind, TrainingPair
 from .sources import Source, Sources
 from .split import Split
+from .work import Batch
 
 CPU_PIXELS = 150_000  # of a batch: a step of Med-URWKV-T then takes about half a second on 2 cores
 CUDA_PIXELS = 800_000

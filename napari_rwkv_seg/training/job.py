@@ -23,10 +23,11 @@ from .control import Control, LeaveError
 from .events import Tell
 from .hardware import Lightener
 from .held_out import HeldOut
-from .loop import LoopSettings, TrainingLoop, Work
+from .loop import TrainingLoop
 from .pace import Pace
 from .preparation import WEIGHT_DECAY, Start
 from .run_folder import RunFolder
+from .work import LoopSettings, Work
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -12,122 +12,25 @@ import copy
 import gc
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
 from napari_rwkv_seg.errors import ModelError, RunError
 from napari_rwkv_seg.inference.running import is_out_of_memory
 
-from .budget import Budget, Stopwatch, rate_scale
+from .budget import Stopwatch, rate_scale
 from .checkpoints import BEST, load_latest, save_checkpoint, save_latest
 from .depth import set_training
-from .events import Tell
 from .losses import weighted_dice_ce_loss
+from .work import LoopSettings, Rhythm, State, Work
 
-Batch = tuple[Tensor, Tensor, Tensor]
-
-_SAVE_EVERY_S = 25.0
-_SAVE_SHARE = 0.04  # most of the time that checkpoints may take
 _BAD_STEPS = 5  # in a row, before the run goes back to its last checkpoint
 _ROLLBACKS = 3
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """How long and how fast to train.
-
-    Attributes
-    ----------
-    budget : Budget
-        Steps or seconds.
-    learning_rate, weight_decay : float
-        Of AdamW (Loshchilov & Hutter, ICLR 2019); no decay on vectors and scalars.
-    warmup : float
-        Part of the budget in which the rate rises; afterwards it falls as a half cosine.
-    averaging : float
-        Largest decay of the moving average of the weights, which is what is validated and
-        kept; the average never reaches back further than a tenth of the steps.
-    clip : float
-        Largest norm of the gradient.
-    validate_every : float
-        Steps between validations, or seconds if the budget is in seconds; there is one at the end.
-    seed : int
-        Of everything random.
-    """
-
-    budget: Budget
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    warmup: float = 0.05
-    averaging: float = 0.998
-    clip: float = 1.0
-    validate_every: float = 250
-    seed: int = 42
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a loop is to do.
-
-    Parameters
-    ----------
-    make_batch : callable
-        From a generator to images (B, C, Y, X), targets (B, Y, X) and weights (B, Y, X).
-    validate : callable
-        From the averaged network, in eval mode, to facts by name; `score` is to be maximised.
-    tell : callable
-        Is told events: a kind, and facts by name.
-    groups : list of dict, optional
-        Groups of parameters for AdamW, each with `lr_scale`; all parameters if not given.
-    should_stop : callable
-        Asked between steps whether to end with what there is; may raise to end otherwise.
-    lighten : callable
-        Makes the next step need less memory; returns a sentence, or "" if it cannot.
-    """
-
-    make_batch: Callable[[np.random.Generator], Batch]
-    validate: Callable[[nn.Module], Mapping[str, Any]]
-    tell: Tell
-    groups: list[dict[str, Any]] | None = None
-    should_stop: Callable[[], bool] = lambda: False
-    lighten: Callable[[], str] = lambda: ""
-
-
-@dataclass
-class _State:
-    """Where a run is; what of a checkpoint is no tensor."""
-
-    step: int = 0
-    best: float = -math.inf
-    best_step: int = 0
-    seconds: float = 0.0
-    begun: float = 0.0  # second of the first step
-    validated: float = 0.0  # second of the end of the last validation
-    validated_step: int = 0
-    rate: float = 1.0  # halved when a run has to go back
-    rollbacks: int = 0
-
-
-@dataclass
-class _Rhythm:
-    """What happens by the clock of this process."""
-
-    told: float = -math.inf
-    saved: float = field(default_factory=time.monotonic)
-    save_cost: float = 0.0
-    losses: list[float] = field(default_factory=list)
-    bad: int = 0
-
-    def is_save_due(self) -> bool:
-        waited = time.monotonic() - self.saved
-        return waited > max(_SAVE_EVERY_S, self.save_cost / _SAVE_SHARE)
 
 
 class TrainingLoop:
@@ -169,7 +72,7 @@ class TrainingLoop:
         optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
         self._runner, self._optimizer = self._fabric.setup(network, optimizer)
         self._trained = [p for group in groups for p in group["params"]]
-        self._now, self._rhythm = _State(), _Rhythm()
+        self._now, self._rhythm = State(), Rhythm()
         folder.mkdir(parents=True, exist_ok=True)
         state = load_latest(folder)
         self.is_resumed = state is not None
@@ -381,7 +284,7 @@ class TrainingLoop:
             self._network.load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
             self._optimizer.load_state_dict(state["optimizer"])
-            self._now = _State(**state["now"])
+            self._now = State(**state["now"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise RunError(
                 "The run cannot go on: its checkpoint belongs to another model. Start a new run."

@@ -25,7 +25,7 @@ import torch
 
 import napari_rwkv_seg.training.job
 import napari_rwkv_seg.training.publish  # noqa: F401 - loaded once, for all children
-from napari_rwkv_seg.training import loop, preparation
+from napari_rwkv_seg.training import preparation, work
 from napari_rwkv_seg.training.checkpoints import load_checkpoint_file
 from napari_rwkv_seg.training.events import read_events
 from napari_rwkv_seg.training.pairs import TrainingPair
@@ -112,7 +112,7 @@ def soak() -> None:
     parser.add_argument("--seed", type=int, default=42)
     choices = parser.parse_args()
     torch.set_num_threads(1)  # threads would not survive the fork
-    loop._SAVE_EVERY_S, loop._SAVE_SHARE, preparation.CPU_PIXELS = 0.2, 0.5, 64 * 64
+    work.SAVE_EVERY_S, work.SAVE_SHARE, preparation.CPU_PIXELS = 0.2, 0.5, 64 * 64
     chance, runs = random.Random(choices.seed), 0
     moments: dict[str, int] = {}
     faults: list[str] = []

@@ -11,7 +11,8 @@ from napari_rwkv_seg.training import loop as loop_module
 from napari_rwkv_seg.training.budget import Budget, Stopwatch
 from napari_rwkv_seg.training.checkpoints import load_checkpoint_file, load_latest
 from napari_rwkv_seg.training.events import Event, make_event
-from napari_rwkv_seg.training.loop import LoopSettings, TrainingLoop, Work
+from napari_rwkv_seg.training.loop import TrainingLoop
+from napari_rwkv_seg.training.work import LoopSettings, Work
 
 SETTINGS = LoopSettings(Budget(6), validate_every=2, learning_rate=0.05, averaging=0.5)
 
