@@ -4,6 +4,7 @@ Names and folders go to stdout, notes and progress to stderr.
 """
 
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -143,16 +144,58 @@ def import_(
         typer.echo(str(imported.folder))
 
 
+class Format(StrEnum):
+    """What a model is written as."""
+
+    FOLDER = "folder"
+    BIOIMAGEIO = "bioimageio"
+    ONNX = "onnx"
+    TORCH = "torch"
+
+
 @app.command()
 def export(
     name: Name,
-    target: Annotated[Path, typer.Argument(help="The file to write, or a folder for it.")],
+    target: Annotated[Path, typer.Argument(help="The file to write.")],
+    format_: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            help="folder: a zip of the model's folder, for this program. bioimageio: a package "
+            "for bioimage.io. onnx, torch: a graph (.onnx, .pt2) for images of one size.",
+        ),
+    ] = Format.FOLDER,
+    size: Annotated[
+        int, typer.Option(help="Sides of the graph's image, or of the test image, in pixels.")
+    ] = 256,
 ) -> None:
-    """Write a model for others, as a zip file of its folder."""
-    from napari_rwkv_seg.zoo.transfer import export_folder
-
+    """Write a model for others, or for other programs."""
     with say_errors():
-        typer.echo(str(export_folder(name, target)))
+        typer.echo(str(_export(name, target, format_, size)))
+
+
+def _export(name: str, target: Path, format_: Format, size: int) -> Path:
+    """Write a model in one of the formats, say how close it is, and return the file."""
+    if format_ is Format.FOLDER:
+        from napari_rwkv_seg.zoo.transfer import export_folder
+
+        return export_folder(name, target)
+    from napari_rwkv_seg.zoo.store import find_model
+
+    entry = find_model(name)
+    if format_ is Format.BIOIMAGEIO:
+        from napari_rwkv_seg.zoo.bioimage_io import export_bioimage_io
+
+        return export_bioimage_io(entry, target, size=size)
+    from napari_rwkv_seg.zoo.exports import export_onnx, export_program
+
+    write = export_onnx if format_ is Format.ONNX else export_program
+    exported = write(entry, target, size)
+    say(
+        f"It takes normalised images of {size} × {size} pixels; its logits differ from this "
+        f"program's by {exported.difference:.1g} (relative)."
+    )
+    return exported.path
 
 
 @app.command()

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from . import bi_wkv as _bi_wkv  # noqa: F401 - registers the operator
 from ._library import state_rows
@@ -44,12 +45,16 @@ def bi_wkv_standard(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
     def total(of: Tensor | float) -> Tensor:
         """Return the weighted sum of `of` (B, T, C) over all tokens, seen from each."""
-        past, future = rising * of, falling * of
-        past = past.cumsum(1) - past
-        future = future.sum(1, keepdim=True) - future.cumsum(1)
+        past = _sum_of_earlier(rising * of)
+        future = _sum_of_earlier((falling * of).flip(1)).flip(1)
         return before * past + after * future + own * weight * of
 
     return (total(value) / total(1.0)).to(v.dtype)
+
+
+def _sum_of_earlier(x: Tensor) -> Tensor:
+    """Return the sums over all tokens before each; shifted, not subtracted, to stay exact."""
+    return functional.pad(x[:, :-1], (0, 0, 1, 0)).cumsum(1)
 
 
 def _forward(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

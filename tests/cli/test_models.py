@@ -102,6 +102,15 @@ def test_a_model_is_exported_and_imported_elsewhere(cells, tmp_path, home):
     assert find_model("copy").card.untrained
 
 
+def test_a_model_is_exported_for_other_programs(cells, tmp_path):
+    target = tmp_path / "out.zip"
+    assert told("export", cells, target, "--format", "bioimageio", "--size", 64).strip() == str(
+        target
+    )
+    assert "exists already" in refused("export", cells, target, "--format", "torch")
+    assert "32 to 2048" in refused("export", cells, tmp_path / "x", "--format", "onnx", "--size", 1)
+
+
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Callable[[str], Path]:
     def write(architecture: str) -> Path:
