@@ -95,7 +95,9 @@ def _read(features: Tensor, places: Tensor, offsets: Tensor, weights: Tensor) ->
     the places.
     """
     height, width = features.shape[-2:]
-    grid = places + offsets * places.new_tensor((2 / width, 2 / height))
+    # Not one product with (2 / width, 2 / height): a constant tensor could not be exported.
+    steps = torch.stack((offsets[..., 0] * (2 / width), offsets[..., 1] * (2 / height)), -1)
+    grid = places + steps
     # Places in half precision would be off by whole tokens, so the map follows them, not they it.
     found = functional.grid_sample(features.to(grid.dtype), grid, align_corners=False)
     return (found * weights[:, None]).sum(2)

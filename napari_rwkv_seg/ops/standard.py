@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from . import bi_wkv as _bi_wkv  # noqa: F401 - registers the operator
 from ._library import state_rows
+from .read_points import read_points_reference
 
 
 def bi_wkv_standard(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -63,6 +64,15 @@ def _forward(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor
     return bi_wkv_standard(w, u, k, v), states
 
 
+def _read_points(
+    values: Tensor, places: Tensor, offsets: Tensor, scores: Tensor, grids: list[int]
+) -> Tensor:
+    """Stand in for the operator, whose grids come as one row of numbers."""
+    pairs = list(zip(grids[::2], grids[1::2], strict=True))
+    return read_points_reference(values, places, offsets, scores, pairs)
+
+
 DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     torch.ops.napari_rwkv_seg.bi_wkv_forward.default: _forward,
+    torch.ops.napari_rwkv_seg.read_points.default: _read_points,
 }

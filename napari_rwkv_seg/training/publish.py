@@ -121,6 +121,8 @@ def _card(start: Start, result: dict[str, Any], job: "Job") -> ModelCard:
             "trained_by": f"napari-rwkv-seg finetune, seed {settings.seed}, {start.depth}: "
             f"{result['steps']} steps in {result['seconds'] / 60:.1f} minutes on {job.device}",
             "test_scores": {"Dice, held out": result["after"]["mean"] or 0.0, **scores},
+            "untrained": False,
+            "note": "",
             "weights_sha256": "",
         }
     )
