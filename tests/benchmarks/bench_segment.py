@@ -4,12 +4,14 @@
 
 Both networks have about as many parameters (counts are printed), are warm, and
 take turns, so that what else the machine does meets both. Timed are the network
-alone, (1, 3, 512, 512) to logits, and the whole way from a uint8 image to
-labels, which is the same code for both. Prints median seconds and ratios, and
+alone, (1, 3, 512, 512) to logits, the whole way from a uint8 image to labels,
+which is the same code for both, and the forward and backward pass of two crops of
+256 x 256. Prints median seconds, ratios and where the time of our network goes, and
 writes them to tests/benchmarks/results/segment_cpu.json.
 """
 
 import argparse
+import copy
 import json
 import os
 import platform
@@ -23,6 +25,7 @@ import monai
 import numpy as np
 import torch
 from monai.networks.nets import UNet
+from network_parts import parts_of_block, parts_of_network
 from torch import nn
 
 from napari_rwkv_seg.inference import LabelSettings, Model, load_model
@@ -46,9 +49,15 @@ def main() -> None:
     runs = {
         "network": {name: forward(m.network, pixels) for name, m in both(ours, theirs)},
         "image to labels": {name: whole(m, image) for name, m in both(ours, theirs)},
+        "training step": {name: training_step(m.network) for name, m in both(ours, theirs)},
     }
     medians = {name: medians_of(pair, options.repeats) for name, pair in runs.items()}
-    report(ours, theirs, medians, options)
+    block = ours.network.encoder.layers[6]
+    parts = {
+        "network": parts_of_network(ours.network, pixels, options.repeats),
+        "block, 1024 tokens": parts_of_block(block, SIDE // 16, options.repeats),
+    }
+    report(ours, theirs, medians, parts, options)
 
 
 def parse() -> argparse.Namespace:
@@ -123,6 +132,17 @@ def whole(model: Model, image: np.ndarray) -> Callable[[], object]:
     return lambda: segment(image, model, axes="YX", settings=settings)
 
 
+def training_step(network: nn.Module) -> Callable[[], None]:
+    trained = copy.deepcopy(network).train().requires_grad_()
+    crops = torch.rand(2, 3, SIDE // 2, SIDE // 2)
+
+    def run() -> None:
+        trained.zero_grad(set_to_none=True)
+        trained(crops).square().mean().backward()
+
+    return run
+
+
 def medians_of(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Return median seconds; the runs take turns after two rounds to warm up."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
@@ -139,6 +159,7 @@ def report(
     ours: Model,
     theirs: Model,
     medians: dict[str, dict[str, float]],
+    parts: dict[str, dict[str, float]],
     options: argparse.Namespace,
 ) -> None:
     status = backend_status()
@@ -148,12 +169,17 @@ def report(
     for what, pair in medians.items():
         first, second = pair.values()
         print(f"{what}: {first:.3f} s and {second:.3f} s, ratio {first / second:.2f}")
+    for what, table in parts.items():
+        print(what)
+        for name, milliseconds in table.items():
+            print(f"  {name:<30} {milliseconds:8.2f} ms")
     facts = {
         "image": [SIDE, SIDE],
         "model": ours.card.name,
         "parameters": counts,
         "median_seconds": medians,
         "ratio": {what: pair["Med-URWKV"] / pair["MONAI UNet"] for what, pair in medians.items()},
+        "parts_ms": parts,
         "repeats": options.repeats,
         "threads": options.threads,
         "wkv": {"backend": status.backend, "instruction_set": status.instruction_set},
