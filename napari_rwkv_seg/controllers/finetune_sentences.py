@@ -22,7 +22,7 @@ NO_PAIRS = (
     "Labels layer. Or add a folder of images and masks."
 )
 DEPTH_NAMES = {
-    "auto": "Automatic, by the labelled pixels",
+    "auto": "Automatic",
     "head": "Head only (fastest)",
     "decoder": "Decoder",
     "everything": "Everything",

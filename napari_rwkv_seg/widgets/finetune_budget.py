@@ -1,13 +1,13 @@
 """For how long to train, and under Advanced: how much of the network, and on what."""
 
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QVBoxLayout, QWidget
-from superqt import QCollapsible
 from superqt.utils import signals_blocked
 
 from napari_rwkv_seg.controllers.finetune import FinetuneController
 from napari_rwkv_seg.controllers.finetune_choices import DEPTHS, MOST_MINUTES, FinetuneChoices
 from napari_rwkv_seg.controllers.finetune_sentences import DEPTH_NAMES
 
+from .folding import Folding
 from .texts import tooltip
 
 _DEVICES = (("Automatic", "auto"), ("CPU", "cpu"), ("GPU (CUDA)", "cuda"))
@@ -60,7 +60,7 @@ class Budget(QWidget):
             (
                 self.depth,
                 "Depth of training",
-                "How much of the network learns. Few labels: less of it.",
+                "How much of the network learns.\nAutomatic: the fewer labels, the less of it.",
             ),
             (self.device, "Device", "Where to train. Automatic takes a GPU if there is one."),
         ):
@@ -81,9 +81,7 @@ class Budget(QWidget):
         inner.addRow("&Depth", self.depth)
         inner.addRow("Dev&ice", self.device)
         more.setLayout(inner)
-        self.advanced = QCollapsible("Advanced")
-        self.advanced.setDuration(0)
-        self.advanced.addWidget(more)
+        self.advanced = Folding("Advanced", more)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)

@@ -29,7 +29,7 @@ from napari_rwkv_seg.controllers.finetune_runs import (
     discard_run,
     suggested_title,
 )
-from napari_rwkv_seg.controllers.finetune_sentences import interrupted_line, result_line
+from napari_rwkv_seg.controllers.finetune_sentences import interrupted_line
 from napari_rwkv_seg.controllers.finetune_work import Attempt, Plan
 from napari_rwkv_seg.zoo.store import ModelEntry
 
@@ -103,6 +103,7 @@ class FinetuneDock(ClosingDock):
         self._lay_out()
         self._wire()
         self.reload_models()
+        self._show_theme()
         self._show_all()
         self._runner.find()
         self.destroyed.connect(self._parts.close)  # the viewer's layers may outlive its window
@@ -257,7 +258,7 @@ class FinetuneDock(ClosingDock):
 
     def _show_ended(self, ended: Ended) -> None:
         if ended.how == "finished":
-            self.run.show_end(result_line(ended.result))
+            self.run.show_end("Done: the scores are beneath.")
             self.result.show_result(ended.result, suggested_title(ended.folder))
             self.result.focus_first()
             self._reveal(self._result_group)
@@ -294,6 +295,7 @@ class FinetuneDock(ClosingDock):
 
     def _show_theme(self, _: object = None) -> None:
         self.run.show_theme()
+        self.pairs.list.show_theme(self._theme())
 
     def _lay_out(self) -> None:
         start = QVBoxLayout()

@@ -37,9 +37,13 @@ class LayerPair:
         Has the Shapes layers; held weakly.
     image, labels : Image, Labels
         Held weakly.
+    is_wanted : bool
+        Whether the user has put them together.
     """
 
-    def __init__(self, viewer: Any, image: Image, labels: Labels) -> None:
+    def __init__(
+        self, viewer: Any, image: Image, labels: Labels, *, is_wanted: bool = False
+    ) -> None:
         self._viewer = weakref.ref(viewer)
         self._image = weakref.ref(image)
         self._labels = weakref.ref(labels)
@@ -51,7 +55,7 @@ class LayerPair:
         self.problem = ""
         self.stack: tuple[int, ...] = ()
         try:
-            self.fit = fit(image, labels)
+            self.fit = fit(image, labels, is_wanted=is_wanted)
         except ImageError as error:
             self.fit = Fit("YX")
             self.problem = str(error)

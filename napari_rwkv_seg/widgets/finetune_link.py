@@ -111,7 +111,7 @@ class FinetuneLink:
         """List two layers as a pair, whether they seem to belong together or not."""
         viewer = self._viewer()
         if viewer is not None:
-            self._controller.rows.add([new_row(LayerPair(viewer, image, labels))])
+            self._controller.rows.add([new_row(LayerPair(viewer, image, labels, is_wanted=True))])
 
     def new_boxes(self) -> Any:
         """Add a Shapes layer, ready for drawing rectangles; return it."""

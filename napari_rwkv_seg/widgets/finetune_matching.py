@@ -57,8 +57,16 @@ def image_layers(viewer: Any) -> list[Image]:
     ]
 
 
-def fit(image: Image, labels: Labels) -> Fit:
+def fit(image: Image, labels: Labels, *, is_wanted: bool = False) -> Fit:
     """Return how labels follow an image.
+
+    Parameters
+    ----------
+    image, labels : Image, Labels
+        The layers.
+    is_wanted : bool
+        Whether the user has put them together: then any axes that fit will do, such as
+        many channels where a stack would be guessed.
 
     Raises
     ------
@@ -72,7 +80,7 @@ def fit(image: Image, labels: Labels) -> Fit:
     levels = range(len(image.data)) if image.multiscale else range(1)
     for tried in [level, *(one for one in levels if one != level)]:
         shape = tuple(level_data(image, tried).shape)
-        for axes in _axes_tried(image, shape, told.get("axes", "")):
+        for axes in _axes_tried(image, shape, told.get("axes", ""), is_wanted):
             if _follows(shape, axes, tuple(labels.data.shape)):
                 return Fit(axes, tried, channel if "C" in axes else None)
     sizes = (" × ".join(map(str, one.data.shape)) for one in (labels,))
@@ -115,13 +123,15 @@ def meaning(labels: Labels) -> Meaning | Literal[""]:
     return output if output in ("classes", "objects") else ""
 
 
-def _axes_tried(image: Image, shape: tuple[int, ...], told: str) -> Iterator[str]:
+def _axes_tried(image: Image, shape: tuple[int, ...], told: str, is_wanted: bool) -> Iterator[str]:
     """Yield orders of axes that an image may have, the likeliest first."""
     if len(told) == len(shape):
         yield told
     try:
         names = getattr(image, "axis_labels", None)
         yield guess_axes(shape, rgb=bool(image.rgb), labels=names)
+        if not is_wanted:
+            return
     except ImageError:
         pass  # the shape of the labels may decide
     for axes in AXES_CHOICES:

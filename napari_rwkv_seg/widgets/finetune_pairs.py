@@ -4,6 +4,7 @@ The space bar ticks a row, Delete takes rows off the list that were added to it.
 """
 
 from collections.abc import Hashable, Iterable
+from typing import Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QKeySequence, QResizeEvent
@@ -24,6 +25,11 @@ from napari_rwkv_seg.controllers.finetune_sentences import checked_line, pixels_
 from .texts import tooltip
 
 _KEY = Qt.ItemDataRole.UserRole
+# napari's theme draws no box for what is not ticked; its own tick is used for what is
+_BOXES = """
+QListWidget::indicator { border: 1px solid %(text)s; border-radius: 2px; }
+QListWidget::indicator:checked { background: %(current)s; image: url("theme_%(id)s:/check.svg"); }
+"""
 _LEAST, _MOST = 44, 190  # pixels of height, before the list scrolls
 
 
@@ -66,6 +72,11 @@ class PairList(QListWidget):
         delete = QShortcut(QKeySequence(Qt.Key.Key_Delete), self)
         delete.setContext(Qt.ShortcutContext.WidgetShortcut)
         delete.activated.connect(lambda: self.removed.emit(self.chosen()))
+
+    def show_theme(self, theme: Any) -> None:
+        """Take the colours of a theme of napari."""
+        colors = {"text": theme.text.as_hex("long"), "current": theme.current.as_hex("long")}
+        self.setStyleSheet(_BOXES % {**colors, "id": theme.id})
 
     def chosen(self) -> list[Hashable]:
         """Return the keys of the selected rows; of the only row, selected or not."""

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
-from superqt import QCollapsible
 
 from napari_rwkv_seg.controllers.finetune import FinetuneController
 from napari_rwkv_seg.controllers.finetune_files import folder_rows
@@ -18,6 +17,7 @@ from .finetune_checked import CheckedChoice
 from .finetune_layers import LayerPair
 from .finetune_link import FinetuneLink
 from .finetune_pairs import PairList
+from .folding import Folding
 from .texts import HINT, WARNING, Line
 
 
@@ -50,9 +50,7 @@ class PairsPanel(QWidget):
         self.warning = Line("Warning about the background", WARNING)
         self.note = Line("About files that were added", HINT)
         self.add = AddPairs()
-        self.more = QCollapsible("Add pairs")
-        self.more.setDuration(0)
-        self.more.addWidget(self.add)
+        self.more = Folding("Add pairs", self.add)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)

@@ -10,7 +10,8 @@ import psutil
 import pytest
 from napari.layers import Labels
 
-pytestmark = pytest.mark.gui
+# Seconds, as a guard against a hang: a busy machine takes many times the usual time
+pytestmark = [pytest.mark.gui, pytest.mark.timeout(900)]
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "screenshots.py"
 
