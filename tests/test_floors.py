@@ -14,6 +14,7 @@ LIGHT = [
     "napari_rwkv_seg",
     "napari_rwkv_seg.cli",
     "napari_rwkv_seg.controllers.doctor",
+    "napari_rwkv_seg.controllers.finetune",
     "napari_rwkv_seg.controllers.journal",
     "napari_rwkv_seg.controllers.segment",
     "napari_rwkv_seg.images.samples",

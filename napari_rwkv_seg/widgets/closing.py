@@ -5,6 +5,8 @@ the window when it closes; both are heard here through Qt's own events.
 """
 
 import weakref
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QMainWindow, QWidget
@@ -74,3 +76,38 @@ class ClosingDock(QWidget):
 
     def _window(self) -> QWidget | None:
         return self._main() if self._main is not None else None
+
+
+class Closable(Protocol):
+    """Something with work that can be ended."""
+
+    def close(self) -> None:
+        """End all work, and wait for it."""
+
+
+class Ending:
+    """What must be let go of with a dock; no QObject, so that it hears when the dock is gone.
+
+    Parameters
+    ----------
+    works : Closable
+        Closed in this order.
+    """
+
+    def __init__(self, *works: Closable) -> None:
+        self._works = works
+        self._connections: list[tuple[Any, Callable[..., object]]] = []
+
+    def connect(self, *connections: tuple[Any, Callable[..., object]]) -> None:
+        """Connect signals with slots until the end."""
+        for signal, slot in connections:
+            signal.connect(slot)
+        self._connections.extend(connections)
+
+    def close(self) -> None:
+        """Let go of all signals, and end all work; a second time does nothing more."""
+        for signal, slot in self._connections:
+            signal.disconnect(slot)
+        self._connections.clear()
+        for work in self._works:
+            work.close()

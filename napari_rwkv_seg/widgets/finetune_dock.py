@@ -10,17 +10,9 @@ from typing import Any
 
 from napari.utils.notifications import show_error, show_info
 from napari.utils.theme import get_theme
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import (
-    QFrame,
-    QGroupBox,
-    QMessageBox,
-    QScrollArea,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QMessageBox, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_rwkv_seg.controllers.finetune import Ended, FinetuneController
 from napari_rwkv_seg.controllers.finetune_runs import (
@@ -33,7 +25,8 @@ from napari_rwkv_seg.controllers.finetune_sentences import interrupted_line
 from napari_rwkv_seg.controllers.finetune_work import Attempt, Plan
 from napari_rwkv_seg.zoo.store import ModelEntry
 
-from .closing import ClosingDock
+from .closing import ClosingDock, Ending
+from .columns import group, scrolling
 from .finetune_budget import Budget
 from .finetune_classes import ClassTable
 from .finetune_interrupted import Interrupted
@@ -106,7 +99,7 @@ class FinetuneDock(ClosingDock):
         self._show_theme()
         self._show_all()
         self._runner.find()
-        self.destroyed.connect(self._parts.close)  # the viewer's layers may outlive its window
+        self.destroyed.connect(self._ending.close)  # the viewer's layers may outlive its window
 
     def reload_models(self, _: object = None) -> None:
         """List the models anew, and choose one if the chosen one is not there."""
@@ -138,7 +131,7 @@ class FinetuneDock(ClosingDock):
         """End all work, wait for it, and let go of the viewer; the dock is not used again."""
         self._soon.stop()
         self._scroll.stop()
-        self._parts.close()
+        self._ending.close()
 
     def _leave(self) -> None:
         """Ask what is to become of the training whose dock napari has taken out."""
@@ -174,8 +167,8 @@ class FinetuneDock(ClosingDock):
         self.result.use_wanted.connect(self._use)
         self.result.keep_wanted.connect(controller.dismiss)
         self.result.differences_wanted.connect(runner.differences)
-        self._parts = _Parts(self._runner, self._link)
-        self._parts.connections = [
+        self._ending = Ending(self._runner, self._link)
+        self._ending.connect(
             (controller.choices_changed, self._show_soon),
             (controller.rows.changed, self._show_soon),
             (self._link.layers_changed, self._show_soon),
@@ -188,9 +181,7 @@ class FinetuneDock(ClosingDock):
             (runner.adopted, self._show_adopted),
             (self._news.adopted, self.reload_models),
             (self._link.viewer.events.theme, self._show_theme),
-        ]
-        for signal, slot in self._parts.connections:
-            signal.connect(slot)
+        )
 
     def _pick_model(self, entry: ModelEntry) -> None:
         self._controller.choose_model(self.model.key(entry), self._list_models())
@@ -298,55 +289,17 @@ class FinetuneDock(ClosingDock):
         self.pairs.list.show_theme(self._theme())
 
     def _lay_out(self) -> None:
-        start = QVBoxLayout()
-        start.addWidget(self.model)
-        start.addWidget(self.budget)
-        start.addWidget(self.run)
-        column = QWidget()
-        layout = QVBoxLayout(column)
-        layout.setContentsMargins(4, 4, 10, 4)
-        self._result_group = _group("4  Result", self.result)
+        self._result_group = group("4  Result", self.result)
         self._result_group.hide()
-        layout.addWidget(self.interrupted)
-        layout.addWidget(_group("1  Images and labels", self.pairs))
-        layout.addWidget(_group("2  Classes", self.classes))
-        layout.addWidget(_group("3  Model and training", start))
-        layout.addWidget(self._result_group)
-        layout.addStretch()
-        self._area = area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(column)
-        area.setMinimumWidth(330)
+        self._area = scrolling(
+            self.interrupted,
+            group("1  Images and labels", self.pairs),
+            group("2  Classes", self.classes),
+            group("3  Model and training", self.model, self.budget, self.run),
+            self._result_group,
+            width=330,
+        )
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+        outer.addWidget(self._area)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-
-
-class _Parts:
-    """What must be let go of with the dock; no QObject, so that it hears when the dock is gone."""
-
-    def __init__(self, runner: FinetuneRunner, link: FinetuneLink) -> None:
-        self._runner, self._link = runner, link
-        self.connections: list[tuple[Any, Callable[..., object]]] = []
-
-    def close(self) -> None:
-        """Let go of all signals, and end all work."""
-        for signal, slot in self.connections:
-            signal.disconnect(slot)
-        self.connections.clear()
-        self._runner.close()
-        self._link.close()
-
-
-def _group(title: str, content: QWidget | QVBoxLayout) -> QGroupBox:
-    """Return a titled frame around widgets."""
-    group = QGroupBox(title)
-    layout = content if isinstance(content, QVBoxLayout) else QVBoxLayout()
-    if isinstance(content, QWidget):
-        layout.addWidget(content)
-    layout.setContentsMargins(8, 8, 8, 8)
-    group.setLayout(layout)
-    return group

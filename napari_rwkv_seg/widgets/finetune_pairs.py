@@ -121,6 +121,8 @@ class PairList(QListWidget):
             item = QListWidgetItem(self)
             item.setData(_KEY, row.source.key)
             item.setSelected(row.source.key in chosen)
+        if rows and not self.selectedItems():
+            self.item(0).setSelected(True)  # so that it is seen that something can be said of it
 
     def _items(self) -> list[QListWidgetItem]:
         return [self.item(index) for index in range(self.count())]

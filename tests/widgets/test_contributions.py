@@ -10,11 +10,16 @@ from npe2 import PluginManifest
 from qtpy.QtWidgets import QWidget
 
 from napari_rwkv_seg.images.samples import SAMPLES
-from napari_rwkv_seg.widgets.contributions import CheckInstallation, SegmentWithMedURWKV
+from napari_rwkv_seg.widgets.contributions import (
+    CheckInstallation,
+    FinetuneOnMyLabels,
+    SegmentWithMedURWKV,
+)
 from napari_rwkv_seg.widgets.installation_dock import InstallationDock
 
 PLUGIN = "napari-rwkv-seg"
 SEGMENT = "Segment with Med-URWKV"
+FINETUNE = "Fine-tune on my labels"
 
 OPEN_THE_DOCK = """
 import sys
@@ -23,9 +28,11 @@ from napari._qt.qt_event_loop import get_qapp
 get_qapp()
 viewer = napari.Viewer(show=False)
 before = set(sys.modules)
-from napari_rwkv_seg.widgets.contributions import SegmentWithMedURWKV
+from napari_rwkv_seg.widgets.contributions import FinetuneOnMyLabels, SegmentWithMedURWKV
 viewer.window.add_dock_widget(SegmentWithMedURWKV(viewer))
+viewer.window.add_dock_widget(FinetuneOnMyLabels(viewer))
 heavy = {"torch", "scipy.ndimage", "skimage.segmentation", "safetensors", "monai", "tifffile"}
+heavy.add("pyqtgraph")
 found = heavy & (set(sys.modules) - before)
 viewer.close()
 sys.exit(f"imported: {sorted(found)}" if found else 0)
@@ -67,7 +74,7 @@ def test_titles_of_samples_in_menu_and_package_agree(manifest):
     assert {one.key: one.display_name for one in manifest.contributions.sample_data} == SAMPLES
 
 
-@pytest.mark.parametrize("dock", [SegmentWithMedURWKV, CheckInstallation])
+@pytest.mark.parametrize("dock", [SegmentWithMedURWKV, FinetuneOnMyLabels, CheckInstallation])
 def test_docks_are_widgets_as_napari_wants_them(dock):
     assert issubclass(dock, QWidget)
 
@@ -82,6 +89,7 @@ def test_the_plugins_menu_has_a_submenu_with_the_dock(make_napari_viewer):
     titles = [action.text() for action in submenus["RWKV Segmentation"].actions()]
 
     assert any(title.startswith(SEGMENT) for title in titles)
+    assert any(title.startswith(FINETUNE) for title in titles)
 
 
 @pytest.mark.gui
@@ -110,7 +118,7 @@ def test_a_sample_opens_as_from_the_menu_and_can_be_run(make_napari_viewer, samp
 
 
 @pytest.mark.gui
-def test_opening_the_dock_imports_neither_torch_nor_scipy():
+def test_opening_the_docks_imports_neither_torch_nor_scipy():
     result = subprocess.run(
         [sys.executable, "-c", OPEN_THE_DOCK], capture_output=True, text=True, check=False
     )
