@@ -256,8 +256,8 @@ def test_a_run_is_shown_stopped_and_its_model_is_used(
     assert dock.run.stop.isEnabled()
     assert not dock.run.button.isVisibleTo(dock)
     until(lambda: "best Dice 0.70 → 0.80" in dock.run.status.text())
-    until(lambda: len(dock.run.curves._loss.getData()[0]) > 5)
-    assert dock.run.curves._base.value() == 0.7
+    until(lambda: len(dock.run.curves.loss.getData()[0]) > 5)
+    assert dock.run.curves.base.value() == 0.7
 
     dock.run.stop.click()
     until(lambda: dock._controller.state == "ended")
@@ -544,11 +544,11 @@ def test_the_curves_follow_the_theme(open_dock, with_cells, train, until, viewer
     dock = open_dock()
     train(dock)
     until(lambda: dock.run.curves is not None)
-    dark = dock.run.curves.loss.backgroundBrush().color().lightnessF()
+    dark = dock.run.curves.view.backgroundBrush().color().lightnessF()
 
     viewer.theme = "light"
 
-    assert dock.run.curves.loss.backgroundBrush().color().lightnessF() > 0.7 > dark
+    assert dock.run.curves.view.backgroundBrush().color().lightnessF() > 0.7 > dark
     dock.run.cancel.click()
     until(lambda: not dock._controller.is_busy)
 

@@ -45,8 +45,8 @@ def test_segment_paint_finetune_stop_use_and_segment_again(
     dock = walk.open_finetune()
     assert f"{int(painted.max())} objects" in dock.pairs.list.item(0).text()
     walk.train(dock, 0)
-    assert len(dock.run.curves._loss.getData()[0]) > 2
-    assert dock.run.curves._base.isVisible()
+    assert len(dock.run.curves.loss.getData()[0]) > 2
+    assert dock.run.curves.base.isVisible()
     labels.data_setitem((np.array([0]), np.array([0])), 1)  # the user goes on painting
     preview = walk.preview(dock)
     assert preview.data.max() > 0
