@@ -15,11 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import imageio.v3 as imageio
 import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
+
+from napari_rwkv_seg.images.samples import sample_mask_path
 
 PLUGIN = "napari-rwkv-seg"
 DOCK = "Segment with Med-URWKV"
@@ -194,9 +197,11 @@ def take_walks(viewer: Any, wait: Wait, snap: Snap) -> None:
     viewer.layers.clear()
     viewer.window.remove_dock_widget("all")
 
-    tuning = FinetuneWalk(viewer, wait, snap, SMALL_SAMPLE, SMALL_STROKE)
+    late = lambda name: snap(name) if int(name.partition("_")[0]) > 6 else None  # noqa: E731
+    tuning = FinetuneWalk(viewer, wait, late, "nuclei_stained")
     tuning.open_sample()
-    tuning.paint(tuning.segment())
+    labels = tuning.segment()
+    labels.data = imageio.imread(sample_mask_path(tuning.sample))  # stands in for the brush
     dock = tuning.open_finetune()
     tuning.train(dock, 60)
     tuning.preview(dock)

@@ -120,7 +120,7 @@ def started_line(story: "RunStory") -> str:
 
 
 def status_line(story: "RunStory") -> str:
-    """Return how far a run is, such as "step 340 · 2 min 10 s left · Dice 0.71 → 0.83"."""
+    """Return how far a run is, such as "step 340 · 2 min 10 s left · best 0.83 since"."""
     if story.phase == "starting":
         checking = "checking the model to start from" if story.split else "loading the model"
         return f"Starting: {checking} …"
@@ -129,11 +129,10 @@ def status_line(story: "RunStory") -> str:
         parts.append("stopping: the best is checked and kept …")
     elif story.left is not None:
         parts.append(f"{duration(story.left)} left")
-    if story.base is not None and story.best is None:
+    if story.base is not None:
         parts.append(f"Dice {story.base:.2f} at the start")
-    elif story.best is not None:
-        start = f"{story.base:.2f} → " if story.base is not None else ""
-        parts.append(f"best Dice {start}{story.best:.2f}")
+    if story.best is not None:
+        parts.append(f"best {story.best:.2f} since")
     return " · ".join(parts)
 
 

@@ -132,6 +132,9 @@ class RunLayers:
         viewer = self._viewer()
         if viewer is None:
             return 0
+        preview = self._preview() if self._preview is not None else None
+        if preview is not None:
+            preview.visible = False  # it would cover what is to be seen
         for one in found:
             transform = _place_of(images.get(one.number), one.changes.shape)
             if transform is None:
@@ -144,7 +147,7 @@ class RunLayers:
             layer = _add(viewer, one.changes, "differences", transform)
             layer.name = name
             layer.colormap = _colors({1: RIGHT, 2: WRONG})
-            layer.opacity = 0.8
+            layer.opacity = 1.0
             layer.features = {"index": range(len(_MEANINGS)), "class": list(_MEANINGS)}
         return len(found)
 

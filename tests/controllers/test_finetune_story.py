@@ -90,7 +90,9 @@ def test_the_status_tells_steps_time_and_the_best_so_far():
         {"event": "validated", "step": 340, "seconds": 171, "score": 0.83, "best": True},
     )
 
-    assert status_line(story) == "step 340 · 2 min 10 s left · best Dice 0.71 → 0.83"
+    assert status_line(story) == (
+        "step 340 · 2 min 10 s left · Dice 0.71 at the start · best 0.83 since"
+    )
 
 
 def test_the_result_tells_before_and_after_with_the_number_of_regions():

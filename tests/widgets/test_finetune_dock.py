@@ -255,7 +255,7 @@ def test_a_run_is_shown_stopped_and_its_model_is_used(
     train(dock)
     assert dock.run.stop.isEnabled()
     assert not dock.run.button.isVisibleTo(dock)
-    until(lambda: "best Dice 0.70 → 0.80" in dock.run.status.text())
+    until(lambda: "Dice 0.70 at the start · best 0.80 since" in dock.run.status.text())
     until(lambda: len(dock.run.curves.loss.getData()[0]) > 5)
     assert dock.run.curves.base.value() == 0.7
 
