@@ -1,7 +1,8 @@
 // The backward pass: sums of every span's rates, then every span's gradients.
 //
 // `rate` is the gradient by y over the sum of weights that y was divided by. Both kernels
-// build it anew from k, gy and the carries that the forward pass kept for each span.
+// build it, and y, anew from k, v, gy and the carries that the forward pass kept for each
+// span: that takes fewer bytes than reading y, and no rounding of y to 16 bits counts.
 #pragma once
 
 #include "forward.h"
@@ -38,15 +39,28 @@ RWKV_INLINE Keys keys_of(const Peak& peak, const Place& place, const Board& past
   return {peak, before, after, larger(larger(peak.level, before.level), after.level)};
 }
 
-// Divide the gradients by y by what the means were divided by, relative to 2^keys.level.
-RWKV_INLINE void set_rates(const V* weight, const Keys& keys, int count, const Channel& channel,
-                           V* rate) {
-  V scaled[kChunk], total[kChunk];
+// Means of a chunk anew, and its gradients by y divided by the same totals, relative to
+// 2^keys.level. `rate` holds the gradients by y at first; rows past the end get rate 0.
+RWKV_INLINE void set_rates(const V* part, const V* weight, const Keys& keys, int count,
+                           const Channel& channel, V* y, V* rate) {
+  V total[kChunk];
   const V scale = power_of_two(keys.peak.level - keys.level);
-  for (int t = 0; t < kChunk; ++t) scaled[t] = weight[t] * scale;
-  totals(scaled, seen_from(keys.past, keys.level).den, seen_from(keys.future, keys.level).den,
-         channel, total);
-  for (int t = 0; t < kChunk; ++t) rate[t] = t < count ? rate[t] / total[t] : 0.0f;
+  const V bonus = channel.bonus * scale;
+  Carry sums = seen_from(keys.future, keys.level);
+  for (int t = kChunk - 1; t >= 0; --t) {
+    y[t] = fmaf(bonus, part[t], sums.num);
+    total[t] = fmaf(bonus, weight[t], sums.den);
+    sums.num = fmaf(sums.num, channel.step, part[t] * scale);
+    sums.den = fmaf(sums.den, channel.step, weight[t] * scale);
+  }
+  sums = seen_from(keys.past, keys.level);
+  for (int t = 0; t < kChunk; ++t) {
+    const V share = 1.0f / (total[t] + sums.den);
+    y[t] = t < count ? (y[t] + sums.num) * share : 0.0f;
+    rate[t] = t < count ? rate[t] * share : 0.0f;
+    sums.num = fmaf(sums.num, channel.step, part[t] * scale);
+    sums.den = fmaf(sums.den, channel.step, weight[t] * scale);
+  }
 }
 
 // Sums of a chunk's rates, and of rates times means.
@@ -60,19 +74,15 @@ RWKV_INLINE void backward_sums(const Call& call, float* shared) {
   const Place place = place_of(call, blockIdx.x);
   const Board past = {shared, place.lane};
   const Board future = {shared + kSlots * kBoardSlot, place.lane};
-  V weight[kChunk], key[kChunk], y[kChunk], rate[kChunk];
-  load_rows(call.k, call, place, key);
-  load_rows(call.y, call, place, y);
+  V weight[kChunk], part[kChunk], y[kChunk], rate[kChunk];
   load_rows(call.gy, call, place, rate);
+  const Peak peak = weigh_chunk(call, place, weight, part);
   const Lane lane = lane_of(call, place, true);
-  const Peak peak = peak_of_keys(key, place.count);
-  weigh(key, place.count, peak, peak.level, weight);
-  // Only totals matter here: the sums of values are left at those of weights.
   share_keys(call, place, lane,
-             sums_of<false>(weight, weight, peak.level, place.count, lane.channel.step), past,
+             sums_of<false>(part, weight, peak.level, place.count, lane.channel.step), past,
              future);
   const Keys keys = keys_of(peak, place, past, future);
-  set_rates(weight, keys, place.count, lane.channel, rate);
+  set_rates(part, weight, keys, place.count, lane.channel, y, rate);
   const Both sums = sums_of_rates(rate, y, keys, place.count, lane.channel.step);
   __syncthreads();
   put_both(past, future, place.warp, sums);
@@ -106,13 +116,17 @@ RWKV_INLINE Carry received_rates(const Call& call, const Place& place, const Boa
   return load_carry(carries + (kCarryRows + row) * call.channels, call.channels);
 }
 
-// The boards of rwkv_backward_slopes in shared memory, and the sums of warps for dw and du.
+// Shared memory of rwkv_backward_slopes: boards, the warps' sums for dw and du, and every
+// thread's values, which would take registers from the first barrier to the last loop.
 struct Boards {
   Board past_shares, future_shares;
   Board past_keys, future_keys;
   Board past_rates, future_rates;
   float* slopes;
+  float* values;
 };
+
+constexpr int kParkedRow = kChunk + 1;  // odd, so that lanes use different banks
 
 RWKV_INLINE Boards boards_in(float* shared, int lane) {
   float* chains = shared + 2 * kWarps * kBoardSlot;
@@ -122,7 +136,8 @@ RWKV_INLINE Boards boards_in(float* shared, int lane) {
           {chains + kSlots * kBoardSlot, lane},
           {chains + 2 * kSlots * kBoardSlot, lane},
           {chains + 3 * kSlots * kBoardSlot, lane},
-          chains + 4 * kSlots * kBoardSlot};
+          chains + 4 * kSlots * kBoardSlot,
+          chains + 4 * kSlots * kBoardSlot + 2 * kThreads};
 }
 
 // Run the chains of rates, the first of each with what other spans hand on.
@@ -164,11 +179,10 @@ RWKV_INLINE void keep_slopes(const Call& call, const Place& place, const Lane& l
 RWKV_INLINE void backward_slopes(const Call& call, float* shared) {
   const Place place = place_of(call, gridDim.x - 1 - blockIdx.x);
   const Boards boards = boards_in(shared, place.lane);
-  V weight[kChunk], value[kChunk], y[kChunk], rate[kChunk], dk[kChunk], dv[kChunk];
-  load_rows(call.k, call, place, dk);
-  load_rows(call.v, call, place, value);
-  load_rows(call.y, call, place, y);
+  V* value = boards.values + threadIdx.x * kParkedRow;
+  V weight[kChunk], part[kChunk], y[kChunk], rate[kChunk];
   load_rows(call.gy, call, place, rate);
+  const Peak peak = weigh_chunk(call, place, weight, part, value);
   const Lane lane = lane_of(call, place, true);
   if (place.spans <= kMostSpans) {
     const float* sums = record(call.scratch, call, place, 0, kRecordRows);
@@ -176,18 +190,16 @@ RWKV_INLINE void backward_slopes(const Call& call, float* shared) {
     put(boards.past_shares, place.warp, sides.past);
     put(boards.future_shares, place.warp, sides.future);
   }
-  const Peak peak = peak_of_keys(dk, place.count);
-  weigh(dk, place.count, peak, peak.level, weight);
-  for (int t = 0; t < kChunk; ++t) dv[t] = weight[t] * value[t];
   share_keys(call, place, lane,
-             sums_of<false>(dv, weight, peak.level, place.count, lane.channel.step),
+             sums_of<false>(part, weight, peak.level, place.count, lane.channel.step),
              boards.past_keys, boards.future_keys);
   const Keys keys = keys_of(peak, place, boards.past_keys, boards.future_keys);
-  set_rates(weight, keys, place.count, lane.channel, rate);
+  set_rates(part, weight, keys, place.count, lane.channel, y, rate);
   share_rates(call, place, lane,
               sums_of_rates(rate, y, keys, place.count, lane.channel.step), boards);
   const Carry before = taken(boards.past_rates, place.warp);
   const Carry after = taken(boards.future_rates, place.warp + 1);
+  V dk[kChunk], dv[kChunk];
   V dw = 0.0f, du = 0.0f;
   slopes_of({weight, value, y, rate}, peak.level, seen_from(keys.past, keys.level),
             seen_from(before, larger(-keys.level, before.level)),
@@ -208,6 +220,7 @@ RWKV_INLINE void backward_total(const Call& call, double* shared) {
   Place place = place_in_group(call);
   const long long records = call.batch * place.spans;
   double dw = 0.0, du = 0.0;
+#pragma unroll 4
   for (long long n = place.warp; n < records; n += kTotalWarps) {
     const float* kept = call.scratch + (n * kRecordRows + kSteepRows) * call.channels +
                         place.channel;
@@ -220,6 +233,7 @@ RWKV_INLINE void backward_total(const Call& call, double* shared) {
   __syncthreads();
   if (place.warp > 1 || !place.is_used) return;
   double sum = 0.0;
+#pragma unroll 8
   for (int n = 0; n < kTotalWarps; ++n) sum += slot[(place.warp * kTotalWarps + n) * kLanes];
   (place.warp ? call.du : call.dw)[place.channel] = float(sum);
 }

@@ -35,7 +35,7 @@ RWKV_KERNEL(rwkv_backward_scan, 1024, 1) {
   rwkv::backward_scan(call, reinterpret_cast<float*>(rwkv_shared));
 }
 
-RWKV_KERNEL(rwkv_backward_slopes, 256, 1) {
+RWKV_KERNEL(rwkv_backward_slopes, 256, 2) {
   rwkv::backward_slopes(call, reinterpret_cast<float*>(rwkv_shared));
 }
 

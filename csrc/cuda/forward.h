@@ -25,11 +25,14 @@ RWKV_INLINE Lane lane_of(const Call& call, const Place& place, bool is_backward)
   return {decay_of(w), channel_of(w, u), mild && place.is_used};
 }
 
-// Weights of a chunk's keys relative to its peak, and the values times them.
-RWKV_INLINE Peak weigh_chunk(const Call& call, const Place& place, V* weight, V* part) {
+// Weights of a chunk's keys relative to its peak, and the values times them; `value`, if
+// given, keeps the values themselves.
+RWKV_INLINE Peak weigh_chunk(const Call& call, const Place& place, V* weight, V* part,
+                             V* value = nullptr) {
   V key[kChunk];
   load_rows(call.k, call, place, key);
   load_rows(call.v, call, place, part);
+  for (int t = 0; value && t < kChunk; ++t) value[t] = part[t];
   const Peak peak = peak_of_keys(key, place.count);
   weigh(key, place.count, peak, peak.level, weight);
   for (int t = 0; t < kChunk; ++t) part[t] = part[t] * weight[t];
