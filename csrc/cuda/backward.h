@@ -17,11 +17,9 @@ struct Keys {
   V level;       // that all weights, and what reaches the chunk, are at most 1 at
 };
 
-// Run the chains of keys: from the chunk's sums and the span's kept carries to its own.
+// Run the chains of keys, the first of each with what the forward pass kept for the span.
 RWKV_INLINE void share_keys(const Call& call, const Place& place, const Lane& lane,
-                            const Both& sums, const Board& past, const Board& future) {
-  put_both(past, future, place.warp, sums);
-  __syncthreads();
+                            const Board& past, const Board& future) {
   const float* kept = record(call.states, call, place, place.span, kCarryRows);
   if (place.warp == 0) {
     chain<false, false>(past, load_carry(kept, call.channels), lane.channel.run);
@@ -29,7 +27,6 @@ RWKV_INLINE void share_keys(const Call& call, const Place& place, const Lane& la
     chain<false, true>(future, load_carry(kept + 3 * call.channels, call.channels),
                        lane.channel.run);
   }
-  __syncthreads();
 }
 
 RWKV_INLINE Keys keys_of(const Peak& peak, const Place& place, const Board& past,
@@ -53,13 +50,14 @@ RWKV_INLINE void set_rates(const V* part, const V* weight, const Keys& keys, int
     sums.num = fmaf(sums.num, channel.step, part[t] * scale);
     sums.den = fmaf(sums.den, channel.step, weight[t] * scale);
   }
+  const V again = unrelated(scale);
   sums = seen_from(keys.past, keys.level);
   for (int t = 0; t < kChunk; ++t) {
     const V share = 1.0f / (total[t] + sums.den);
     y[t] = t < count ? (y[t] + sums.num) * share : 0.0f;
     rate[t] = t < count ? rate[t] * share : 0.0f;
-    sums.num = fmaf(sums.num, channel.step, part[t] * scale);
-    sums.den = fmaf(sums.den, channel.step, weight[t] * scale);
+    sums.num = fmaf(sums.num, channel.step, part[t] * again);
+    sums.den = fmaf(sums.den, channel.step, weight[t] * again);
   }
 }
 
@@ -78,9 +76,11 @@ RWKV_INLINE void backward_sums(const Call& call, float* shared) {
   load_rows(call.gy, call, place, rate);
   const Peak peak = weigh_chunk(call, place, weight, part);
   const Lane lane = lane_of(call, place, true);
-  share_keys(call, place, lane,
-             sums_of<false>(part, weight, peak.level, place.count, lane.channel.step), past,
-             future);
+  put_both(past, future, place.warp,
+           sums_of<false>(part, weight, peak.level, place.count, lane.channel.step));
+  __syncthreads();
+  share_keys(call, place, lane, past, future);
+  __syncthreads();
   const Keys keys = keys_of(peak, place, past, future);
   set_rates(part, weight, keys, place.count, lane.channel, y, rate);
   const Both sums = sums_of_rates(rate, y, keys, place.count, lane.channel.step);
@@ -108,49 +108,65 @@ RWKV_INLINE void backward_scan(const Call& call, float* shared) {
   scan_spans<true, true>(sums, carries, kRecordRows, call, place, future, lane.decay);
 }
 
-// What the span receives of rates from one side.
-RWKV_INLINE Carry received_rates(const Call& call, const Place& place, const Board& shares,
-                                 int row) {
-  if (place.spans <= kMostSpans) return sum_of_shares<true>(shares);
-  const float* carries = record(call.scratch, call, place, place.span, kRecordRows);
-  return load_carry(carries + (kCarryRows + row) * call.channels, call.channels);
-}
-
-// Shared memory of rwkv_backward_slopes: boards, the warps' sums for dw and du, and every
-// thread's values, which would take registers from the first barrier to the last loop.
+// Shared memory of rwkv_backward_slopes: boards, and what each thread keeps of its own there,
+// values and means, which would take registers from the first barrier to the last loop.
 struct Boards {
-  Board past_shares, future_shares;
   Board past_keys, future_keys;
   Board past_rates, future_rates;
-  float* slopes;
   float* values;
+  float* means;
 };
 
 constexpr int kParkedRow = kChunk + 1;  // odd, so that lanes use different banks
 
 RWKV_INLINE Boards boards_in(float* shared, int lane) {
-  float* chains = shared + 2 * kWarps * kBoardSlot;
+  float* parked = shared + 4 * kSlots * kBoardSlot;
   return {{shared, lane},
-          {shared + kWarps * kBoardSlot, lane},
-          {chains, lane},
-          {chains + kSlots * kBoardSlot, lane},
-          {chains + 2 * kSlots * kBoardSlot, lane},
-          {chains + 3 * kSlots * kBoardSlot, lane},
-          chains + 4 * kSlots * kBoardSlot,
-          chains + 4 * kSlots * kBoardSlot + 2 * kThreads};
+          {shared + kSlots * kBoardSlot, lane},
+          {shared + 2 * kSlots * kBoardSlot, lane},
+          {shared + 3 * kSlots * kBoardSlot, lane},
+          parked + threadIdx.x * kParkedRow,
+          parked + (kThreads + threadIdx.x) * kParkedRow};
+}
+
+// Lay out what the warps know of other spans' rates, unless a scan has joined them already:
+// in the slots of the boards that the chunks' own rates will take later.
+RWKV_INLINE void share_spans_of_rates(const Call& call, const Place& place, const Lane& lane,
+                                      const Boards& boards) {
+  if (place.spans > kMostSpans) return;
+  const float* sums = record(call.scratch, call, place, 0, kRecordRows);
+  const Sides sides = share_of_spans<true>(sums, kRecordRows, call, place, lane.decay);
+  put(boards.past_rates, place.warp + 1, sides.past);
+  put(boards.future_rates, place.warp, sides.future);
+}
+
+// What the span receives of rates from one side, laid down at its end of the board.
+RWKV_INLINE void receive_rates_at(const Call& call, const Place& place, const Board& board,
+                                  int slot, int first_share, int row) {
+  if (place.spans <= kMostSpans) {
+    put(board, slot, sum_of_shares<true>(board, first_share));
+    return;
+  }
+  const float* carries = record(call.scratch, call, place, place.span, kRecordRows);
+  put(board, slot, load_carry(carries + (kCarryRows + row) * call.channels, call.channels));
+}
+
+// Two warps that have no chain of keys to run do it.
+RWKV_INLINE void receive_rates(const Call& call, const Place& place, const Boards& boards) {
+  if (place.warp == 2) receive_rates_at(call, place, boards.past_rates, 0, 1, 0);
+  if (place.warp == 3) receive_rates_at(call, place, boards.future_rates, kWarps, 0, 3);
 }
 
 // Run the chains of rates, the first of each with what other spans hand on.
-RWKV_INLINE void share_rates(const Call& call, const Place& place, const Lane& lane,
-                             const Both& sums, const Boards& boards) {
+RWKV_INLINE void share_rates(const Place& place, const Lane& lane, const Both& sums,
+                             const Boards& boards) {
   put_both(boards.past_rates, boards.future_rates, place.warp, sums);
   __syncthreads();
   if (place.warp == 0) {
-    const Carry first = received_rates(call, place, boards.past_shares, 0);
-    chain<true, false>(boards.past_rates, first, lane.channel.run);
+    chain<true, false>(boards.past_rates, taken(boards.past_rates, 0), lane.channel.run);
   } else if (place.warp == 1) {
-    const Carry first = received_rates(call, place, boards.future_shares, 3);
-    chain<true, true>(boards.future_rates, first, lane.channel.run);
+    chain<true, true>(boards.future_rates, taken(boards.future_rates, kWarps),
+                      lane.channel.run);
   }
   __syncthreads();
 }
@@ -162,57 +178,60 @@ RWKV_INLINE V across_boundary(const Boards& boards, int warp, const Carry& futur
          across(future_keys, taken(boards.past_rates, warp + 1));
 }
 
-// Add up the warps' sums in a fixed order and keep them for rwkv_backward_total.
+// Add up the warps' sums in a fixed order and keep them for rwkv_backward_total. They take
+// the place of the values, which are not needed any more.
 RWKV_INLINE void keep_slopes(const Call& call, const Place& place, const Lane& lane,
-                             const float* slopes) {
+                             const Boards& boards, V dw, V du) {
+  boards.values[0] = place.count ? dw : 0.0f;
+  boards.values[1] = place.count ? du : 0.0f;
+  __syncthreads();
   if (place.warp != 0 || !lane.is_stored) return;
-  double dw = 0.0, du = 0.0;
+  double all_dw = 0.0, all_du = 0.0;
   for (int n = 0; n < kWarps; ++n) {
-    dw += slopes[n * kLanes + place.lane];
-    du += slopes[(kWarps + n) * kLanes + place.lane];
+    all_dw += boards.values[n * kLanes * kParkedRow];
+    all_du += boards.values[n * kLanes * kParkedRow + 1];
   }
   float* kept = record(call.scratch, call, place, place.span, kRecordRows);
-  kept[kSteepRows * call.channels] = float(-dw);
-  kept[(kSteepRows + 1) * call.channels] = float(du);
+  kept[kSteepRows * call.channels] = float(-all_dw);
+  kept[(kSteepRows + 1) * call.channels] = float(all_du);
 }
 
 RWKV_INLINE void backward_slopes(const Call& call, float* shared) {
   const Place place = place_of(call, gridDim.x - 1 - blockIdx.x);
   const Boards boards = boards_in(shared, place.lane);
-  V* value = boards.values + threadIdx.x * kParkedRow;
-  V weight[kChunk], part[kChunk], y[kChunk], rate[kChunk];
-  load_rows(call.gy, call, place, rate);
-  const Peak peak = weigh_chunk(call, place, weight, part, value);
   const Lane lane = lane_of(call, place, true);
-  if (place.spans <= kMostSpans) {
-    const float* sums = record(call.scratch, call, place, 0, kRecordRows);
-    const Sides sides = share_of_spans<true>(sums, kRecordRows, call, place, lane.decay);
-    put(boards.past_shares, place.warp, sides.past);
-    put(boards.future_shares, place.warp, sides.future);
+  V weight[kChunk], rate[kChunk];
+  Keys keys;
+  {
+    V part[kChunk];
+    const Peak peak = weigh_chunk(call, place, weight, part, boards.values);
+    load_rows(call.gy, call, place, rate);
+    share_spans_of_rates(call, place, lane, boards);
+    put_both(boards.past_keys, boards.future_keys, place.warp,
+             sums_of<false>(part, weight, peak.level, place.count, lane.channel.step));
+    __syncthreads();
+    share_keys(call, place, lane, boards.past_keys, boards.future_keys);
+    receive_rates(call, place, boards);
+    __syncthreads();
+    keys = keys_of(peak, place, boards.past_keys, boards.future_keys);
+    set_rates(part, weight, keys, place.count, lane.channel, boards.means, rate);
   }
-  share_keys(call, place, lane,
-             sums_of<false>(part, weight, peak.level, place.count, lane.channel.step),
-             boards.past_keys, boards.future_keys);
-  const Keys keys = keys_of(peak, place, boards.past_keys, boards.future_keys);
-  set_rates(part, weight, keys, place.count, lane.channel, y, rate);
-  share_rates(call, place, lane,
-              sums_of_rates(rate, y, keys, place.count, lane.channel.step), boards);
+  share_rates(place, lane,
+              sums_of_rates(rate, boards.means, keys, place.count, lane.channel.step), boards);
   const Carry before = taken(boards.past_rates, place.warp);
   const Carry after = taken(boards.future_rates, place.warp + 1);
+  const V pairs = across_boundary(boards, place.warp, keys.future, after) * float(kChunk);
   V dk[kChunk], dv[kChunk];
   V dw = 0.0f, du = 0.0f;
-  slopes_of({weight, value, y, rate}, peak.level, seen_from(keys.past, keys.level),
+  slopes_of({weight, boards.values, boards.means, rate}, keys.peak.level,
+            seen_from(keys.past, keys.level),
             seen_from(before, larger(-keys.level, before.level)),
             seen_from(after, larger(-keys.level, after.level)), lane.channel, dk, dv, &dw, &du);
-  dw += across_boundary(boards, place.warp, keys.future, after) * float(kChunk);
   if (lane.is_stored) {
     store_rows(call.dk, call, place, dk);
     store_rows(call.dv, call, place, dv);
   }
-  boards.slopes[place.warp * kLanes + place.lane] = place.count ? dw : 0.0f;
-  boards.slopes[(kWarps + place.warp) * kLanes + place.lane] = place.count ? du : 0.0f;
-  __syncthreads();
-  keep_slopes(call, place, lane, boards.slopes);
+  keep_slopes(call, place, lane, boards, dw + pairs, du);
 }
 
 // dw and du: the sums over images and spans, each warp's share of them in a fixed order.

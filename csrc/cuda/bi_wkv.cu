@@ -13,7 +13,7 @@
 #define RWKV_KERNEL(name, threads, blocks) \
   extern "C" __global__ void __launch_bounds__(threads, blocks) name(rwkv::Call call)
 
-RWKV_KERNEL(rwkv_forward_sums, 256, 2) {
+RWKV_KERNEL(rwkv_forward_sums, 256, 3) {
   rwkv::forward_sums(call, reinterpret_cast<float*>(rwkv_shared));
 }
 

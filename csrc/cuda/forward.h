@@ -85,7 +85,7 @@ RWKV_INLINE Carry received(const Call& call, const Place& place, const Lane& lan
                            const Board& shares, int row) {
   float* kept = record(call.states, call, place, place.span, kCarryRows) + row * call.channels;
   if (place.spans > kMostSpans) return load_carry(kept, call.channels);
-  const Carry carry = sum_of_shares<false>(shares);
+  const Carry carry = sum_of_shares<false>(shares, 0);
   if (lane.is_stored) store_carry(kept, call.channels, carry);
   return carry;
 }

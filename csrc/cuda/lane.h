@@ -39,7 +39,16 @@ RWKV_INLINE V exp2_normal(V a) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(c) : "f"(a));
   return c;
 }
+
+// The same number, which the compiler takes for another: so that it computes products with
+// it anew instead of keeping them in registers.
+RWKV_INLINE V unrelated(V a) {
+  asm volatile("" : "+f"(a));
+  return a;
+}
 #else
+RWKV_INLINE V unrelated(V a) { return a; }
+
 RWKV_INLINE int bits_of(float a) {
   int bits;
   memcpy(&bits, &a, sizeof bits);

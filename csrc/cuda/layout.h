@@ -51,7 +51,7 @@ struct Place {
   int warp;
   int lane;
   int count;          // tokens of this warp's chunk; 0 past the end
-  long long token;    // the first of them
+  long long origin;   // of the first of them, in elements; of the last token past the end
   long long channel;  // of this lane; the last channel for lanes beyond it
   bool is_used;       // whether the lane has a channel of its own
 };
@@ -80,9 +80,11 @@ RWKV_INLINE Place place_of(const Call& call, unsigned block) {
   place.warp = int(threadIdx.x) / kLanes;
   place.lane = int(threadIdx.x) % kLanes;
   set_channel(place, call, block % groups);
-  place.token = (long long)place.span * kSpan + place.warp * kChunk;
-  const long long left = call.tokens - place.token;
+  const long long token = (long long)place.span * kSpan + place.warp * kChunk;
+  const long long left = call.tokens - token;
   place.count = left < 0 ? 0 : left < kChunk ? int(left) : kChunk;
+  const long long row = place.image * call.tokens + (left > 0 ? token : call.tokens - 1);
+  place.origin = row * call.channels + place.channel;
   return place;
 }
 

@@ -117,20 +117,19 @@ RWKV_INLINE Carry chain(const Board& board, Carry first, V run) {
 
 // Read a chunk's rows of `from`; rows past its end are zero, and are not read.
 RWKV_INLINE void load_rows(const Element* from, const Call& call, const Place& place, V* rows) {
-  const long long last = call.tokens - 1;
-  const long long row = (long long)place.image * call.tokens;
+  const Element* p = from + place.origin;
+  const int channels = int(call.channels);
   for (int t = 0; t < kChunk; ++t) {
-    const long long token = place.token + t < last ? place.token + t : last;
-    const V read = float_from(from[(row + token) * call.channels + place.channel]);
+    const V read = float_from(p[(t < place.count ? t : 0) * channels]);
     rows[t] = t < place.count ? read : 0.0f;
   }
 }
 
 RWKV_INLINE void store_rows(Element* to, const Call& call, const Place& place, const V* rows) {
-  Element* p = to + ((long long)place.image * call.tokens + place.token) * call.channels +
-               place.channel;
+  Element* p = to + place.origin;
+  const int channels = int(call.channels);
   for (int t = 0; t < kChunk; ++t) {
-    if (t < place.count) p[t * call.channels] = element_from(rows[t]);
+    if (t < place.count) p[t * channels] = element_from(rows[t]);
   }
 }
 
@@ -210,11 +209,11 @@ RWKV_INLINE Sides share_of_spans(const float* sums, long long rows, const Call& 
   return sides;
 }
 
-// Add up the shares of all warps.
+// Add up the shares of all warps, which lie from slot `first` on.
 template <bool kIsOfRates>
-RWKV_INLINE Carry sum_of_shares(const Board& shares) {
-  Carry all = taken(shares, 0);
-  for (int n = 1; n < kWarps; ++n) all = added<kIsOfRates>(all, taken(shares, n));
+RWKV_INLINE Carry sum_of_shares(const Board& shares, int first) {
+  Carry all = taken(shares, first);
+  for (int n = 1; n < kWarps; ++n) all = added<kIsOfRates>(all, taken(shares, first + n));
   return all;
 }
 

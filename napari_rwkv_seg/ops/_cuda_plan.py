@@ -130,7 +130,7 @@ _SHARED_BYTES = {
     "rwkv_forward_steep": 2 * 5 * _SPAN * 8,
     "rwkv_backward_sums": 2 * 3 * 9 * _LANES * 4,
     "rwkv_backward_scan": 2 * 3 * _SCAN_WARPS * _LANES * 4,
-    "rwkv_backward_slopes": ((2 * 3 * 8 + 4 * 3 * 9 + 2 * 8) * _LANES + 17 * _THREADS) * 4,
+    "rwkv_backward_slopes": (4 * 3 * 9 * _LANES + 2 * 17 * _THREADS) * 4,
     "rwkv_backward_steep": 2 * 5 * _SPAN * 8,
     "rwkv_backward_total": 2 * _TOTAL_WARPS * _LANES * 8,
 }
