@@ -46,7 +46,11 @@ RWKV_INLINE V unrelated(V a) {
   asm volatile("" : "+f"(a));
   return a;
 }
+
+// Do not keep what was read from memory in registers from before to after this.
+RWKV_INLINE void read_shared_anew() { asm volatile("" ::: "memory"); }
 #else
+RWKV_INLINE void read_shared_anew() {}
 RWKV_INLINE V unrelated(V a) { return a; }
 
 RWKV_INLINE int bits_of(float a) {
