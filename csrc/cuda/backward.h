@@ -51,8 +51,10 @@ RWKV_INLINE void set_rates(const V* part, const V* weight, const Keys& keys, int
     sums.den = fmaf(sums.den, channel.step, weight[t] * scale);
   }
   const V again = unrelated(scale);
+  read_shared_anew();
   sums = seen_from(keys.past, keys.level);
   for (int t = 0; t < kChunk; ++t) {
+    if (t % 4 == 0) read_shared_anew();
     const V share = 1.0f / (total[t] + sums.den);
     y[t] = t < count ? (y[t] + sums.num) * share : 0.0f;
     rate[t] = t < count ? rate[t] * share : 0.0f;
@@ -73,8 +75,10 @@ RWKV_INLINE void backward_sums(const Call& call, float* shared) {
   const Board past = {shared, place.lane};
   const Board future = {shared + kSlots * kBoardSlot, place.lane};
   V weight[kChunk], part[kChunk], y[kChunk], rate[kChunk];
+  load_rows(call.k, call, place, weight);
+  load_rows(call.v, call, place, part);
   load_rows(call.gy, call, place, rate);
-  const Peak peak = weigh_chunk(call, place, weight, part);
+  const Peak peak = weigh_chunk(place, weight, part);
   const Lane lane = lane_of(call, place, true);
   put_both(past, future, place.warp,
            sums_of<false>(part, weight, peak.level, place.count, lane.channel.step));
@@ -189,6 +193,7 @@ RWKV_INLINE void add_future(const Halves& s, const Carry& after, V step, V* dk, 
   V num = after.num;
   V den = after.den;
   for (int t = kChunk - 1; t >= 0; --t) {
+    if (t % 4 == 3) read_shared_anew();
     const V weight = s.weight[t] * key_scale;
     dk[t] = weight * fmaf(s.value[t], den, -num);
     dv[t] = weight * den;
@@ -210,6 +215,7 @@ RWKV_INLINE void add_past(const Halves& s, const Carry& before, const Channel& c
   V num = before.num;
   V den = before.den;
   for (int t = 0; t < kChunk; ++t) {
+    if (t % 4 == 0) read_shared_anew();
     const V value = s.value[t];
     const V y = s.y[t];
     const V weight = s.weight[t] * weight_scale;
@@ -265,9 +271,12 @@ RWKV_INLINE void backward_slopes(const Call& call, float* shared) {
   Keys keys;
   {
     V part[kChunk];
-    const Peak peak = weigh_chunk(call, place, weight, part, boards.values);
+    load_rows(call.k, call, place, weight);
+    load_rows(call.v, call, place, part);
+    share_spans_of_rates(call, place, lane, boards);  // while keys and values are on their way
+    for (int t = 0; t < kChunk; ++t) boards.values[t] = part[t];
+    const Peak peak = weigh_chunk(place, weight, part);
     load_rows(call.gy, call, place, rate);
-    share_spans_of_rates(call, place, lane, boards);
     put_both(boards.past_keys, boards.future_keys, place.warp,
              sums_of<false>(part, weight, peak.level, place.count, lane.channel.step));
     __syncthreads();

@@ -25,17 +25,13 @@ RWKV_INLINE Lane lane_of(const Call& call, const Place& place, bool is_backward)
   return {decay_of(w), channel_of(w, u), mild && place.is_used};
 }
 
-// Weights of a chunk's keys relative to its peak, and the values times them; `value`, if
-// given, keeps the values themselves.
-RWKV_INLINE Peak weigh_chunk(const Call& call, const Place& place, V* weight, V* part,
-                             V* value = nullptr) {
+// Make weights relative to their peak of a chunk's keys, and parts of its values.
+RWKV_INLINE Peak weigh_chunk(const Place& place, V* key_to_weight, V* value_to_part) {
   V key[kChunk];
-  load_rows(call.k, call, place, key);
-  load_rows(call.v, call, place, part);
-  for (int t = 0; value && t < kChunk; ++t) value[t] = part[t];
+  for (int t = 0; t < kChunk; ++t) key[t] = key_to_weight[t];
   const Peak peak = peak_of_keys(key, place.count);
-  weigh(key, place.count, peak, peak.level, weight);
-  for (int t = 0; t < kChunk; ++t) part[t] = part[t] * weight[t];
+  weigh(key, place.count, peak, peak.level, key_to_weight);
+  for (int t = 0; t < kChunk; ++t) value_to_part[t] = value_to_part[t] * key_to_weight[t];
   return peak;
 }
 
@@ -44,8 +40,10 @@ RWKV_INLINE void forward_sums(const Call& call, float* shared) {
   const Board past = {shared, place.lane};
   const Board future = {shared + kSlots * kBoardSlot, place.lane};
   V weight[kChunk], part[kChunk];
-  const Peak peak = weigh_chunk(call, place, weight, part);
+  load_rows(call.k, call, place, weight);
+  load_rows(call.v, call, place, part);
   const Lane lane = lane_of(call, place, false);
+  const Peak peak = weigh_chunk(place, weight, part);
   put_both(past, future, place.warp,
            sums_of<false>(part, weight, peak.level, place.count, lane.channel.step));
   __syncthreads();
@@ -98,9 +96,11 @@ RWKV_INLINE void forward_means(const Call& call, float* shared) {
   const Board past = {shared + 2 * kWarps * kBoardSlot, place.lane};
   const Board future = {shared + (2 * kWarps + kSlots) * kBoardSlot, place.lane};
   V weight[kChunk], part[kChunk], y[kChunk];
-  const Peak peak = weigh_chunk(call, place, weight, part);
+  load_rows(call.k, call, place, weight);
+  load_rows(call.v, call, place, part);
   const Lane lane = lane_of(call, place, false);
-  share_spans(call, place, lane, past_shares, future_shares);
+  share_spans(call, place, lane, past_shares, future_shares);  // while they are on their way
+  const Peak peak = weigh_chunk(place, weight, part);
   put_both(past, future, place.warp,
            sums_of<false>(part, weight, peak.level, place.count, lane.channel.step));
   __syncthreads();

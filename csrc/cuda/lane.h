@@ -47,11 +47,18 @@ RWKV_INLINE V unrelated(V a) {
   return a;
 }
 
-// Do not keep what was read from memory in registers from before to after this.
-RWKV_INLINE void read_shared_anew() { asm volatile("" ::: "memory"); }
+RWKV_INLINE unsigned unrelated(unsigned a) {
+  asm volatile("" : "+r"(a));
+  return a;
+}
+
+// What is read from shared memory after this is not read before. Compilers would, for the
+// sake of speed, and then run out of registers.
+RWKV_INLINE void read_shared_anew() { __syncwarp(); }
 #else
 RWKV_INLINE void read_shared_anew() {}
 RWKV_INLINE V unrelated(V a) { return a; }
+RWKV_INLINE unsigned unrelated(unsigned a) { return a; }
 
 RWKV_INLINE int bits_of(float a) {
   int bits;

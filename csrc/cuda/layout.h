@@ -51,8 +51,9 @@ struct Place {
   int warp;
   int lane;
   int count;          // tokens of this warp's chunk; 0 past the end
-  long long origin;   // of the first of them, in elements; of the last token past the end
-  long long channel;  // of this lane; the last channel for lanes beyond it
+  long long origin;   // of row 0 of the span, in elements
+  unsigned offset;    // from there to this lane's first element
+  unsigned channel;   // of this lane; the last channel for lanes beyond it
   bool is_used;       // whether the lane has a channel of its own
 };
 
@@ -67,7 +68,7 @@ RWKV_INLINE unsigned groups_of(const Call& call) {
 RWKV_INLINE void set_channel(Place& place, const Call& call, unsigned group) {
   const long long channel = (long long)group * kLanes + place.lane;
   place.is_used = channel < call.channels;
-  place.channel = place.is_used ? channel : call.channels - 1;
+  place.channel = unsigned(place.is_used ? channel : call.channels - 1);
 }
 
 // The place of block number `block`: groups run fastest, then spans, then images.
@@ -80,11 +81,11 @@ RWKV_INLINE Place place_of(const Call& call, unsigned block) {
   place.warp = int(threadIdx.x) / kLanes;
   place.lane = int(threadIdx.x) % kLanes;
   set_channel(place, call, block % groups);
-  const long long token = (long long)place.span * kSpan + place.warp * kChunk;
-  const long long left = call.tokens - token;
+  const long long row = (long long)place.span * kSpan;
+  const long long left = call.tokens - row - place.warp * kChunk;
   place.count = left < 0 ? 0 : left < kChunk ? int(left) : kChunk;
-  const long long row = place.image * call.tokens + (left > 0 ? token : call.tokens - 1);
-  place.origin = row * call.channels + place.channel;
+  place.origin = (place.image * call.tokens + row) * call.channels;
+  place.offset = unsigned(place.warp * kChunk) * unsigned(call.channels) + place.channel;
   return place;
 }
 

@@ -115,21 +115,23 @@ RWKV_INLINE Carry chain(const Board& board, Carry first, V run) {
   return first;
 }
 
-// Read a chunk's rows of `from`; rows past its end are zero, and are not read.
+// Read a chunk's rows of `from`; rows past its end are zero, and the span's first is read in
+// their place. Offsets are 32 bits wide, from an address that a block has in common.
 RWKV_INLINE void load_rows(const Element* from, const Call& call, const Place& place, V* rows) {
   const Element* p = from + place.origin;
-  const int channels = int(call.channels);
+  const unsigned channels = unrelated(unsigned(call.channels));
   for (int t = 0; t < kChunk; ++t) {
-    const V read = float_from(p[(t < place.count ? t : 0) * channels]);
+    const unsigned at = t < place.count ? place.offset + t * channels : place.channel;
+    const V read = float_from(p[at]);
     rows[t] = t < place.count ? read : 0.0f;
   }
 }
 
 RWKV_INLINE void store_rows(Element* to, const Call& call, const Place& place, const V* rows) {
   Element* p = to + place.origin;
-  const int channels = int(call.channels);
+  const unsigned channels = unrelated(unsigned(call.channels));
   for (int t = 0; t < kChunk; ++t) {
-    if (t < place.count) p[t * channels] = element_from(rows[t]);
+    if (t < place.count) p[place.offset + t * channels] = element_from(rows[t]);
   }
 }
 
@@ -175,7 +177,7 @@ RWKV_INLINE Carry join_spans(const float* sums, long long rows, const Call& call
   const Fade fade = fade_of(decay, float(every * kSpan));
   const float* from = sums + (kIsBackwards ? 3 * call.channels : 0);
   int last = begin;
-#pragma unroll 4
+#pragma unroll 2
   for (int n = begin; kIsBackwards ? n >= end : n <= end; n += kIsBackwards ? -every : every) {
     const Carry own = load_carry(from + n * rows * call.channels, call.channels);
     all = added<kIsOfRates>(faded(all, fade), own);

@@ -34,6 +34,7 @@ HEADERS = (
 COMPILE_OPTIONS = ("--std=c++17", "--prec-div=false")
 """For NVRTC and nvcc alike, beside the architecture and RWKV_ELEMENT."""
 
+_CHUNK = 16  # tokens of a warp
 _SPAN = 128  # tokens of a block: 8 warps of one chunk of 16 tokens each
 _LANES = 32  # channels of a block: one per lane
 _MOST_SPANS = 128  # that each block joins for itself; more of them are scanned first
@@ -134,6 +135,10 @@ _SHARED_BYTES = {
     "rwkv_backward_steep": 2 * 5 * _SPAN * 8,
     "rwkv_backward_total": 2 * _TOTAL_WARPS * _LANES * 8,
 }
+
+
+KERNELS = tuple(_SHARED_BYTES)
+"""All kernels of the translation unit."""
 
 
 def _spans(tokens: int) -> int:

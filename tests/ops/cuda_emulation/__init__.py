@@ -70,12 +70,12 @@ class Emulation:
     def forward(self, w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Return y and the states."""
         arrays, sizes = Arrays(), (k.shape[0], k.shape[1], k.shape[2])
-        call = self._call(arrays, (w, u, k, v))
+        call = self.call(arrays, (w, u, k, v))
         y = arrays.new(sizes, self.dtype)
         states = arrays.new((sizes[0], plan.state_rows(sizes[1]), sizes[2]), torch.float32)
         scratch = arrays.new((plan.scratch_floats(*sizes, is_backward=False),), torch.float32)
         call.y, call.states, call.scratch = y.data_ptr(), states.data_ptr(), scratch.data_ptr()
-        self._run(plan.forward_plan(*sizes), call)
+        self.run(plan.forward_plan(*sizes), call)
         assert arrays.are_whole(), "A kernel wrote beyond an array."
         return y.clone(), states.clone()
 
@@ -84,7 +84,7 @@ class Emulation:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the gradients by w, u, k and v."""
         arrays, sizes = Arrays(), (y.shape[0], y.shape[1], y.shape[2])
-        call = self._call(arrays, inputs)
+        call = self.call(arrays, inputs)
         kept = [arrays.copy_of(y, self.dtype), arrays.copy_of(gy, self.dtype)]
         # Bit by bit: the states of steep channels are not float32.
         bits = arrays.new(states.shape, torch.float32)
@@ -95,11 +95,11 @@ class Emulation:
         call.y, call.gy = (x.data_ptr() for x in kept)
         call.states, call.scratch = bits.data_ptr(), scratch.data_ptr()
         call.dw, call.du, call.dk, call.dv = (x.data_ptr() for x in (dw, du, dk, dv))
-        self._run(plan.backward_plan(*sizes), call)
+        self.run(plan.backward_plan(*sizes), call)
         assert arrays.are_whole(), "A kernel wrote beyond an array."
         return dw.clone(), du.clone(), dk.clone(), dv.clone()
 
-    def _call(self, arrays: Arrays, inputs: tuple[Tensor, ...]) -> plan.Call:
+    def call(self, arrays: Arrays, inputs: tuple[Tensor, ...]) -> plan.Call:
         """Return a call with copies of the inputs w, u, k and v."""
         dtypes = (torch.float32, torch.float32, self.dtype, self.dtype)
         copies = [arrays.copy_of(x, dtype) for x, dtype in zip(inputs, dtypes, strict=True)]
@@ -108,7 +108,7 @@ class Emulation:
         call.batch, call.tokens, call.channels = inputs[2].shape
         return call
 
-    def _run(self, launches: tuple[plan.Launch, ...], call: plan.Call) -> None:
+    def run(self, launches: tuple[plan.Launch, ...], call: plan.Call) -> None:
         for launch in launches:
             outcome = self.library.emulate(
                 launch.kernel.encode(),

@@ -16,6 +16,9 @@
 #include <vector>
 
 #include "bi_wkv.cu"
+#if RWKV_ELEMENT == 0
+#include "../../benchmarks/authors_scheme.cu"
+#endif
 
 Index threadIdx, blockIdx, blockDim, gridDim;
 double* rwkv_shared;
@@ -35,6 +38,9 @@ const Entry kEntries[] = {
     {"rwkv_backward_sums", rwkv_backward_sums},     {"rwkv_backward_scan", rwkv_backward_scan},
     {"rwkv_backward_slopes", rwkv_backward_slopes}, {"rwkv_backward_steep", rwkv_backward_steep},
     {"rwkv_backward_total", rwkv_backward_total},
+#if RWKV_ELEMENT == 0
+    {"authors_forward", authors_forward},           {"authors_backward", authors_backward},
+#endif
 };
 
 constexpr size_t kStackBytes = 64 * 1024;
@@ -105,6 +111,21 @@ Outcome run_block(std::vector<uint64_t>& shared, unsigned order, std::mt19937& r
 }  // namespace
 
 void __syncthreads() { swapcontext(&fibers[current].context, &scheduler); }
+
+extern "C" size_t size_of_call() { return sizeof(rwkv::Call); }
+
+// To float32, and from there back, as the kernels read and write elements.
+extern "C" void read_and_write(const rwkv::Element* from, float* read, rwkv::Element* written,
+                               int64_t count) {
+  for (int64_t n = 0; n < count; ++n) {
+    read[n] = rwkv::float_from(from[n]);
+    written[n] = rwkv::element_from(read[n]);
+  }
+}
+
+extern "C" void write_elements(const float* from, rwkv::Element* written, int64_t count) {
+  for (int64_t n = 0; n < count; ++n) written[n] = rwkv::element_from(from[n]);
+}
 
 extern "C" int emulate(const char* name, const rwkv::Call* call, unsigned blocks, unsigned threads,
                        unsigned shared_bytes, unsigned order) {
