@@ -6,6 +6,7 @@
 #pragma once
 
 #include "forward.h"
+#include "slopes.h"
 
 namespace rwkv {
 
@@ -43,7 +44,7 @@ RWKV_INLINE void set_rates(const V* part, const V* weight, const Keys& keys, int
   V total[kChunk];
   const V scale = power_of_two(keys.peak.level - keys.level);
   const V bonus = channel.bonus * scale;
-  Carry sums = seen_from(keys.future, keys.level);
+  Carry sums = seen_at(keys.future, keys.level);
   for (int t = kChunk - 1; t >= 0; --t) {
     y[t] = fmaf(bonus, part[t], sums.num);
     total[t] = fmaf(bonus, weight[t], sums.den);
@@ -52,7 +53,7 @@ RWKV_INLINE void set_rates(const V* part, const V* weight, const Keys& keys, int
   }
   const V again = unrelated(scale);
   read_shared_anew();
-  sums = seen_from(keys.past, keys.level);
+  sums = seen_at(keys.past, keys.level);
   for (int t = 0; t < kChunk; ++t) {
     if (t % 4 == 0) read_shared_anew();
     const V share = 1.0f / (total[t] + sums.den);
@@ -175,69 +176,6 @@ RWKV_INLINE void share_rates(const Place& place, const Lane& lane, const Both& s
   __syncthreads();
 }
 
-// What slopes_of in recurrence.h is made of, in two halves, so that values and means can be
-// read from shared memory twice: kept in registers between the halves, they do not fit.
-struct Halves {
-  const V* weight;  // exp(k) / 2^level of the peak
-  const V* value;
-  const V* y;
-  const V* rate;  // times 2^keys.level
-  V level;        // of the peak
-  Carry keys;     // sums of weights from the past, at the level that `rate` refers to
-};
-
-// Set dk and dv to what the future adds to them, given the sums of rates from there.
-RWKV_INLINE void add_future(const Halves& s, const Carry& after, V step, V* dk, V* dv) {
-  const V key_scale = power_of_two(smaller(126.0f, s.level + after.level));
-  const V rate_scale = power_of_two(-s.keys.level - after.level);
-  V num = after.num;
-  V den = after.den;
-  for (int t = kChunk - 1; t >= 0; --t) {
-    if (t % 4 == 3) read_shared_anew();
-    const V weight = s.weight[t] * key_scale;
-    dk[t] = weight * fmaf(s.value[t], den, -num);
-    dv[t] = weight * den;
-    const V rate = s.rate[t] * rate_scale;
-    num = fmaf(num, step, rate * s.y[t]);
-    den = fmaf(den, step, rate);
-  }
-}
-
-// Add to dk and dv what the past and the tokens themselves do, and sum up those by w and u.
-// The distances for dw are counted as in slopes_of.
-RWKV_INLINE void add_past(const Halves& s, const Carry& before, const Channel& channel, V* dk,
-                          V* dv, V* dw, V* du) {
-  const V weight_scale = power_of_two(s.level - s.keys.level);
-  const V key_scale = power_of_two(smaller(126.0f, s.level + before.level));
-  const V rate_scale = power_of_two(-s.keys.level - before.level);
-  V key_num = s.keys.num;
-  V key_den = s.keys.den;
-  V num = before.num;
-  V den = before.den;
-  for (int t = 0; t < kChunk; ++t) {
-    if (t % 4 == 0) read_shared_anew();
-    const V value = s.value[t];
-    const V y = s.y[t];
-    const V weight = s.weight[t] * weight_scale;
-    const V past_weight = s.weight[t] * key_scale;
-    const V own = channel.bonus * weight * s.rate[t];
-    const V own_pair = own * (value - y);
-    const V past_pairs = past_weight * fmaf(value, den, -num);
-    const V key_pairs = s.rate[t] * fmaf(-y, key_den, key_num);
-    *dw = fmaf(key_pairs, float(2 * t - 2 * kChunk + 1), *dw);
-    *dw = fmaf(dk[t] - own_pair, float(kChunk - 1 - t), *dw);
-    *dw = fmaf(past_pairs, float(t - kChunk), *dw);
-    *du += own_pair;
-    dk[t] += past_pairs + own_pair;
-    dv[t] = fmaf(past_weight, den, dv[t] + own);
-    key_num = fmaf(key_num, channel.step, weight * value);
-    key_den = fmaf(key_den, channel.step, weight);
-    const V rate = s.rate[t] * rate_scale;
-    num = fmaf(num, channel.step, rate * y);
-    den = fmaf(den, channel.step, rate);
-  }
-}
-
 // Pairs of tokens across the boundary behind a chunk, for dw.
 RWKV_INLINE V across_boundary(const Boards& boards, int warp, const Carry& future_keys,
                               const Carry& future_rates) {
@@ -292,13 +230,13 @@ RWKV_INLINE void backward_slopes(const Call& call, float* shared) {
   const Carry after = taken(boards.future_rates, place.warp + 1);
   const V pairs = across_boundary(boards, place.warp, keys.future, after) * float(kChunk);
   const Halves halves = {weight, boards.values, boards.means, rate, keys.peak.level,
-                         seen_from(keys.past, keys.level)};
+                         seen_at(keys.past, keys.level)};
   V dk[kChunk], dv[kChunk];
   V dw = 0.0f, du = 0.0f;
-  add_future(halves, seen_from(after, larger(-keys.level, after.level)), lane.channel.step, dk,
+  add_future(halves, seen_at(after, larger(-keys.level, after.level)), lane.channel.step, dk,
              dv);
   read_shared_anew();
-  add_past(halves, seen_from(before, larger(-keys.level, before.level)), lane.channel, dk, dv, &dw,
+  add_past(halves, seen_at(before, larger(-keys.level, before.level)), lane.channel, dk, dv, &dw,
            &du);
   if (lane.is_stored) {
     store_rows(call.dk, call, place, dk);

@@ -7,6 +7,7 @@
 #include "layout.h"
 #include "span.h"
 #include "forward.h"
+#include "slopes.h"
 #include "backward.h"
 #include "steep.h"
 

@@ -30,7 +30,7 @@ RWKV_INLINE Peak weigh_chunk(const Place& place, V* key_to_weight, V* value_to_p
   V key[kChunk];
   for (int t = 0; t < kChunk; ++t) key[t] = key_to_weight[t];
   const Peak peak = peak_of_keys(key, place.count);
-  weigh(key, place.count, peak, peak.level, key_to_weight);
+  weigh_keys(key, place.count, peak, key_to_weight);
   for (int t = 0; t < kChunk; ++t) value_to_part[t] = value_to_part[t] * key_to_weight[t];
   return peak;
 }
@@ -88,6 +88,27 @@ RWKV_INLINE Carry received(const Call& call, const Place& place, const Lane& lan
   return carry;
 }
 
+// The means of a chunk's tokens, from its own sums and those that reach it, all at one level.
+RWKV_INLINE void emit_means(const V* part, const V* weight, const Carry& before,
+                            const Carry& after, const Channel& channel, V* y) {
+  V later_den[kChunk];
+  V num = after.num;
+  V den = after.den;
+  for (int t = kChunk - 1; t >= 0; --t) {
+    y[t] = fmaf(channel.bonus, part[t], num);
+    later_den[t] = fmaf(channel.bonus, weight[t], den);
+    num = fmaf(num, channel.step, part[t]);
+    den = fmaf(den, channel.step, weight[t]);
+  }
+  num = before.num;
+  den = before.den;
+  for (int t = 0; t < kChunk; ++t) {
+    y[t] = quotient(y[t] + num, later_den[t] + den);
+    num = fmaf(num, channel.step, part[t]);
+    den = fmaf(den, channel.step, weight[t]);
+  }
+}
+
 RWKV_INLINE void forward_means(const Call& call, float* shared) {
   // Last block first: what the sums have read last may still be in the cache.
   const Place place = place_of(call, gridDim.x - 1 - blockIdx.x);
@@ -119,7 +140,7 @@ RWKV_INLINE void forward_means(const Call& call, float* shared) {
     part[t] = part[t] * scale;
   }
   after.level = smaller(level + lane.channel.limit, after.level);
-  emit(part, weight, seen_from(before, level), seen_from(after, level), lane.channel, y);
+  emit_means(part, weight, seen_at(before, level), seen_at(after, level), lane.channel, y);
   if (lane.is_stored) store_rows(call.y, call, place, y);
 }
 

@@ -97,6 +97,12 @@ RWKV_INLINE V exponent(V a) {
 
 RWKV_INLINE V exp2_weight(V a) { return exp2_normal(larger(-126.0f, a)); }
 
+RWKV_INLINE void exp2_weights(V* a) {
+  for (int i = 0; i < 4; ++i) a[i] = exp2_weight(a[i]);
+}
+
+RWKV_INLINE V quotient(V a, V b) { return a / b; }  // 2 ulp, by the compilers' option
+
 #include "recurrence.h"
 
 }  // namespace rwkv

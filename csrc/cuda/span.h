@@ -56,6 +56,12 @@ RWKV_INLINE Carry faded(const Carry& carry, const Fade& fade) {
   return {carry.num * fade.factor, carry.den * fade.factor, carry.level + fade.level};
 }
 
+// The same sums relative to another level.
+RWKV_INLINE Carry seen_at(const Carry& carry, V level) {
+  const V scale = power_of_two(carry.level - level);
+  return {carry.num * scale, carry.den * scale, level};
+}
+
 // Sums of weights are normalized by their size; those of rates may cancel in `den`.
 template <bool kIsOfRates>
 RWKV_INLINE Carry well_scaled(const Carry& carry) {
@@ -66,8 +72,8 @@ RWKV_INLINE Carry well_scaled(const Carry& carry) {
 template <bool kIsOfRates>
 RWKV_INLINE Carry added(const Carry& a, const Carry& b) {
   const V level = larger(a.level, b.level);
-  const Carry x = seen_from(a, level);
-  const Carry y = seen_from(b, level);
+  const Carry x = seen_at(a, level);
+  const Carry y = seen_at(b, level);
   return well_scaled<kIsOfRates>({x.num + y.num, x.den + y.den, level});
 }
 
@@ -106,8 +112,8 @@ RWKV_INLINE Carry chain(const Board& board, Carry first, V run) {
     const int slot = kIsBackwards ? kWarps - n : n;
     const Carry own = taken(board, slot);
     const V level = larger(first.level, own.level);
-    const Carry far = seen_from(first, level);
-    const Carry near = seen_from(own, level);
+    const Carry far = seen_at(first, level);
+    const Carry near = seen_at(own, level);
     first = well_scaled<kIsOfRates>(
         {fmaf(far.num, run, near.num), fmaf(far.den, run, near.den), level});
     put(board, slot, first);
@@ -139,6 +145,14 @@ RWKV_INLINE Peak peak_of_keys(const V* key, int count) {
   V top = key[0];
   for (int t = 1; t < kChunk; ++t) top = larger(top, t < count ? key[t] : key[0]);
   return peak_of(top);
+}
+
+// exp(key) / 2^level of the peak; 0 for keys past the end.
+RWKV_INLINE void weigh_keys(const V* key, int count, const Peak& peak, V* weight) {
+  for (int t = 0; t < kChunk; ++t) {
+    const V power = fmaf(key[t] - peak.top, kLog2e, peak.part);
+    weight[t] = t < count ? exp2_weight(power) : 0.0f;
+  }
 }
 
 // The sums of a chunk alone, seen from its first token and from its last.

@@ -126,16 +126,16 @@ struct Steep {
 };
 
 // A token of a steep channel: this thread's of a span.
-struct Token {
+struct SteepToken {
   long long at;  // in elements
   bool exists;
   double key;
   double value;
 };
 
-RWKV_INLINE Token token_of(const Call& call, const Steep& steep, unsigned span) {
+RWKV_INLINE SteepToken token_of(const Call& call, const Steep& steep, unsigned span) {
   const long long t = (long long)span * kSpan + threadIdx.x;
-  Token token = {steep.origin + t * call.channels, t < call.tokens, 0.0, 0.0};
+  SteepToken token = {steep.origin + t * call.channels, t < call.tokens, 0.0, 0.0};
   if (!token.exists) return token;
   token.key = float_from(call.k[token.at]);
   token.value = float_from(call.v[token.at]);
@@ -152,7 +152,7 @@ struct Means {
   double log_total;
 };
 
-RWKV_CALLED Means means_of(const Steep& steep, const Token& token, Pile& past, Pile future) {
+RWKV_CALLED Means means_of(const Steep& steep, const SteepToken& token, Pile& past, Pile future) {
   const Pile own = pile_of(token.exists, token.key, token.value, 1.0);
   const int rank = int(threadIdx.x);
   const Pile before = received_pile(own, rank, past, steep.w, steep.shared);
@@ -171,7 +171,7 @@ RWKV_INLINE void keep_future_keys(const Call& call, const Steep& steep, unsigned
   Pile future = empty_pile();
   for (unsigned span = spans; span-- > 0;) {
     keep_pile(steep.kept + span * steep.record, call.channels, future, false);
-    const Token token = token_of(call, steep, span);
+    const SteepToken token = token_of(call, steep, span);
     const Pile own = pile_of(token.exists, token.key, token.value, 1.0);
     received_pile(own, kSpan - 1 - int(threadIdx.x), future, steep.w, steep.shared);
   }
@@ -183,7 +183,7 @@ RWKV_INLINE void steep_means(const Call& call, const Steep& steep, unsigned span
   Pile past = empty_pile();
   for (unsigned span = 0; span < spans; ++span) {
     const Pile future = kept_pile(steep.kept + span * steep.record, call.channels, false);
-    const Token token = token_of(call, steep, span);
+    const SteepToken token = token_of(call, steep, span);
     const Means means = means_of(steep, token, past, future);
     if (token.exists) call.y[token.at] = element_from(float(means.y));
   }
@@ -196,13 +196,13 @@ struct Share {
   double dw;
 };
 
-RWKV_INLINE Share share_of(const Pile& rates, const Token& token) {
+RWKV_INLINE Share share_of(const Pile& rates, const SteepToken& token) {
   const double weight = exp(token.key + rates.level);
   return {weight * (token.value * rates.den - rates.num), weight * rates.den,
           weight * (rates.far_num - token.value * rates.far_den)};
 }
 
-RWKV_INLINE double gradient_by_y(const Call& call, const Token& token) {
+RWKV_INLINE double gradient_by_y(const Call& call, const SteepToken& token) {
   return token.exists ? double(float_from(call.gy[token.at])) : 0.0;
 }
 
@@ -215,7 +215,7 @@ RWKV_INLINE void keep_rates(const Call& call, const Steep& steep, unsigned spans
   for (unsigned span = 0; span < spans; ++span) {
     keep_pile(steep.kept + span * steep.record + kPastKeysRow * call.channels, call.channels, past,
               false);
-    const Token token = token_of(call, steep, span);
+    const SteepToken token = token_of(call, steep, span);
     const Pile own = pile_of(token.exists, token.key, token.value, 1.0);
     received_pile(own, int(threadIdx.x), past, steep.w, steep.shared);
   }
@@ -226,7 +226,7 @@ RWKV_INLINE void keep_rates(const Call& call, const Steep& steep, unsigned spans
     keep_pile(kept + kRatesRow * call.channels, call.channels, future_rates, true);
     const Pile future = kept_pile(kept, call.channels, false);
     past = kept_pile(kept + kPastKeysRow * call.channels, call.channels, false);
-    const Token token = token_of(call, steep, span);
+    const SteepToken token = token_of(call, steep, span);
     const Means means = means_of(steep, token, past, future);
     const double g = gradient_by_y(call, token);
     const Pile own = pile_of(token.exists, -means.log_total, g * means.y, g);
@@ -270,7 +270,7 @@ RWKV_INLINE void steep_slopes(const Call& call, const Steep& steep, unsigned spa
     const float* kept = steep.kept + span * steep.record;
     const Pile future = kept_pile(kept, call.channels, false);
     Pile future_rates = kept_pile(kept + kRatesRow * call.channels, call.channels, true);
-    const Token token = token_of(call, steep, span);
+    const SteepToken token = token_of(call, steep, span);
     const Means means = means_of(steep, token, past, future);
     const double g = gradient_by_y(call, token);
     const Pile own = pile_of(token.exists, -means.log_total, g * means.y, g);

@@ -26,6 +26,7 @@ HEADERS = (
     "cuda/element.h",
     "cuda/span.h",
     "cuda/forward.h",
+    "cuda/slopes.h",
     "cuda/backward.h",
     "cuda/steep.h",
 )

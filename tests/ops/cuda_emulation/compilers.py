@@ -11,8 +11,8 @@ from napari_rwkv_seg.ops import _cuda_plan as plan
 from . import CSRC
 
 _REPORT = re.compile(
-    r"Function properties for ((?:rwkv|authors)_\w+)\s.*?(\d+) bytes spill stores, (\d+) bytes spill loads"
-    r".*?Used (\d+) registers",
+    r"Function properties for ((?:rwkv|authors)_\w+)\s.*?"
+    r"(\d+) bytes spill stores, (\d+) bytes spill loads.*?Used (\d+) registers",
     re.DOTALL,
 )
 
