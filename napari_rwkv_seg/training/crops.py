@@ -23,7 +23,9 @@ CPU_PIXELS = 150_000  # of a batch: a step of Med-URWKV-T then takes about half 
 CUDA_PIXELS = 800_000
 
 _STRIDE = 32  # of the coarsest tokens; sides of crops are multiples of it
-_SIDES = tuple(range(192, 513, _STRIDE))  # tiles are 512 pixels long where images are
+# Tiles are 512 pixels long where images are. Few sides, because oneDNN prepares
+# its kernels anew for each shape that it meets, in a step that takes half as long again.
+_SIDES = tuple(range(192, 513, 64))
 _MOST_CROPS = 16
 _FULL = 0.8  # batches use at least this part of the pixels that they may have
 _SMALLEST_BUDGET = 64 * 64

@@ -43,7 +43,7 @@ def test_a_batch_is_what_the_loop_takes(make_cells):
 
 
 def test_batches_are_of_several_sizes(make_cells):
-    shapes = {b[0].shape for b in batches(source([make_cells((300, 400))], pixels=120_000))}
+    shapes = {b[0].shape for b in batches(source([make_cells((300, 400))], pixels=150_000))}
     assert len(shapes) > 3
 
 
