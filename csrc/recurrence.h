@@ -27,7 +27,8 @@ struct Channel {
   V step;   // exp(-w): what one token of distance costs
   V run;    // exp(-w * kChunk): what a chunk costs
   V bonus;  // exp(u)
-  V limit;  // powers of two that the future counts above a chunk's own level, at most
+  V limit;  // powers of two that what reaches a chunk counts above its own level, at most
+  V skip[kGroups - 1];  // what 1, 2 and 3 groups of tokens cost
 };
 
 // Sums over all tokens on one side of a boundary, seen from the token next to it.
@@ -56,22 +57,7 @@ RWKV_INLINE Peak peak_of(V top) {
   const V rest = bounded - head;
   const V part = ((head * spread(kLog2eHead) - level) + rest * spread(kLog2eHead)) +
                  bounded * spread(kLog2eRest);
-  return {top, level, smaller(spread(1.0f), larger(spread(-1.0f), part))};
-}
-
-// exp(key) / 2^level for the kChunk keys of a chunk; 0 for those past the end.
-RWKV_INLINE void weigh(const V* key, int count, const Peak& peak, V level, V* weight) {
-  const V offset = peak.part + (peak.level - level);
-  for (int t = 0; t < kChunk; ++t) {
-    weight[t] = t < count ? exp2_weight(mul_add(key[t] - peak.top, spread(kLog2e), offset))
-                          : spread(0.0f);
-  }
-}
-
-// The same sums relative to another level.
-RWKV_INLINE Carry seen_from(const Carry& carry, V level) {
-  const V scale = power_of_two(carry.level - level);
-  return {carry.num * scale, carry.den * scale, level};
+  return {bounded, level, smaller(spread(1.0f), larger(spread(-1.0f), part))};
 }
 
 // The same sums with the exponent of `size` moved into the level.
@@ -81,65 +67,92 @@ RWKV_INLINE Carry normalized(const Carry& carry, V size) {
   return {carry.num * scale, carry.den * scale, carry.level + shift};
 }
 
-// What the chunk after the next boundary receives, if this one received `carry` and adds
-// (num, den) of its own. One rounding a chunk, not one a token: over thousands of tokens
-// that is what float32 loses.
-RWKV_INLINE Carry handed_on(const Carry& carry, V num, V den, const Channel& channel) {
-  return {mul_add(carry.num, channel.run, num), mul_add(carry.den, channel.run, den), carry.level};
+// Sums over the tokens of a chunk, at the level of its weights.
+struct Sums {
+  V num;
+  V den;
+};
+
+// exp(key) / 2^level of the peak, for kGroup keys.
+RWKV_INLINE void weigh_group(const V* key, const Peak& peak, V* weight) {
+  for (int i = 0; i < kGroup; ++i) weight[i] = key[i] - peak.top;
+  for (int i = 0; i < kGroup; ++i) weight[i] = mul_add(weight[i], spread(kLog2e), peak.part);
+  exp2_weights(weight);
 }
 
-// Join a chunk with all that comes after it: sums seen from the chunk's first token.
-// part[t] and weight[t] are at the level of `after`: what token t adds to num and den.
-RWKV_INLINE Carry joined(const V* part, const V* weight, const Carry& after,
-                         const Channel& channel) {
-  V num = part[kChunk - 1];
-  V den = weight[kChunk - 1];
-  for (int t = kChunk - 2; t >= 0; --t) {
-    num = mul_add(num, channel.step, part[t]);
-    den = mul_add(den, channel.step, weight[t]);
+// Add group g of a chunk to its sums as seen from the token after the chunk (`past`) and
+// from its first token (`future`). part[i] = weight[i] * value[i].
+RWKV_INLINE void add_group(const V* part, const V* weight, int g, const Channel& channel,
+                           Sums* past, Sums* future) {
+  Sums from_end = {part[0], weight[0]};
+  Sums from_start = {part[kGroup - 1], weight[kGroup - 1]};
+  for (int i = 1; i < kGroup; ++i) {
+    from_end.num = mul_add(from_end.num, channel.step, part[i]);
+    from_end.den = mul_add(from_end.den, channel.step, weight[i]);
+    from_start.num = mul_add(from_start.num, channel.step, part[kGroup - 1 - i]);
+    from_start.den = mul_add(from_start.den, channel.step, weight[kGroup - 1 - i]);
   }
-  return handed_on(after, num, den, channel);
+  if (g == 0) {
+    *past = from_end;
+    *future = from_start;
+    return;
+  }
+  past->num = mul_add(past->num, channel.skip[0], from_end.num);
+  past->den = mul_add(past->den, channel.skip[0], from_end.den);
+  future->num = mul_add(from_start.num, channel.skip[g - 1], future->num);
+  future->den = mul_add(from_start.den, channel.skip[g - 1], future->den);
 }
 
-// Emit the weighted means of a chunk, and return what the next chunk receives from the
-// past. All is at one level; part[t] = weight[t] * value[t].
-RWKV_INLINE Carry emit(const V* part, const V* weight, const Carry& before,
-                          const Carry& after, const Channel& channel, V* y) {
-  V later_num[kChunk];
-  V later_den[kChunk];
-  V num = after.num;
-  V den = after.den;
-  for (int t = kChunk - 1; t >= 0; --t) {
-    later_num[t] = mul_add(channel.bonus, part[t], num);
-    later_den[t] = mul_add(channel.bonus, weight[t], den);
-    num = mul_add(num, channel.step, part[t]);
-    den = mul_add(den, channel.step, weight[t]);
-  }
-  num = before.num;
-  den = before.den;
-  V chunk_num = spread(0.0f);
-  V chunk_den = spread(0.0f);
-  for (int t = 0; t < kChunk; ++t) {
-    y[t] = (num + later_num[t]) / (den + later_den[t]);
-    num = mul_add(num, channel.step, part[t]);
-    den = mul_add(den, channel.step, weight[t]);
-    chunk_num = mul_add(chunk_num, channel.step, part[t]);
-    chunk_den = mul_add(chunk_den, channel.step, weight[t]);
-  }
-  return handed_on(before, chunk_num, chunk_den, channel);
+// What the next token receives from one side, if this one received `sums` and was passed.
+RWKV_INLINE Sums passed(const Sums& sums, V part, V weight, const Channel& channel) {
+  return {mul_add(sums.num, channel.step, part), mul_add(sums.den, channel.step, weight)};
 }
 
-// The sums of weights that the means of a chunk were divided by, at the weights' level.
-RWKV_INLINE void totals(const V* weight, V before_den, V after_den, const Channel& channel,
-                        V* total) {
-  for (int t = kChunk - 1; t >= 0; --t) {
-    total[t] = mul_add(channel.bonus, weight[t], after_den);
-    after_den = mul_add(after_den, channel.step, weight[t]);
-  }
-  for (int t = 0; t < kChunk; ++t) {
-    total[t] = total[t] + before_den;
-    before_den = mul_add(before_den, channel.step, weight[t]);
-  }
+// One side's sums and the token itself, which weighs exp(u) times as much as its key says.
+RWKV_INLINE Sums with_bonus(const Sums& sums, V part, V weight, const Channel& channel) {
+  return {mul_add(channel.bonus, part, sums.num), mul_add(channel.bonus, weight, sums.den)};
+}
+
+RWKV_INLINE V mean_of(const Sums& a, const Sums& b) {
+  return quotient(a.num + b.num, a.den + b.den);
+}
+
+// The sums of a carry relative to another level.
+RWKV_INLINE Sums sums_at(const Carry& carry, V level) {
+  const V scale = power_of_two(carry.level - level);
+  return {carry.num * scale, carry.den * scale};
+}
+
+// What reaches a chunk from both sides, at `level` above its own: at none, unless the chunk
+// is so much lower that it counts for nothing beside what reaches it.
+struct Reaching {
+  Sums past;
+  Sums future;
+  V level;
+};
+
+RWKV_INLINE Reaching reaching(const Carry& before, const Carry& after, V limit) {
+  const V level = larger(spread(0.0f), larger(before.level, after.level) - limit);
+  return {sums_at(before, level), sums_at(after, level), level};
+}
+
+// What the boundary after a chunk receives, if the one before it received `carry` and the
+// chunk adds `own`. One rounding a chunk, not one a token: over thousands of tokens that is
+// what float32 loses.
+RWKV_INLINE Carry carried(const Carry& carry, const Carry& own, V run) {
+  const V level = larger(own.level, carry.level);
+  const V near = power_of_two(own.level - level);
+  const V far = power_of_two(carry.level - level) * run;
+  return {mul_add(carry.num, far, own.num * near), mul_add(carry.den, far, own.den * near),
+          level};
+}
+
+// A carry of weights: the sum of weights has exponent 0.
+RWKV_INLINE Carry normalized_keys(const Carry& carry) { return normalized(carry, carry.den); }
+
+// A carry of rates, which have signs: the larger sum has exponent 0.
+RWKV_INLINE Carry normalized_rates(const Carry& carry) {
+  return normalized(carry, larger(magnitude(carry.num), magnitude(carry.den)));
 }
 
 // What a pair of carries on both sides of a boundary adds to dw, per token of distance:
@@ -149,75 +162,45 @@ RWKV_INLINE V across(const Carry& keys, const Carry& grads) {
   return (keys.num * grads.den - keys.den * grads.num) * scale;
 }
 
-// What the gradients of a chunk are made of; `rate` is the gradient by y divided by totals.
-struct Slopes {
-  const V* weight;  // exp(k) / 2^level of the peak
-  const V* value;
-  const V* y;
-  const V* rate;  // times 2^keys.level
+// A token in the backward pass. `weight` is exp(k) at its chunk's own level; `rate`, the
+// gradient by y over the sum of weights that y was divided by, at the opposite one.
+struct Token {
+  V weight;
+  V value;
+  V y;
+  V rate;
 };
 
-// Emit the gradients by the keys and values of a chunk, add up those by w and u, and
-// return the sums of `rate` that the next chunk receives from the past.
+// The gradients by a token's key and value, and what its chunk adds to those by w and u.
+struct Slopes {
+  V dk;
+  V dv;
+  V dw;
+  V du;
+};
+
+RWKV_INLINE Slopes no_slopes() {
+  return {spread(0.0f), spread(0.0f), spread(0.0f), spread(0.0f)};
+}
+
+// Emit the gradients of token t of a chunk. `past` and `later` are sums of rates (times y in
+// num) on both sides of it, `keys` sums of weights from the past.
 //
-// `keys` are sums of weights from the past, at the level that `rate` refers to;
-// `before` and `after` are sums of rate, and of rate * y in `num`, each at its own level,
-// since the two sides may differ by more than float32 holds.
-//
-// dw counts the distance of each pair by the tokens' places in their chunks, and by
-// boundaries in between, which `across` adds. It needs no sum of keys from the future:
+// dw counts the distance of each pair by the tokens' places in their chunks, taken from the
+// middle, and by boundaries in between, which `across` adds. It needs no keys from the future:
 // what the future adds to y[t] is what past and own token leave.
-RWKV_INLINE Carry slopes_of(const Slopes& s, V peak_level, const Carry& keys, const Carry& before,
-                            const Carry& after, const Channel& channel, V* dk, V* dv, V* dw,
-                            V* du) {
-  const V key_scale = power_of_two(peak_level - keys.level);
-  const V most = spread(126.0f);
-  const V after_key = power_of_two(smaller(most, peak_level + after.level));
-  const V after_rate = power_of_two(-keys.level - after.level);
-  V num = after.num;
-  V den = after.den;
-  for (int t = kChunk - 1; t >= 0; --t) {
-    const V weight = s.weight[t] * after_key;
-    dk[t] = weight * (s.value[t] * den - num);
-    dv[t] = weight * den;
-    const V rate = s.rate[t] * after_rate;
-    num = mul_add(num, channel.step, rate * s.y[t]);
-    den = mul_add(den, channel.step, rate);
-  }
-  const V before_key = power_of_two(smaller(most, peak_level + before.level));
-  const V before_rate = power_of_two(-keys.level - before.level);
-  V key_num = keys.num;
-  V key_den = keys.den;
-  num = before.num;
-  den = before.den;
-  V chunk_num = spread(0.0f);
-  V chunk_den = spread(0.0f);
-  V decay_slope = spread(0.0f);
-  V bonus_slope = spread(0.0f);
-  for (int t = 0; t < kChunk; ++t) {
-    const V weight = s.weight[t] * key_scale;
-    const V past_weight = s.weight[t] * before_key;
-    const V own = channel.bonus * weight * s.rate[t];
-    const V own_pair = own * (s.value[t] - s.y[t]);
-    const V past_pairs = past_weight * (s.value[t] * den - num);
-    const V future_pairs = dk[t];
-    const V key_pairs = s.rate[t] * (key_num - s.y[t] * key_den);
-    decay_slope = mul_add(key_pairs, spread(float(2 * t - 2 * kChunk + 1)), decay_slope);
-    decay_slope = mul_add(future_pairs - own_pair, spread(float(kChunk - 1 - t)), decay_slope);
-    decay_slope = mul_add(past_pairs, spread(float(t - kChunk)), decay_slope);
-    bonus_slope = bonus_slope + own_pair;
-    dk[t] = future_pairs + past_pairs + own_pair;
-    dv[t] = mul_add(past_weight, den, dv[t] + own);
-    key_num = mul_add(key_num, channel.step, weight * s.value[t]);
-    key_den = mul_add(key_den, channel.step, weight);
-    const V rate = s.rate[t] * before_rate;
-    const V part = rate * s.y[t];
-    num = mul_add(num, channel.step, part);
-    den = mul_add(den, channel.step, rate);
-    chunk_num = mul_add(chunk_num, channel.step, part);
-    chunk_den = mul_add(chunk_den, channel.step, rate);
-  }
-  *dw = decay_slope;
-  *du = bonus_slope;
-  return handed_on(before, chunk_num, chunk_den, channel);
+RWKV_INLINE void add_slopes(const Token& token, int t, const Sums& past, const Sums& later,
+                            const Sums& keys, const Channel& channel, Slopes* slopes) {
+  const V own_rate = channel.bonus * token.rate;
+  const V den = (past.den + later.den) + own_rate;
+  const V num = mul_add(own_rate, token.y, past.num + later.num);
+  slopes->dv = token.weight * den;
+  slopes->dk = token.weight * (token.value * den - num);
+  const V own_pair = (token.weight * own_rate) * (token.value - token.y);
+  const V as_key = token.weight * (token.value * past.den - past.num);
+  const V past_pairs = mul_add(token.rate, keys.num - token.y * keys.den, as_key);
+  const V sided = mul_add(spread(-2.0f), past_pairs + own_pair, slopes->dk);
+  const float place = float(t) - 0.5f * float(kChunk - 3);
+  slopes->dw = mul_add(spread(place), sided, slopes->dw + past_pairs);
+  slopes->du = slopes->du + own_pair;
 }

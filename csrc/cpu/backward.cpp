@@ -1,9 +1,10 @@
-// The two sweeps of the backward pass, from the states that the forward pass kept.
+// The backward pass in four phases, from the states that the forward pass kept.
 //
-// `rate` is the gradient by y over the sum of weights that y was divided by. The first
-// sweep, from the last chunk to the first, computes it (kept where dk will be) and what
-// each chunk receives of it from the future; the second carries the past along and emits
-// dk and dv. Both add up dw. Compiled once per instruction set (see CMakeLists.txt).
+// `rate` is the gradient by y over the sum of weights that y was divided by. `find_rates`
+// computes it for every chunk (kept where dk will be, the weights where dv will be) and sums
+// the chunk's rates as seen from both of its ends; `join_rates` carries those sums from chunk
+// to chunk; `emit_slopes` has every chunk write dk and dv, and what it adds to dw and du;
+// `sum_slopes` adds those up in one fixed order. Compiled once per instruction set.
 #include "chunk_io.h"
 #include "strip.h"
 
@@ -11,18 +12,21 @@ namespace rwkv {
 namespace RWKV_TARGET {
 namespace {
 
-// Rows of the scratch memory: three per chunk, then those that belong to no chunk.
-enum SingleRow { kPastRates = 0, kDecaySum = 3, kDecayRest = 4, kBonusSum = 5, kBonusRest = 6 };
-
-RWKV_INLINE float* rates_ahead(const Strip& s, int64_t n, int64_t c) {
-  return s.scratch + 3 * n * s.channels + c;
+// Rows of the scratch memory: of rates from the past and the future per chunk, then two
+// carries, then a sum.
+RWKV_INLINE float* past_rates(const Strip& s, int64_t n, int64_t c) {
+  return s.scratch + kCarryRows * n * s.channels + c;
 }
 
-RWKV_INLINE float* single_row(const Strip& s, SingleRow row, int64_t c) {
-  return s.scratch + (3 * chunks_of(s.tokens) + row) * s.channels + c;
+RWKV_INLINE float* future_rates(const Strip& s, int64_t n, int64_t c) {
+  return past_rates(s, n, c) + 3 * s.channels;
 }
 
-// Add to a sum over chunks, keeping what rounding loses in the row that follows it.
+RWKV_INLINE float* sum_rows(const Strip& s, int64_t c) {
+  return past_rates(s, chunks_of(s.tokens) + 1, c);
+}
+
+// Add to a sum, keeping what rounding loses in the row that follows it.
 RWKV_INLINE void add_to(float* sum, int64_t stride, V amount) {
   const V before = load(sum);
   const V more = amount - load(sum + stride);
@@ -31,105 +35,193 @@ RWKV_INLINE void add_to(float* sum, int64_t stride, V amount) {
   store(sum + stride, (after - before) - more);
 }
 
-RWKV_INLINE Carry normalized_rates(const Carry& carry) {
-  return normalized(carry, larger(magnitude(carry.num), magnitude(carry.den)));
-}
-
-// The level that all weights of a chunk, and what reaches it, are at most 1 at.
-RWKV_INLINE V common_level(const Peak& peak, const Carry& past, const Carry& future) {
-  return larger(larger(peak.level, past.level), future.level);
-}
-
-RWKV_INLINE void look_ahead(const Strip& s, int64_t n, int64_t c, int count) {
-  V key[kChunk], weight[kChunk], rate[kChunk], y[kChunk], total[kChunk];
-  const Channel channel = load_channel(s, c);
-  prefetch_rows<0>(s.k, s, n - 1, c);
-  prefetch_rows<0>(s.y, s, n - 1, c);
-  prefetch_rows<0>(s.gy, s, n - 1, c);
-  prefetch_rows<1>(s.dk, s, n - 1, c);
-  const Peak peak = load_keys(s, n, c, count, key);
-  const Carry past = load_carry(past_rows(s, n, c), s.stride);
-  const Carry future = load_carry(future_rows(s, n, c), s.stride);
-  const V level = common_level(peak, past, future);
-  weigh(key, count, peak, level, weight);
-  totals(weight, seen_from(past, level).den, seen_from(future, level).den, channel, total);
-  load_rows(s.gy, s, n, c, count, rate);
-  load_rows(s.y, s, n, c, count, y);
-  const Carry ahead = load_carry(rates_ahead(s, n, c), s.channels);
-  const V rate_level = larger(-level, ahead.level);
-  const V scale = power_of_two(-level - rate_level);
-  for (int t = 0; t < count; ++t) {
-    rate[t] = rate[t] / total[t];
-    store(s.dk + (n * kChunk + t) * s.stride + c, rate[t]);
+// Weights of a chunk, and the sums of weights that its means were divided by; both sides run
+// through the chunk at once.
+RWKV_INLINE void rate_chunk(const Channel& channel, const Reaching& reaching,
+                            const Rows<float>& weights, const Rows<const float>& gy,
+                            const Rows<float>& rates) {
+  V met[kChunk];
+  V past = reaching.past.den;
+  V future = reaching.future.den;
+  RWKV_UNROLL(kChunk)
+  for (int i = 0; i < kChunk; ++i) {
+    const int t = kChunk - 1 - i;
+    V weight = load(weights[t]);
+    const V own = mul_add(channel.bonus, weight, future);
+    if (t > i) {
+      met[t] = own;
+    } else {
+      store(rates[t], quotient(load(gy[t]), met[t] + own));
+    }
+    future = mul_add(future, channel.step, weight);
+    weight = load(weights[i]);
+    if (t > i) {
+      met[i] = past;
+    } else {
+      store(rates[i], quotient(load(gy[i]), past + met[i]));
+    }
+    past = mul_add(past, channel.step, weight);
   }
+}
+
+RWKV_INLINE void find_rates_at(const Strip& s, int64_t n, int64_t c, const Peak& peak,
+                               const Rows<const float>& key, const Rows<const float>& y,
+                               const Rows<const float>& gy, const Rows<float>& weights,
+                               const Rows<float>& rates) {
+  const Channel channel = load_channel(s, c);
+  const Reaching reaching = reaching_at(s, n, c);
+  RWKV_UNROLL(kGroups)
+  for (int g = 0; g < kGroups; ++g) {
+    V weight[kGroup];
+    for (int i = 0; i < kGroup; ++i) weight[i] = load(key[g * kGroup + i]);
+    weigh_group(weight, peak, weight);
+    for (int i = 0; i < kGroup; ++i) store(weights[g * kGroup + i], weight[i]);
+  }
+  rate_chunk(channel, reaching, weights, gy, rates);
+  Sums past, future;
+  RWKV_UNROLL(kGroups)
+  for (int g = 0; g < kGroups; ++g) {
+    V rate[kGroup], part[kGroup];
+    for (int i = 0; i < kGroup; ++i) rate[i] = load(rates[g * kGroup + i]);
+    for (int i = 0; i < kGroup; ++i) part[i] = rate[i] * load(y[g * kGroup + i]);
+    add_group(part, rate, g, channel, &past, &future);
+  }
+  const V level = -(peak.level + reaching.level);
+  store_carry(past_rates(s, n, c), s.channels, {past.num, past.den, level});
+  store_carry(future_rates(s, n, c), s.channels, {future.num, future.den, level});
+}
+
+// Replace a chunk's own rates by those that reach it, carry on with both, and return what
+// this adds to dw, given the keys that reach the chunk from the other side.
+RWKV_INLINE V carry_rates(float* rows, float* carry, int64_t stride, V run, const Carry& keys) {
+  const Carry own = load_carry(rows, stride);
+  const Carry reaches = load_carry(carry, stride);
+  store_carry(rows, stride, {reaches.num, reaches.den, reaches.level - own.level});
+  const Carry both = normalized_rates(carried(reaches, own, run));
+  store_carry(carry, stride, both);
+  return across(keys, {both.num, both.den, both.level - own.level});
+}
+
+RWKV_INLINE void emit_slopes_at(const Strip& s, int64_t n, int64_t c,
+                                const Rows<const float>& value, const Rows<const float>& y,
+                                const Rows<float>& dk, const Rows<float>& dv) {
+  Sums later[kChunk];
+  const Channel channel = load_channel(s, c);
+  const Reaching keys = reaching_at(s, n, c);
+  Sums past = sums_at(load_carry(past_rates(s, n, c), s.channels), keys.level);
+  Sums future = sums_at(load_carry(future_rates(s, n, c), s.channels), keys.level);
+  RWKV_UNROLL(kChunk)
+  for (int t = kChunk - 1; t >= 0; --t) {
+    later[t] = future;
+    const V rate = load(dk[t]);
+    future = passed(future, rate * load(y[t]), rate, channel);
+  }
+  Slopes slopes = no_slopes();
+  Sums before = keys.past;
+  RWKV_UNROLL(kChunk)
   for (int t = 0; t < kChunk; ++t) {
-    rate[t] = rate[t] * scale;
-    y[t] = y[t] * rate[t];
+    const Token token = {load(dv[t]), load(value[t]), load(y[t]), load(dk[t])};
+    add_slopes(token, t, past, later[t], before, channel, &slopes);
+    store(dk[t], slopes.dk);
+    store(dv[t], slopes.dv);
+    past = passed(past, token.rate * token.y, token.rate, channel);
+    before = passed(before, token.weight * token.value, token.weight, channel);
   }
-  const Carry sums = normalized_rates(joined(y, rate, seen_from(ahead, rate_level), channel));
-  if (n > 0) {
-    store_carry(rates_ahead(s, n - 1, c), s.channels, sums);
-    add_to(single_row(s, kDecaySum, c), s.channels, across(past, sums) * spread(kChunk));
-  }
-}
-
-RWKV_INLINE void emit_chunk(const Strip& s, int64_t n, int64_t c, int count) {
-  V key[kChunk], weight[kChunk], value[kChunk], y[kChunk], rate[kChunk], dk[kChunk], dv[kChunk];
-  const Channel channel = load_channel(s, c);
-  prefetch_rows<0>(s.k, s, n + 1, c);
-  prefetch_rows<0>(s.v, s, n + 1, c);
-  prefetch_rows<0>(s.y, s, n + 1, c);
-  prefetch_rows<1>(s.dk, s, n + 1, c);
-  prefetch_rows<1>(s.dv, s, n + 1, c);
-  const Peak peak = load_keys(s, n, c, count, key);
-  load_rows(s.v, s, n, c, count, value);
-  load_rows(s.y, s, n, c, count, y);
-  load_rows(s.dk, s, n, c, count, rate);
-  const Carry past = load_carry(past_rows(s, n, c), s.stride);
-  const Carry future = load_carry(future_rows(s, n, c), s.stride);
-  const V level = common_level(peak, past, future);
-  const Carry before = load_carry(single_row(s, kPastRates, c), s.channels);
-  const Carry after = load_carry(rates_ahead(s, n, c), s.channels);
-  weigh(key, count, peak, peak.level, weight);
-  V dw = spread(0.0f);
-  V du = spread(0.0f);
-  const Carry sums = normalized_rates(
-      slopes_of({weight, value, y, rate}, peak.level, seen_from(past, level),
-                seen_from(before, larger(-level, before.level)),
-                seen_from(after, larger(-level, after.level)), channel, dk, dv, &dw, &du));
-  for (int t = 0; t < count; ++t) {
-    store(s.dk + (n * kChunk + t) * s.stride + c, dk[t]);
-    store(s.dv + (n * kChunk + t) * s.stride + c, dv[t]);
-  }
-  store_carry(single_row(s, kPastRates, c), s.channels, sums);
-  if ((n + 1) * kChunk < s.tokens) dw = dw + across(future, sums) * spread(kChunk);
-  add_to(single_row(s, kDecaySum, c), s.channels, dw);
-  add_to(single_row(s, kBonusSum, c), s.channels, du);
+  store(past_rates(s, n, c), slopes.dw);
+  store(past_rates(s, n, c) + s.channels, slopes.du);
 }
 
 }  // namespace
 
-void backward(const Strip& s) {
-  const int64_t chunks = chunks_of(s.tokens);
-  const int last = int(s.tokens - (chunks - 1) * kChunk);
-  for (int64_t c = 0; c < s.channels; c += kWidth) {
-    for (int row = kDecaySum; row <= kBonusRest; ++row) {
-      store(single_row(s, SingleRow(row), c), spread(0.0f));
+void find_rates(const Strip& s, int64_t first, int64_t end) {
+  Padding key, y, gy, weight, rate;
+  Peak next = peak_at(s, first, 0, &key);
+  for (int64_t n = first; n < end; ++n) {
+    const int count = tokens_of(s, n);
+    const bool is_whole = count == kChunk;
+    for (int64_t c = 0; c < s.channels; c += kWidth) {
+      const Peak peak = next;
+      if (c + kWidth < s.channels) {
+        next = peak_at(s, n, c + kWidth, &key);
+      } else if (n + 1 < end) {
+        next = peak_at(s, n + 1, 0, &key);
+      }
+      prefetch_next(s.gy, s, n, c);
+      prefetch_next(s.y, s, n, c);
+      find_rates_at(s, n, c, peak, padded(rows_of(s.k, s, n, c), count, -INFINITY, &key),
+                    padded(rows_of<const float>(s.y, s, n, c), count, 0.0f, &y),
+                    padded(rows_of(s.gy, s, n, c), count, 0.0f, &gy),
+                    is_whole ? rows_of(s.dv, s, n, c) : rows_in(&weight),
+                    is_whole ? rows_of(s.dk, s, n, c) : rows_in(&rate));
+      if (is_whole) continue;
+      copy_rows(rows_in(&weight), rows_of(s.dv, s, n, c), count);
+      copy_rows(rows_in(&rate), rows_of(s.dk, s, n, c), count);
     }
-    store_carry(rates_ahead(s, chunks - 1, c), s.channels, nothing());
-    store_carry(single_row(s, kPastRates, c), s.channels, nothing());
-    look_ahead(s, chunks - 1, c, last);
   }
-  for (int64_t n = chunks - 2; n >= 0; --n) {
-    for (int64_t c = 0; c < s.channels; c += kWidth) look_ahead(s, n, c, kChunk);
-  }
-  for (int64_t n = 0; n < chunks - 1; ++n) {
-    for (int64_t c = 0; c < s.channels; c += kWidth) emit_chunk(s, n, c, kChunk);
-  }
+}
+
+void join_rates(const Strip& s, int64_t, int64_t chunks) {
   for (int64_t c = 0; c < s.channels; c += kWidth) {
-    emit_chunk(s, chunks - 1, c, last);
-    store(s.dw + c, -load(single_row(s, kDecaySum, c)));
-    store(s.du + c, load(single_row(s, kBonusSum, c)));
+    store_carry(past_rates(s, chunks, c), s.channels, nothing());
+    store_carry(future_rates(s, chunks, c), s.channels, nothing());
+    store(sum_rows(s, c), spread(0.0f));
+    store(sum_rows(s, c) + s.channels, spread(0.0f));
+  }
+  for (int64_t n = 0; n < chunks; ++n) {
+    const int64_t m = chunks - 1 - n;
+    for (int64_t c = 0; c < s.channels; c += kWidth) {
+      const V run = load(s.constants.run + c);
+      Carry keys = load_carry(future_rows(s, n, c), s.stride);
+      keys.level = keys.level - reaching_at(s, n, c).level;
+      const V ahead = carry_rates(past_rates(s, n, c), past_rates(s, chunks, c), s.channels, run, keys);
+      keys = load_carry(past_rows(s, m, c), s.stride);
+      keys.level = keys.level - reaching_at(s, m, c).level;
+      const V behind =
+          carry_rates(future_rates(s, m, c), future_rates(s, chunks, c), s.channels, run, keys);
+      add_to(sum_rows(s, c), s.channels, ahead + behind);
+    }
+  }
+}
+
+void emit_slopes(const Strip& s, int64_t first, int64_t end) {
+  Padding value, y, weight, rate;
+  for (int64_t n = first; n < end; ++n) {
+    const int count = tokens_of(s, n);
+    const bool is_whole = count == kChunk;
+    for (int64_t c = 0; c < s.channels; c += kWidth) {
+      const Rows<float> dk = rows_of(s.dk, s, n, c);
+      const Rows<float> dv = rows_of(s.dv, s, n, c);
+      prefetch_next(s.v, s, n, c);
+      prefetch_next(s.dk, s, n, c);
+      if (!is_whole) {
+        padded({dk.start, dk.stride}, count, 0.0f, &rate);
+        padded({dv.start, dv.stride}, count, 0.0f, &weight);
+      }
+      emit_slopes_at(s, n, c, padded(rows_of(s.v, s, n, c), count, 0.0f, &value),
+                     padded(rows_of<const float>(s.y, s, n, c), count, 0.0f, &y),
+                     is_whole ? dk : rows_in(&rate), is_whole ? dv : rows_in(&weight));
+      if (is_whole) continue;
+      copy_rows(rows_in(&rate), dk, count);
+      copy_rows(rows_in(&weight), dv, count);
+    }
+  }
+}
+
+void sum_slopes(const Strip& s, int64_t, int64_t chunks) {
+  for (int64_t c = 0; c < s.channels; c += kWidth) {
+    V dw[2] = {spread(0.0f) - load(sum_rows(s, c)) * spread(float(kChunk)), spread(0.0f)};
+    V du[2] = {spread(0.0f), spread(0.0f)};
+    float sums[4][kWidth];
+    store(sums[0], dw[0]);
+    store(sums[1], dw[1]);
+    store(sums[2], du[0]);
+    store(sums[3], du[1]);
+    for (int64_t n = 0; n < chunks; ++n) {
+      add_to(sums[0], kWidth, load(past_rates(s, n, c)));
+      add_to(sums[2], kWidth, load(past_rates(s, n, c) + s.channels));
+    }
+    store(s.dw + c, load(sums[0]));
+    store(s.du + c, load(sums[2]));
   }
 }
 

@@ -4,63 +4,135 @@
 #include <stdlib.h>
 
 #include <atomic>
+#include <new>
 
 #include "instruction_set.h"
-#include "job.h"
+#include "piece.h"
 #include "threads.h"
 
 namespace rwkv {
 namespace {
 
-constexpr int64_t kLeastWork = 16 * 1024;  // elements per thread: below, waking one costs more
+constexpr int64_t kLeastWork = 16 * 1024;   // elements per thread: below, waking one costs more
+constexpr int64_t kNearMemory = 800 * 1024;  // bytes that stay in a core's own cache
+constexpr int64_t kLeastChannels = 32;       // of a piece: narrower rows waste memory's time
 
-// How one image's channels are cut: into `groups` of `width`, as wide as leaves every thread
-// its share (long rows are what memory is fast at), the last one narrower; and what is left
-// of the last vector apart, so that only that one has to be copied.
+// How a call is cut. Every image's channels into `groups` of `width`: one for each thread
+// that has no image of its own, and narrower still if then a group's rows stay in the cache
+// from the first phase to the last; what is left of the last vector is a group apart, so that
+// only that one has to be copied. Where that leaves threads idle, the tokens of every group
+// into `segments`, whose phases wait for each other.
 struct Cut {
   int64_t width;
   int64_t whole;  // channels in whole vectors
   int64_t groups;
   int64_t pieces;  // per image
+  int64_t segments;
 };
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
 
-Cut cut_of(const Call& call, int vector, int threads) {
+Cut cut_of(const Call& call, int vector, int64_t threads) {
   const int64_t whole = call.channels / vector * vector;
-  const int64_t shares = divide_up(threads, call.batch);
-  const int64_t width = divide_up(whole > 0 ? divide_up(whole, shares) : 1, vector) * vector;
+  const int64_t share = clamp(divide_up(whole, divide_up(threads, call.batch)), 1, whole + 1);
+  const int64_t bytes = call.tokens * int64_t(sizeof(float)) * (call.gy ? 6 : 3);
+  const int64_t most = kNearMemory / bytes;
+  const int64_t parts = most < kLeastChannels ? 1 : divide_up(share, most);
+  const int64_t width = divide_up(divide_up(share, parts), vector) * vector;
   const int64_t groups = divide_up(whole, width);
-  return {width, whole, groups, groups + (call.channels > whole ? 1 : 0)};
+  const int64_t pieces = groups + (call.channels > whole ? 1 : 0);
+  const int64_t total = pieces * call.batch;
+  const bool is_even = total % threads == 0 || total >= 4 * threads;
+  const int64_t chunks = chunks_of(call.tokens);
+  return {width, whole, groups, pieces, is_even ? 1 : clamp(threads, 1, chunks)};
 }
 
+// All that a call's threads have to know.
 struct Work {
   const Call& call;
   const Kernels& kernels;
   Cut cut;
+  Piece* pieces;
+  const Phase* phases;
+  int phase_count;
+  int phase;  // the one that is run by segments now
   std::atomic<bool> failed;
 };
 
-void do_task(void* context, int64_t task) {
-  Work& work = *static_cast<Work*>(context);
+bool begin_piece(Work& work, int64_t index, Piece* piece) {
   const Cut& cut = work.cut;
-  const int64_t group = task % cut.pieces;
+  const int64_t group = index % cut.pieces;
   const int64_t first = group < cut.groups ? group * cut.width : cut.whole;
   const int64_t whole_end = first + cut.width < cut.whole ? first + cut.width : cut.whole;
   const int64_t end = group < cut.groups ? whole_end : work.call.channels;
-  if (!do_piece(work.call, {task / cut.pieces, first, end - first}, work.kernels)) {
+  return piece->begin(work.call, work.kernels, index / cut.pieces, first, end - first);
+}
+
+// One piece, from its first phase to its last.
+void do_piece(void* context, int64_t index) {
+  Work& work = *static_cast<Work*>(context);
+  Piece piece;
+  if (!begin_piece(work, index, &piece)) {
     work.failed = true;
+    return;
   }
+  for (int i = 0; i < work.phase_count; ++i) {
+    work.phases[i].run(piece.strip(), 0, chunks_of(work.call.tokens));
+  }
+  if (!piece.finish(work.call)) work.failed = true;
+}
+
+void begin_one(void* context, int64_t index) {
+  Work& work = *static_cast<Work*>(context);
+  if (!begin_piece(work, index, work.pieces + index)) work.failed = true;
+}
+
+void run_segment(void* context, int64_t task) {
+  Work& work = *static_cast<Work*>(context);
+  const Phase& phase = work.phases[work.phase];
+  const int64_t segments = phase.by_chunk ? work.cut.segments : 1;
+  const int64_t chunks = chunks_of(work.call.tokens);
+  const int64_t segment = task % segments;
+  phase.run(work.pieces[task / segments].strip(), chunks * segment / segments,
+            chunks * (segment + 1) / segments);
+}
+
+void finish_one(void* context, int64_t index) {
+  Work& work = *static_cast<Work*>(context);
+  if (!work.pieces[index].finish(work.call)) work.failed = true;
+}
+
+void run_by_segments(Work& work, int64_t count, int threads) {
+  work.pieces = new (std::nothrow) Piece[size_t(count)];
+  if (!work.pieces) {
+    work.failed = true;
+    return;
+  }
+  run_tasks(count, threads, begin_one, &work);
+  for (work.phase = 0; work.phase < work.phase_count && !work.failed; ++work.phase) {
+    const int64_t segments = work.phases[work.phase].by_chunk ? work.cut.segments : 1;
+    run_tasks(count * segments, threads, run_segment, &work);
+  }
+  if (!work.failed) run_tasks(count, threads, finish_one, &work);
+  delete[] work.pieces;
 }
 
 int run(const Call& call, int threads) {
   const Kernels& chosen = kernels();
+  const bool is_backward = call.gy != nullptr;
   const int64_t elements = call.batch * call.tokens * call.channels;
   const int useful = int(clamp(elements / kLeastWork, 1, clamp(threads, 1, 256)));
-  Work work{call, chosen, cut_of(call, chosen.width, useful), {false}};
-  run_tasks(call.batch * work.cut.pieces, useful, do_task, &work);
+  const Cut cut = cut_of(call, chosen.width, useful);
+  Work work{call, chosen, cut, nullptr, is_backward ? chosen.backward : chosen.forward,
+            is_backward ? kBackwardPhases : kForwardPhases, 0, {false}};
+  const int64_t count = call.batch * cut.pieces;
+  if (cut.segments > 1) {
+    run_by_segments(work, count, useful);
+  } else {
+    run_tasks(count, useful, do_piece, &work);
+  }
   return work.failed ? RWKV_OUT_OF_MEMORY : RWKV_OK;
 }
 

@@ -1,6 +1,8 @@
 // Between memory and vectors: rows of a chunk, carries, constants of a channel.
 #pragma once
 
+#include <math.h>
+
 #include "strip.h"
 #include "vec.h"
 
@@ -9,37 +11,60 @@ namespace RWKV_TARGET {
 namespace {
 
 #if defined(__GNUC__)
-#define RWKV_PREFETCH(address, is_write) __builtin_prefetch(address, is_write, 2)
+#define RWKV_PREFETCH(address) __builtin_prefetch(address, 0, 3)
 #else
-#define RWKV_PREFETCH(address, is_write) (void)(address)
+#define RWKV_PREFETCH(address) (void)(address)
 #endif
 
-// Ask for the same channels of another chunk: so many rows at once are more streams than
-// the hardware would foresee. Beyond the array's ends it asks in vain, and nothing happens.
-template <int kIsWrite>
-RWKV_INLINE void prefetch_rows(const float* from, const Strip& s, int64_t n, int64_t c) {
-  const uintptr_t p = uintptr_t(from) + uintptr_t(n * kChunk * s.stride + c) * sizeof(float);
-  const uintptr_t row = uintptr_t(s.stride) * sizeof(float);
+// The kChunk rows of a chunk, for a vector of channels.
+template <class T>
+struct Rows {
+  T* start;
+  int64_t stride;
+  RWKV_INLINE T* operator[](int t) const { return start + t * stride; }
+};
+
+template <class T>
+RWKV_INLINE Rows<T> rows_of(T* from, const Strip& s, int64_t n, int64_t c) {
+  return {from + n * kChunk * s.stride + c, s.stride};
+}
+
+// Ask for the rows of the place after this one. Beyond the array's end it asks in vain, and
+// nothing happens.
+RWKV_INLINE void prefetch_next(const float* from, const Strip& s, int64_t n, int64_t c) {
+  const bool is_last = c + kWidth >= s.channels;
+  const int64_t row = (is_last ? n + 1 : n) * kChunk;
+  const uintptr_t stride = uintptr_t(s.stride) * sizeof(float);
+  const uintptr_t p = uintptr_t(from) + uintptr_t(row) * stride +
+                      uintptr_t(is_last ? 0 : c + kWidth) * sizeof(float);
   for (int t = 0; t < kChunk; ++t) {
-    RWKV_PREFETCH(reinterpret_cast<const void*>(p + uintptr_t(t) * row), kIsWrite);
+    RWKV_PREFETCH(reinterpret_cast<const void*>(p + uintptr_t(t) * stride));
   }
 }
 
-// Load rows `n * kChunk + t` for t < count; the rest is zero.
-RWKV_INLINE void load_rows(const float* from, const Strip& s, int64_t n, int64_t c, int count,
-                           V* rows) {
-  const float* p = from + n * kChunk * s.stride + c;
-  for (int t = 0; t < kChunk; ++t) rows[t] = t < count ? load(p + t * s.stride) : spread(0.0f);
+// A chunk's worth of rows, for the last chunk if it is not a whole one.
+struct Padding {
+  float rows[kChunk * kWidth];
+};
+
+RWKV_INLINE Rows<float> rows_in(Padding* padding) { return {padding->rows, kWidth}; }
+
+RWKV_INLINE void copy_rows(const Rows<float>& from, const Rows<float>& to, int count) {
+  for (int t = 0; t < count; ++t) store(to[t], load(from[t]));
 }
 
-RWKV_INLINE Peak load_keys(const Strip& s, int64_t n, int64_t c, int count, V* key) {
-  load_rows(s.k, s, n, c, count, key);
-  V top[kChunk];
-  for (int t = 0; t < kChunk; ++t) top[t] = t < count ? key[t] : key[0];
-  for (int half = kChunk / 2; half > 0; half /= 2) {
-    for (int t = 0; t < half; ++t) top[t] = larger(top[t], top[t + half]);
-  }
-  return peak_of(top[0]);
+// `rows` if all of them are there, else a copy filled up with `fill`.
+RWKV_INLINE Rows<const float> padded(const Rows<const float>& rows, int count, float fill,
+                                     Padding* padding) {
+  if (count == kChunk) return rows;
+  const Rows<float> copy = rows_in(padding);
+  for (int t = 0; t < kChunk; ++t) store(copy[t], t < count ? load(rows[t]) : spread(fill));
+  return {copy.start, copy.stride};
+}
+
+RWKV_INLINE int tokens_of(const Strip& s, int64_t n) {
+  const int64_t left = s.tokens - n * kChunk;
+  return left < kChunk ? int(left) : kChunk;
 }
 
 RWKV_INLINE Carry load_carry(const float* rows, int64_t stride) {
@@ -52,7 +77,8 @@ RWKV_INLINE void store_carry(float* rows, int64_t stride, const Carry& carry) {
   store(rows + 2 * stride, carry.level);
 }
 
-// The state rows of chunk `n` that come from the past; those from the future follow.
+// The state rows of chunk `n` that come from the past; those from the future follow. Their
+// levels are relative to the chunk's own.
 RWKV_INLINE float* past_rows(const Strip& s, int64_t n, int64_t c) {
   return s.states + n * kStateRows * s.stride + c;
 }
@@ -62,8 +88,24 @@ RWKV_INLINE float* future_rows(const Strip& s, int64_t n, int64_t c) {
 }
 
 RWKV_INLINE Channel load_channel(const Strip& s, int64_t c) {
-  return {load(s.constants.step + c), load(s.constants.run + c), load(s.constants.bonus + c),
-          load(s.constants.limit + c)};
+  const Constants& from = s.constants;
+  Channel channel = {load(from.step + c), load(from.run + c), load(from.bonus + c),
+                     load(from.limit + c), {}};
+  for (int g = 0; g < kGroups - 1; ++g) channel.skip[g] = load(from.skip[g] + c);
+  return channel;
+}
+
+RWKV_INLINE Peak peak_at(const Strip& s, int64_t n, int64_t c, Padding* padding) {
+  const Rows<const float> key = padded(rows_of(s.k, s, n, c), tokens_of(s, n), -INFINITY, padding);
+  V top[kGroup];
+  for (int i = 0; i < kGroup; ++i) top[i] = load(key[i]);
+  for (int t = kGroup; t < kChunk; ++t) top[t % kGroup] = larger(top[t % kGroup], load(key[t]));
+  return peak_of(larger(larger(top[0], top[1]), larger(top[2], top[3])));
+}
+
+RWKV_INLINE Reaching reaching_at(const Strip& s, int64_t n, int64_t c) {
+  return reaching(load_carry(past_rows(s, n, c), s.stride),
+                  load_carry(future_rows(s, n, c), s.stride), load(s.constants.limit + c));
 }
 
 }  // namespace

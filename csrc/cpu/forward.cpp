@@ -1,8 +1,10 @@
-// The two sweeps of the forward pass, over chunks of tokens, a vector of channels at a time.
+// The forward pass in three phases, a vector of channels at a time.
 //
-// The first runs from the last chunk to the first and keeps what each chunk receives from
-// the future; the second runs the other way, carries the past along and emits y.
-// Compiled once per instruction set (see CMakeLists.txt).
+// `weigh` turns the keys of every chunk into weights, kept where y will be, and sums the
+// chunk as seen from both of its ends; `join` carries those sums from chunk to chunk in both
+// directions; `emit` has every chunk write its means. Chunks know nothing of each other in
+// the first and the last phase, so that any number of threads may share them, with the same
+// result. Compiled once per instruction set (see CMakeLists.txt).
 #include "chunk_io.h"
 #include "strip.h"
 
@@ -10,63 +12,129 @@ namespace rwkv {
 namespace RWKV_TARGET {
 namespace {
 
-// Keep for the chunk before `n` what it receives from chunk `n` and all later ones.
-RWKV_INLINE void look_ahead(const Strip& s, int64_t n, int64_t c, int count) {
-  V key[kChunk], value[kChunk], weight[kChunk];
-  prefetch_rows<0>(s.k, s, n - 1, c);
-  prefetch_rows<0>(s.v, s, n - 1, c);
-  const Peak peak = load_keys(s, n, c, count, key);
-  load_rows(s.v, s, n, c, count, value);
-  const Carry future = load_carry(future_rows(s, n, c), s.stride);
-  const V level = larger(peak.level, future.level);
-  weigh(key, count, peak, level, weight);
-  for (int t = 0; t < kChunk; ++t) value[t] = value[t] * weight[t];
-  const Carry sums = joined(value, weight, seen_from(future, level), load_channel(s, c));
-  store_carry(future_rows(s, n - 1, c), s.stride, normalized(sums, sums.den));
+RWKV_INLINE void weigh_chunk(const Strip& s, int64_t n, int64_t c, const Peak& peak,
+                             const Rows<const float>& key, const Rows<const float>& value,
+                             const Rows<float>& kept) {
+  const Channel channel = load_channel(s, c);
+  Sums past, future;
+  RWKV_UNROLL(kGroups)
+  for (int g = 0; g < kGroups; ++g) {
+    V keys[kGroup], weight[kGroup], part[kGroup];
+    for (int i = 0; i < kGroup; ++i) keys[i] = load(key[g * kGroup + i]);
+    weigh_group(keys, peak, weight);
+    for (int i = 0; i < kGroup; ++i) part[i] = weight[i] * load(value[g * kGroup + i]);
+    for (int i = 0; i < kGroup; ++i) store(kept[g * kGroup + i], weight[i]);
+    add_group(part, weight, g, channel, &past, &future);
+  }
+  store_carry(past_rows(s, n, c), s.stride, {past.num, past.den, peak.level});
+  store_carry(future_rows(s, n, c), s.stride, {future.num, future.den, peak.level});
 }
 
-RWKV_INLINE void emit_chunk(const Strip& s, int64_t n, int64_t c, int count) {
-  V key[kChunk], value[kChunk], weight[kChunk], y[kChunk];
-  const Channel channel = load_channel(s, c);
-  prefetch_rows<0>(s.k, s, n + 1, c);
-  prefetch_rows<0>(s.v, s, n + 1, c);
-  prefetch_rows<1>(s.y, s, n + 1, c);
-  const Peak peak = load_keys(s, n, c, count, key);
-  load_rows(s.v, s, n, c, count, value);
-  const Carry past = load_carry(past_rows(s, n, c), s.stride);
-  const V level = larger(peak.level, past.level);
-  Carry future = load_carry(future_rows(s, n, c), s.stride);
-  future.level = smaller(level + channel.limit, future.level);
-  weigh(key, count, peak, level, weight);
-  for (int t = 0; t < kChunk; ++t) value[t] = value[t] * weight[t];
-  const Carry sums = emit(value, weight, seen_from(past, level), seen_from(future, level),
-                             channel, y);
-  for (int t = 0; t < count; ++t) store(s.y + (n * kChunk + t) * s.stride + c, y[t]);
-  if ((n + 1) * kChunk < s.tokens) {
-    store_carry(past_rows(s, n + 1, c), s.stride, normalized(sums, sums.den));
+// Replace a chunk's own sums by what reaches it, seen from its own level; carry on with both.
+RWKV_INLINE void carry_on(float* rows, int64_t stride, float* carry, int64_t carry_stride, V run) {
+  const Carry own = load_carry(rows, stride);
+  const Carry reaches = load_carry(carry, carry_stride);
+  store_carry(rows, stride, {reaches.num, reaches.den, reaches.level - own.level});
+  store_carry(carry, carry_stride, normalized_keys(carried(reaches, own, run)));
+}
+
+// Both sides run through the chunk at once; each token is finished by the side that meets
+// it last. `y` holds the weights before.
+RWKV_INLINE void emit_chunk(const Channel& channel, const Reaching& reaching,
+                            const Rows<const float>& value, const Rows<float>& y) {
+  Sums met[kChunk];
+  Sums past = reaching.past;
+  Sums future = reaching.future;
+  RWKV_UNROLL(kChunk)
+  for (int i = 0; i < kChunk; ++i) {
+    const int t = kChunk - 1 - i;
+    V weight = load(y[t]);
+    V part = weight * load(value[t]);
+    const Sums own = with_bonus(future, part, weight, channel);
+    if (t > i) {
+      met[t] = own;
+    } else {
+      store(y[t], mean_of(met[t], own));
+    }
+    future = passed(future, part, weight, channel);
+    weight = load(y[i]);
+    part = weight * load(value[i]);
+    if (t > i) {
+      met[i] = past;
+    } else {
+      store(y[i], mean_of(past, met[i]));
+    }
+    past = passed(past, part, weight, channel);
   }
 }
 
 }  // namespace
 
-int vector_width() { return kWidth; }
-
-void forward(const Strip& s) {
-  const int64_t chunks = chunks_of(s.tokens);
-  const int last = int(s.tokens - (chunks - 1) * kChunk);
-  for (int64_t c = 0; c < s.channels; c += kWidth) {
-    store_carry(past_rows(s, 0, c), s.stride, nothing());
-    store_carry(future_rows(s, chunks - 1, c), s.stride, nothing());
-    if (chunks > 1) look_ahead(s, chunks - 1, c, last);
+// The peak of the place after this one is found ahead of time, since all that a chunk does
+// has to wait for it.
+void weigh(const Strip& s, int64_t first, int64_t end) {
+  Padding key, value, weight;
+  Peak next = peak_at(s, first, 0, &key);
+  for (int64_t n = first; n < end; ++n) {
+    const int count = tokens_of(s, n);
+    for (int64_t c = 0; c < s.channels; c += kWidth) {
+      const Peak peak = next;
+      if (c + kWidth < s.channels) {
+        next = peak_at(s, n, c + kWidth, &key);
+      } else if (n + 1 < end) {
+        next = peak_at(s, n + 1, 0, &key);
+      }
+      prefetch_next(s.v, s, n, c);
+      const Rows<float> y = rows_of(s.y, s, n, c);
+      const bool is_whole = count == kChunk;
+      weigh_chunk(s, n, c, peak, padded(rows_of(s.k, s, n, c), count, -INFINITY, &key),
+                  padded(rows_of(s.v, s, n, c), count, 0.0f, &value),
+                  is_whole ? y : rows_in(&weight));
+      if (!is_whole) copy_rows(rows_in(&weight), y, count);
+    }
   }
-  for (int64_t n = chunks - 2; n > 0; --n) {
-    for (int64_t c = 0; c < s.channels; c += kWidth) look_ahead(s, n, c, kChunk);
-  }
-  for (int64_t n = 0; n < chunks - 1; ++n) {
-    for (int64_t c = 0; c < s.channels; c += kWidth) emit_chunk(s, n, c, kChunk);
-  }
-  for (int64_t c = 0; c < s.channels; c += kWidth) emit_chunk(s, chunks - 1, c, last);
 }
+
+void join(const Strip& s, int64_t, int64_t chunks) {
+  float* const before = s.scratch;
+  float* const after = s.scratch + 3 * s.channels;
+  for (int64_t c = 0; c < s.channels; c += kWidth) {
+    store_carry(before + c, s.channels, nothing());
+    store_carry(after + c, s.channels, nothing());
+  }
+  for (int64_t n = 0; n < chunks; ++n) {
+    for (int64_t c = 0; c < s.channels; c += kWidth) {
+      const V run = load(s.constants.run + c);
+      carry_on(past_rows(s, n, c), s.stride, before + c, s.channels, run);
+      carry_on(future_rows(s, chunks - 1 - n, c), s.stride, after + c, s.channels, run);
+    }
+  }
+}
+
+void emit(const Strip& s, int64_t first, int64_t end) {
+  Padding value, weight;
+  Reaching next = reaching_at(s, first, 0);
+  for (int64_t n = first; n < end; ++n) {
+    const int count = tokens_of(s, n);
+    for (int64_t c = 0; c < s.channels; c += kWidth) {
+      const Reaching reaching = next;
+      if (c + kWidth < s.channels) {
+        next = reaching_at(s, n, c + kWidth);
+      } else if (n + 1 < end) {
+        next = reaching_at(s, n + 1, 0);
+      }
+      prefetch_next(s.v, s, n, c);
+      const Rows<float> y = rows_of(s.y, s, n, c);
+      const bool is_whole = count == kChunk;
+      if (!is_whole) padded(rows_of<const float>(s.y, s, n, c), count, 0.0f, &weight);
+      emit_chunk(load_channel(s, c), reaching, padded(rows_of(s.v, s, n, c), count, 0.0f, &value),
+                 is_whole ? y : rows_in(&weight));
+      if (!is_whole) copy_rows(rows_in(&weight), y, count);
+    }
+  }
+}
+
+int vector_width() { return kWidth; }
 
 }  // namespace RWKV_TARGET
 }  // namespace rwkv

@@ -11,22 +11,30 @@
 
 namespace rwkv {
 
-namespace baseline {
-void forward(const Strip&);
-void backward(const Strip&);
-int vector_width();
-}  // namespace baseline
+// What forward.cpp and backward.cpp have, once per instruction set.
+#define RWKV_DECLARE(target)                            \
+  namespace target {                                    \
+  void weigh(const Strip&, int64_t, int64_t);           \
+  void join(const Strip&, int64_t, int64_t);            \
+  void emit(const Strip&, int64_t, int64_t);            \
+  void find_rates(const Strip&, int64_t, int64_t);      \
+  void join_rates(const Strip&, int64_t, int64_t);      \
+  void emit_slopes(const Strip&, int64_t, int64_t);     \
+  void sum_slopes(const Strip&, int64_t, int64_t);      \
+  int vector_width();                                   \
+  }
+#define RWKV_KERNELS(target)                                                            \
+  {                                                                                     \
+    #target, target::vector_width(),                                                    \
+        {{target::weigh, true}, {target::join, false}, {target::emit, true}},           \
+        {{target::find_rates, true}, {target::join_rates, false},                       \
+         {target::emit_slopes, true}, {target::sum_slopes, false}},                     \
+  }
+
+RWKV_DECLARE(baseline)
 #if defined(RWKV_X86)
-namespace avx2 {
-void forward(const Strip&);
-void backward(const Strip&);
-int vector_width();
-}  // namespace avx2
-namespace avx512 {
-void forward(const Strip&);
-void backward(const Strip&);
-int vector_width();
-}  // namespace avx512
+RWKV_DECLARE(avx2)
+RWKV_DECLARE(avx512)
 #endif
 
 namespace {
@@ -67,10 +75,10 @@ struct Choice {
 // From the widest to the one that runs everywhere.
 const Choice kChoices[] = {
 #if defined(RWKV_X86)
-    {{"avx512", avx512::vector_width(), avx512::forward, avx512::backward}, has_avx512},
-    {{"avx2", avx2::vector_width(), avx2::forward, avx2::backward}, has_avx2},
+    {RWKV_KERNELS(avx512), has_avx512},
+    {RWKV_KERNELS(avx2), has_avx2},
 #endif
-    {{"baseline", baseline::vector_width(), baseline::forward, baseline::backward}, always},
+    {RWKV_KERNELS(baseline), always},
 };
 
 std::atomic<const Kernels*> in_use{nullptr};

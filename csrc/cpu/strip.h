@@ -1,7 +1,7 @@
-// A strip is what one thread works on at a time: some channels of one image, all tokens.
+// A strip is a piece of work: some channels of one image, all tokens.
 //
-// Element (t, c) of an array lies at pointer[t * stride + c]; `channels` is a multiple
-// of the vector width, so strips whose width is not are copied first (see strip.cpp).
+// Element (t, c) of an array lies at pointer[t * stride + c]; `channels` is a multiple of
+// the vector width, so strips whose width is not are copied first (see piece.cpp).
 #pragma once
 
 #include <stdint.h>
@@ -16,6 +16,7 @@ struct Constants {
   const float* run;
   const float* bonus;
   const float* limit;
+  const float* skip[kGroups - 1];
 };
 
 struct Strip {
@@ -25,26 +26,41 @@ struct Strip {
   Constants constants;
   const float* k;
   const float* v;
-  float* y;       // written by the forward sweeps, read by the backward sweeps
-  float* states;  // likewise; kStateRows rows per chunk
+  float* y;        // written by the forward phases, read by the backward ones
+  float* states;   // likewise; kStateRows rows per chunk
+  float* scratch;  // rows of `channels` floats: kCarryRows or rate_rows(tokens)
   // only backward:
   const float* gy;
   float* dk;
   float* dv;
-  float* dw;       // (channels,), of this image alone
-  float* du;       // (channels,)
-  float* scratch;  // gradient_scratch_rows(tokens) rows of `channels` floats
+  float* dw;  // (channels,), of this image alone
+  float* du;  // (channels,)
 };
 
-// Sweeps of one instruction set.
+// A phase is done by chunks in any order and on any threads, or by a whole strip at once
+// (then from 0 to all chunks). The next one begins when all chunks are through.
+struct Phase {
+  void (*run)(const Strip&, int64_t first, int64_t end);
+  bool by_chunk;
+};
+
+constexpr int kForwardPhases = 3;
+constexpr int kBackwardPhases = 4;
+
+// The phases of one instruction set.
 struct Kernels {
   const char* name;
   int width;
-  void (*forward)(const Strip&);
-  void (*backward)(const Strip&);
+  Phase forward[kForwardPhases];
+  Phase backward[kBackwardPhases];
 };
 
+constexpr int kCarryRows = 6;  // a carry in both directions
+constexpr int kSumRows = 2;    // dw of pairs in different chunks, and what rounding lost of it
+
 inline int64_t chunks_of(int64_t tokens) { return (tokens + kChunk - 1) / kChunk; }
-inline int64_t gradient_scratch_rows(int64_t tokens) { return 3 * chunks_of(tokens) + 7; }
+inline int64_t rate_rows(int64_t tokens) {
+  return kCarryRows * (chunks_of(tokens) + 1) + kSumRows;
+}
 
 }  // namespace rwkv
