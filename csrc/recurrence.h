@@ -8,9 +8,11 @@
 //   mul_add(a, b, c)              a * b + c, in one rounding where the machine can
 //   nearest(a)                    an integer nearest to a
 //   leading_bits(a)               a with the last 12 bits of its mantissa cleared
-//   power_of_two(a)               2^a for integer a <= 127; 2^-126 below -126
+//   scaled(a, n)                  a * 2^n for integer n <= 127; n below -126 may count as -126
 //   exponent(a)                   floor(log2 |a|); -127 for zero
-//   exp2_weight(a)                2^a to 1 ulp for a <= 127; 2^-126 below -126; NaN stays
+//   quotient(a, b)                a / b to 1 ulp
+//   exp2_weights(a)               2^a[i] for kGroup of them, to 2 ulp for a[i] <= 127; 2^-126
+//                                 or less below -126; NaN stays
 //
 // Sums are kept as (num, den, level): their true value is num * 2^level. Levels are
 // integers, so that changing them is exact. While |w| * kChunk <= kLargestRange and
@@ -63,8 +65,7 @@ RWKV_INLINE Peak peak_of(V top) {
 // The same sums with the exponent of `size` moved into the level.
 RWKV_INLINE Carry normalized(const Carry& carry, V size) {
   const V shift = larger(spread(-126.0f), exponent(size));
-  const V scale = power_of_two(-shift);
-  return {carry.num * scale, carry.den * scale, carry.level + shift};
+  return {scaled(carry.num, -shift), scaled(carry.den, -shift), carry.level + shift};
 }
 
 // Sums over the tokens of a chunk, at the level of its weights.
@@ -119,8 +120,7 @@ RWKV_INLINE V mean_of(const Sums& a, const Sums& b) {
 
 // The sums of a carry relative to another level.
 RWKV_INLINE Sums sums_at(const Carry& carry, V level) {
-  const V scale = power_of_two(carry.level - level);
-  return {carry.num * scale, carry.den * scale};
+  return {scaled(carry.num, carry.level - level), scaled(carry.den, carry.level - level)};
 }
 
 // What reaches a chunk from both sides, at `level` above its own: at none, unless the chunk
@@ -141,10 +141,10 @@ RWKV_INLINE Reaching reaching(const Carry& before, const Carry& after, V limit) 
 // what float32 loses.
 RWKV_INLINE Carry carried(const Carry& carry, const Carry& own, V run) {
   const V level = larger(own.level, carry.level);
-  const V near = power_of_two(own.level - level);
-  const V far = power_of_two(carry.level - level) * run;
-  return {mul_add(carry.num, far, own.num * near), mul_add(carry.den, far, own.den * near),
-          level};
+  const V near = own.level - level;
+  const V far = scaled(run, carry.level - level);
+  return {mul_add(carry.num, far, scaled(own.num, near)),
+          mul_add(carry.den, far, scaled(own.den, near)), level};
 }
 
 // A carry of weights: the sum of weights has exponent 0.
@@ -158,8 +158,8 @@ RWKV_INLINE Carry normalized_rates(const Carry& carry) {
 // What a pair of carries on both sides of a boundary adds to dw, per token of distance:
 // the sum over all pairs (i, t) across it of p[t][i] * g[t] * (v[i] - y[t]).
 RWKV_INLINE V across(const Carry& keys, const Carry& grads) {
-  const V scale = power_of_two(smaller(spread(126.0f), keys.level + grads.level));
-  return (keys.num * grads.den - keys.den * grads.num) * scale;
+  return scaled(keys.num * grads.den - keys.den * grads.num,
+                smaller(spread(126.0f), keys.level + grads.level));
 }
 
 // A token in the backward pass. `weight` is exp(k) at its chunk's own level; `rate`, the

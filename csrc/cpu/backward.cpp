@@ -146,8 +146,6 @@ void find_rates(const Strip& s, int64_t first, int64_t end) {
       } else if (n + 1 < end) {
         next = peak_at(s, n + 1, 0, &key);
       }
-      prefetch_next(s.gy, s, n, c);
-      prefetch_next(s.y, s, n, c);
       find_rates_at(s, n, c, peak, padded(rows_of(s.k, s, n, c), count, -INFINITY, &key),
                     padded(rows_of<const float>(s.y, s, n, c), count, 0.0f, &y),
                     padded(rows_of(s.gy, s, n, c), count, 0.0f, &gy),
@@ -183,16 +181,15 @@ void join_rates(const Strip& s, int64_t, int64_t chunks) {
   }
 }
 
+// From the last chunk to the first, as `emit` does.
 void emit_slopes(const Strip& s, int64_t first, int64_t end) {
   Padding value, y, weight, rate;
-  for (int64_t n = first; n < end; ++n) {
+  for (int64_t n = end - 1; n >= first; --n) {
     const int count = tokens_of(s, n);
     const bool is_whole = count == kChunk;
     for (int64_t c = 0; c < s.channels; c += kWidth) {
       const Rows<float> dk = rows_of(s.dk, s, n, c);
       const Rows<float> dv = rows_of(s.dv, s, n, c);
-      prefetch_next(s.v, s, n, c);
-      prefetch_next(s.dk, s, n, c);
       if (!is_whole) {
         padded({dk.start, dk.stride}, count, 0.0f, &rate);
         padded({dv.start, dv.stride}, count, 0.0f, &weight);

@@ -14,14 +14,14 @@ namespace rwkv {
 namespace {
 
 constexpr int64_t kLeastWork = 16 * 1024;   // elements per thread: below, waking one costs more
-constexpr int64_t kNearMemory = 800 * 1024;  // bytes that stay in a core's own cache
-constexpr int64_t kLeastChannels = 32;       // of a piece: narrower rows waste memory's time
+constexpr int64_t kNearMemory = 16 << 20;   // bytes that stay in the caches between two phases
+constexpr int64_t kLeastChannels = 64;      // of a piece: narrower rows waste memory's time
 
 // How a call is cut. Every image's channels into `groups` of `width`: one for each thread
-// that has no image of its own, and narrower still if then a group's rows stay in the cache
-// from the first phase to the last; what is left of the last vector is a group apart, so that
-// only that one has to be copied. Where that leaves threads idle, the tokens of every group
-// into `segments`, whose phases wait for each other.
+// that has no image of its own, and narrower still if the pieces that are under way would
+// not stay in the caches from their first phase to their last; what is left of the last
+// vector is a group apart, so that only that one has to be copied. Where that leaves threads
+// idle, the tokens of every group into `segments`, whose phases wait for each other.
 struct Cut {
   int64_t width;
   int64_t whole;  // channels in whole vectors
@@ -38,8 +38,8 @@ Cut cut_of(const Call& call, int vector, int64_t threads) {
   const int64_t whole = call.channels / vector * vector;
   const int64_t share = clamp(divide_up(whole, divide_up(threads, call.batch)), 1, whole + 1);
   const int64_t bytes = call.tokens * int64_t(sizeof(float)) * (call.gy ? 6 : 3);
-  const int64_t most = kNearMemory / bytes;
-  const int64_t parts = most < kLeastChannels ? 1 : divide_up(share, most);
+  const int64_t most = clamp(kNearMemory / threads / bytes, kLeastChannels, share + kLeastChannels);
+  const int64_t parts = divide_up(share, most);
   const int64_t width = divide_up(divide_up(share, parts), vector) * vector;
   const int64_t groups = divide_up(whole, width);
   const int64_t pieces = groups + (call.channels > whole ? 1 : 0);

@@ -10,12 +10,6 @@ namespace rwkv {
 namespace RWKV_TARGET {
 namespace {
 
-#if defined(__GNUC__)
-#define RWKV_PREFETCH(address) __builtin_prefetch(address, 0, 3)
-#else
-#define RWKV_PREFETCH(address) (void)(address)
-#endif
-
 // The kChunk rows of a chunk, for a vector of channels.
 template <class T>
 struct Rows {
@@ -27,19 +21,6 @@ struct Rows {
 template <class T>
 RWKV_INLINE Rows<T> rows_of(T* from, const Strip& s, int64_t n, int64_t c) {
   return {from + n * kChunk * s.stride + c, s.stride};
-}
-
-// Ask for the rows of the place after this one. Beyond the array's end it asks in vain, and
-// nothing happens.
-RWKV_INLINE void prefetch_next(const float* from, const Strip& s, int64_t n, int64_t c) {
-  const bool is_last = c + kWidth >= s.channels;
-  const int64_t row = (is_last ? n + 1 : n) * kChunk;
-  const uintptr_t stride = uintptr_t(s.stride) * sizeof(float);
-  const uintptr_t p = uintptr_t(from) + uintptr_t(row) * stride +
-                      uintptr_t(is_last ? 0 : c + kWidth) * sizeof(float);
-  for (int t = 0; t < kChunk; ++t) {
-    RWKV_PREFETCH(reinterpret_cast<const void*>(p + uintptr_t(t) * stride));
-  }
 }
 
 // A chunk's worth of rows, for the last chunk if it is not a whole one.

@@ -84,7 +84,6 @@ void weigh(const Strip& s, int64_t first, int64_t end) {
       } else if (n + 1 < end) {
         next = peak_at(s, n + 1, 0, &key);
       }
-      prefetch_next(s.v, s, n, c);
       const Rows<float> y = rows_of(s.y, s, n, c);
       const bool is_whole = count == kChunk;
       weigh_chunk(s, n, c, peak, padded(rows_of(s.k, s, n, c), count, -INFINITY, &key),
@@ -111,19 +110,19 @@ void join(const Strip& s, int64_t, int64_t chunks) {
   }
 }
 
+// From the last chunk to the first: what `weigh` touched last is in the cache still.
 void emit(const Strip& s, int64_t first, int64_t end) {
   Padding value, weight;
-  Reaching next = reaching_at(s, first, 0);
-  for (int64_t n = first; n < end; ++n) {
+  Reaching next = reaching_at(s, end - 1, 0);
+  for (int64_t n = end - 1; n >= first; --n) {
     const int count = tokens_of(s, n);
     for (int64_t c = 0; c < s.channels; c += kWidth) {
       const Reaching reaching = next;
       if (c + kWidth < s.channels) {
         next = reaching_at(s, n, c + kWidth);
-      } else if (n + 1 < end) {
-        next = reaching_at(s, n + 1, 0);
+      } else if (n > first) {
+        next = reaching_at(s, n - 1, 0);
       }
-      prefetch_next(s.v, s, n, c);
       const Rows<float> y = rows_of(s.y, s, n, c);
       const bool is_whole = count == kChunk;
       if (!is_whole) padded(rows_of<const float>(s.y, s, n, c), count, 0.0f, &weight);

@@ -193,7 +193,21 @@ RWKV_INLINE V power_of_two(V a) {
   return number(bits(t) << 23);
 }
 
-RWKV_INLINE V exponent(V a) { return converted(((bits(a) >> 23) & 0xff) - 127); }
+RWKV_INLINE V scaled(V a, V n) {
+#if RWKV_HAS_AVX512
+  return _mm512_scalef_ps(a, n);
+#else
+  return a * power_of_two(n);
+#endif
+}
+
+RWKV_INLINE V exponent(V a) {
+#if RWKV_HAS_AVX512
+  return larger(spread(-127.0f), V(_mm512_getexp_ps(a)));
+#else
+  return converted(((bits(a) >> 23) & 0xff) - 127);
+#endif
+}
 
 // 2^a for kGroup vectors in step, so that no instruction waits for the one before it.
 // Polynomials of degree 5 (minimax); the relative error before rounding is 1.5e-7.
