@@ -58,7 +58,16 @@ RWKV_INLINE void softmax(const float* score, int count, float* weight) {
   for (int i = 1; i < count; ++i) top = score[i] > top ? score[i] : top;
   for (int i = 0; i < count; ++i) weight[i] = (score[i] - top) * kLog2E;
   for (int i = count; i % kWidth; ++i) weight[i] = 0.0f;
-  for (int i = 0; i < count; i += kWidth) store(weight + i, exp2_weight(load(weight + i)));
+  for (int i = 0; i < count; i += kGroup * kWidth) {
+    V powers[kGroup];
+    for (int n = 0; n < kGroup; ++n) {
+      powers[n] = i + n * kWidth < count ? load(weight + i + n * kWidth) : spread(0.0f);
+    }
+    exp2_weights(powers);
+    for (int n = 0; n < kGroup && i + n * kWidth < count; ++n) {
+      store(weight + i + n * kWidth, powers[n]);
+    }
+  }
   float sum = 0.0f;
   for (int i = 0; i < count; ++i) sum += weight[i];
   const float share = 1.0f / sum;

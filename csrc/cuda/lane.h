@@ -91,6 +91,8 @@ RWKV_INLINE V power_of_two(V a) {
   return float_of(int(unsigned(bits_of(larger(-126.0f, a) + kMagic)) << 23));
 }
 
+RWKV_INLINE V scaled(V a, V n) { return a * power_of_two(n); }
+
 RWKV_INLINE V exponent(V a) {
   return float_of(0x4b000000 | ((bits_of(a) >> 23) & 0xff)) - kMagic;
 }
@@ -98,7 +100,7 @@ RWKV_INLINE V exponent(V a) {
 RWKV_INLINE V exp2_weight(V a) { return exp2_normal(larger(-126.0f, a)); }
 
 RWKV_INLINE void exp2_weights(V* a) {
-  for (int i = 0; i < 4; ++i) a[i] = exp2_weight(a[i]);
+  for (int i = 0; i < kGroup; ++i) a[i] = exp2_weight(a[i]);
 }
 
 RWKV_INLINE V quotient(V a, V b) { return a / b; }  // 2 ulp, by the compilers' option

@@ -44,7 +44,7 @@ RWKV_INLINE Fade fade_of(const Decay& decay, float tokens) {
 
 RWKV_INLINE V value_of(const Fade& fade) { return fade.factor * power_of_two(fade.level); }
 
-// See limit_of in cpu/job.cpp: what more than this lies above a chunk decides it alone.
+// See limit_of in cpu/piece.cpp: what more than this lies above a chunk decides it alone.
 RWKV_INLINE Channel channel_of(float w, float u) {
   const Decay decay = decay_of(w);
   const V fall = w > 0.0f ? w * float(kChunk) * 1.442695f : 0.0f;
