@@ -8,6 +8,7 @@ changes later can neither crash the process nor change what was checked.
 
 import contextlib
 import errno
+import io
 import os
 import secrets
 import stat
@@ -51,6 +52,13 @@ def write_atomically(target: Path, write: Callable[[BinaryIO], object]) -> None:
     finally:
         with contextlib.suppress(OSError):  # the folder itself may be what is missing
             temporary.unlink()
+
+
+def in_memory(write: Callable[[BinaryIO], object]) -> memoryview:
+    """Return what `write` writes: for libraries that hide why a disk refused what they wrote."""
+    content = io.BytesIO()
+    write(content)
+    return content.getbuffer()
 
 
 def append_chunks(path: Path, start: int, chunks: Iterable[bytes]) -> None:

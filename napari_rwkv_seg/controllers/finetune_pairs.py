@@ -154,13 +154,13 @@ def parse_planes(text: str, stack: Sequence[int]) -> list[tuple[int, ...]]:
 def _part(part: str, stack: Sequence[int]) -> Iterator[tuple[int, ...]]:
     """Return the planes of one part of the text, such as "7-9" or "1/7-9"."""
     fields = part.split("/")
-    spans = [re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", one) for one in fields]
-    if len(spans) != len(stack) or None in spans:
+    matches = [re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", one) for one in fields]
+    spans = [match for match in matches if match is not None]
+    if len(spans) != len(fields) or len(fields) != len(stack):
         form = "/".join(["3", "7-9"][-len(stack) :])
         raise SettingsError(f"Planes are written like '{form}', not {part!r}.")
     ranges = []
     for span, length in zip(spans, stack, strict=True):
-        assert span is not None  # checked above
         first = int(span[1])
         last = int(span[2] or span[1])
         if not first <= last < length:

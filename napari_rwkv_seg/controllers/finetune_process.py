@@ -50,7 +50,7 @@ class TrainerProcess:
         self._wish: Wish | None = None
         self._deadline = 0.0
         self._terminated = False
-        with self._log.open("wb") as log:
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 list(command(run)),
                 stdin=subprocess.PIPE,

@@ -33,6 +33,16 @@ HOW_NAMES = {
     "inside these boxes": "Inside these boxes",
 }
 
+CANCEL = "End the training and discard what it has learnt so far ({steps} steps)?"
+CLOSE = (
+    "A training is under way. Close napari and stop it? What it has learnt so far is kept, "
+    "and the run can be resumed when this dock is opened again."
+)
+REMOVED = (
+    "A training was under way in the dock that you have closed. Keep what it has learnt so far, "
+    "so that the run can be resumed when the dock is opened again?"
+)
+
 
 def what_is_missing(
     rows: Sequence[PairRow], choices: FinetuneChoices, base: ModelCard | None

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from napari_rwkv_seg.errors import OutputError, RunError, RwkvSegError
-from napari_rwkv_seg.files import read_bytes, write_atomically
+from napari_rwkv_seg.files import in_memory, read_bytes, write_atomically
 
 LATEST, PREVIOUS, BEST = "latest.pt", "previous.pt", "best.pt"
 CHECKPOINT_LIMIT = 8 * 2**30  # bytes
@@ -23,9 +23,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     OutputError
         If the file cannot be written, whatever torch makes of the system's reason.
     """
-    content = io.BytesIO()  # in memory first: torch hides why a file could not be written
-    torch.save(state, content)
-    write_atomically(path, lambda file: file.write(content.getbuffer()))
+    content = in_memory(lambda file: torch.save(state, file))
+    write_atomically(path, lambda file: file.write(content))
 
 
 def save_latest(folder: Path, state: dict[str, Any]) -> None:

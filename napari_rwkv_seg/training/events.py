@@ -90,11 +90,12 @@ class EventLog:
 def _end_last_line(path: Path) -> None:
     """End a line that a killed process or a full disk left half-written."""
     try:
-        with path.open("r+b") as file:
-            if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0:
-                is_whole = file.read(1) == b"\n"
-                if not is_whole:
-                    file.write(b"\n")
+        with path.open("rb") as file:
+            file.seek(-min(1, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            is_whole = file.read(1) in (b"\n", b"")
+        if not is_whole:
+            with path.open("ab") as file:
+                file.write(b"\n")
     except OSError:
         return  # no file yet, or no room even for this
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_rwkv_seg.errors import CancelledError, RwkvSegError
+from napari_rwkv_seg.files import write_atomically
 
 from .budget import Stopwatch
 from .control import Control, LeaveError
@@ -72,7 +73,8 @@ def run_finetune(
             raise
         except Exception as error:  # the boundary of a job: whatever it is, it must be told
             log("failed", sentence=f"Unexpected {type(error).__name__}: {error}. Please report it.")
-            (run.path / "fault.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            text = traceback.format_exc().encode()
+            write_atomically(run.path / "fault.txt", lambda file: file.write(text))
             raise
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import RunError
 from napari_rwkv_seg.evaluation.regions import RegionScores, Tally, predict_classes
-from napari_rwkv_seg.files import read_bytes, write_atomically
+from napari_rwkv_seg.files import in_memory, read_bytes, write_atomically
 from napari_rwkv_seg.inference.loading import Model
 
 from .pairs import TrainingPair, class_map
@@ -95,11 +95,10 @@ class HeldOut:
 
     def save_base(self, path: Path) -> None:
         """Keep the base's class maps for a run that goes on later."""
-        made = io.BytesIO()
         maps: dict[str, Any] = {str(index): labels for index, labels in self.base.items()}
         times = np.array([self.seconds_full, self.seconds_quick, len(self.quick)])
-        np.savez_compressed(made, times=times, **maps)
-        write_atomically(path, lambda file: file.write(made.getbuffer()))
+        content = in_memory(lambda file: np.savez_compressed(file, times=times, **maps))
+        write_atomically(path, lambda file: file.write(content))
 
     def load_base(self, path: Path) -> None:
         """Read what `save_base` wrote.

@@ -239,9 +239,9 @@ class Job:
         except (RwkvSegError, ValueError, EOFError) as error:
             self.tell("previewed", path=str(path), problem=str(error))
             return
-        made = io.BytesIO()
-        np.save(made, labels)
-        write_atomically(Path(f"{path}.labels.npy"), lambda file: file.write(made.getbuffer()))
+        write_atomically(
+            Path(f"{path}.labels.npy"), lambda file: np.save(file, labels, allow_pickle=False)
+        )
         self.tell("previewed", path=str(path))
 
     def _segmented(self, path: Path, network: nn.Module) -> np.ndarray[Any, Any]:

@@ -21,7 +21,12 @@ from napari_rwkv_seg.controllers.finetune_runs import (
     discard_run,
     suggested_title,
 )
-from napari_rwkv_seg.controllers.finetune_sentences import interrupted_line
+from napari_rwkv_seg.controllers.finetune_sentences import (
+    CANCEL,
+    CLOSE,
+    REMOVED,
+    interrupted_line,
+)
 from napari_rwkv_seg.controllers.finetune_work import Attempt, Plan
 from napari_rwkv_seg.zoo.store import ModelEntry
 
@@ -37,16 +42,6 @@ from .finetune_run import RunPanel
 from .finetune_runner import FinetuneRunner
 from .model_news import ModelNews
 from .model_picker import ModelPicker
-
-CANCEL = "End the training and discard what it has learnt so far ({steps} steps)?"
-CLOSE = (
-    "A training is under way. Close napari and stop it? What it has learnt so far is kept, "
-    "and the run can be resumed when this dock is opened again."
-)
-REMOVED = (
-    "A training was under way in the dock that you have closed. Keep what it has learnt so far, "
-    "so that the run can be resumed when the dock is opened again?"
-)
 
 
 class FinetuneDock(ClosingDock):
