@@ -68,12 +68,17 @@ RWKV_INLINE void find_rates_at(const Strip& s, int64_t n, int64_t c, const Peak&
                                const Rows<const float>& key, const Rows<const float>& y,
                                const Rows<const float>& gy, const Rows<float>& weights,
                                const Rows<float>& rates) {
+  const int64_t ahead = ahead_of(s, n, c, 1);
   const Channel channel = load_channel(s, c);
   const Reaching reaching = reaching_at(s, n, c);
   RWKV_UNROLL(kGroups)
   for (int g = 0; g < kGroups; ++g) {
     V weight[kGroup];
-    for (int i = 0; i < kGroup; ++i) weight[i] = load(key[g * kGroup + i]);
+    for (int i = 0; i < kGroup; ++i) {
+      weight[i] = load(key[g * kGroup + i]);
+      prefetch(s.k, s, ahead, g * kGroup + i);
+      prefetch(s.gy, s, ahead, g * kGroup + i);
+    }
     weigh_group(weight, peak, weight);
     for (int i = 0; i < kGroup; ++i) store(weights[g * kGroup + i], weight[i]);
   }
@@ -82,7 +87,10 @@ RWKV_INLINE void find_rates_at(const Strip& s, int64_t n, int64_t c, const Peak&
   RWKV_UNROLL(kGroups)
   for (int g = 0; g < kGroups; ++g) {
     V rate[kGroup], part[kGroup];
-    for (int i = 0; i < kGroup; ++i) rate[i] = load(rates[g * kGroup + i]);
+    for (int i = 0; i < kGroup; ++i) {
+      rate[i] = load(rates[g * kGroup + i]);
+      prefetch(s.y, s, ahead, g * kGroup + i);
+    }
     for (int i = 0; i < kGroup; ++i) part[i] = rate[i] * load(y[g * kGroup + i]);
     add_group(part, rate, g, channel, &past, &future);
   }
@@ -106,12 +114,15 @@ RWKV_INLINE void emit_slopes_at(const Strip& s, int64_t n, int64_t c,
                                 const Rows<const float>& value, const Rows<const float>& y,
                                 const Rows<float>& dk, const Rows<float>& dv) {
   Sums later[kChunk];
+  const int64_t ahead = ahead_of(s, n, c, -1);
   const Channel channel = load_channel(s, c);
   const Reaching keys = reaching_at(s, n, c);
   Sums past = sums_at(load_carry(past_rates(s, n, c), s.channels), keys.level);
   Sums future = sums_at(load_carry(future_rates(s, n, c), s.channels), keys.level);
   RWKV_UNROLL(kChunk)
   for (int t = kChunk - 1; t >= 0; --t) {
+    prefetch(s.dk, s, ahead, t);
+    prefetch(s.y, s, ahead, t);
     later[t] = future;
     const V rate = load(dk[t]);
     future = passed(future, rate * load(y[t]), rate, channel);
@@ -120,6 +131,8 @@ RWKV_INLINE void emit_slopes_at(const Strip& s, int64_t n, int64_t c,
   Sums before = keys.past;
   RWKV_UNROLL(kChunk)
   for (int t = 0; t < kChunk; ++t) {
+    prefetch(s.v, s, ahead, t);
+    prefetch(s.dv, s, ahead, t);
     const Token token = {load(dv[t]), load(value[t]), load(y[t]), load(dk[t])};
     add_slopes(token, t, past, later[t], before, channel, &slopes);
     store(dk[t], slopes.dk);
@@ -158,8 +171,9 @@ void find_rates(const Strip& s, int64_t first, int64_t end) {
   }
 }
 
-void join_rates(const Strip& s, int64_t, int64_t chunks) {
-  for (int64_t c = 0; c < s.channels; c += kWidth) {
+void join_rates(const Strip& s, int64_t first, int64_t end) {
+  const int64_t chunks = chunks_of(s.tokens);
+  for (int64_t c = first * kWidth; c < end * kWidth; c += kWidth) {
     store_carry(past_rates(s, chunks, c), s.channels, nothing());
     store_carry(future_rates(s, chunks, c), s.channels, nothing());
     store(sum_rows(s, c), spread(0.0f));
@@ -167,7 +181,7 @@ void join_rates(const Strip& s, int64_t, int64_t chunks) {
   }
   for (int64_t n = 0; n < chunks; ++n) {
     const int64_t m = chunks - 1 - n;
-    for (int64_t c = 0; c < s.channels; c += kWidth) {
+    for (int64_t c = first * kWidth; c < end * kWidth; c += kWidth) {
       const V run = load(s.constants.run + c);
       Carry keys = load_carry(future_rows(s, n, c), s.stride);
       keys.level = keys.level - reaching_at(s, n, c).level;
@@ -204,8 +218,9 @@ void emit_slopes(const Strip& s, int64_t first, int64_t end) {
   }
 }
 
-void sum_slopes(const Strip& s, int64_t, int64_t chunks) {
-  for (int64_t c = 0; c < s.channels; c += kWidth) {
+void sum_slopes(const Strip& s, int64_t first, int64_t end) {
+  const int64_t chunks = chunks_of(s.tokens);
+  for (int64_t c = first * kWidth; c < end * kWidth; c += kWidth) {
     V dw[2] = {spread(0.0f) - load(sum_rows(s, c)) * spread(float(kChunk)), spread(0.0f)};
     V du[2] = {spread(0.0f), spread(0.0f)};
     float sums[4][kWidth];

@@ -14,39 +14,39 @@ namespace rwkv {
 namespace {
 
 constexpr int64_t kLeastWork = 16 * 1024;   // elements per thread: below, waking one costs more
-constexpr int64_t kNearMemory = 16 << 20;   // bytes that stay in the caches between two phases
-constexpr int64_t kLeastChannels = 64;      // of a piece: narrower rows waste memory's time
-
-// How a call is cut. Every image's channels into `groups` of `width`: one for each thread
-// that has no image of its own, and narrower still if the pieces that are under way would
-// not stay in the caches from their first phase to their last; what is left of the last
-// vector is a group apart, so that only that one has to be copied. Where that leaves threads
-// idle, the tokens of every group into `segments`, whose phases wait for each other.
-struct Cut {
-  int64_t width;
-  int64_t whole;  // channels in whole vectors
-  int64_t groups;
-  int64_t pieces;  // per image
-  int64_t segments;
-};
+constexpr int64_t kNearMemory = 24 << 20;   // bytes that stay in the caches between two phases
+constexpr int64_t kLeastSegment = 4;        // chunks
+constexpr int kSegmentsPerThread = 2;       // so that one that is late is not waited for long
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
 
+// How a call is cut. Every image's channels into `groups` of `width`, so narrow that what
+// they read and write stays in the caches from the first phase to the last; what is left of
+// the last vector is a group apart, so that only that one has to be copied.
+//
+// Pieces, a group of an image each, are shared among the threads if they come out even and
+// stay in the caches together. Otherwise they are done one by one, and the threads share the
+// chunks of each.
+struct Cut {
+  int64_t width;
+  int64_t whole;  // channels in whole vectors
+  int64_t groups;
+  int64_t pieces;
+  bool by_piece;
+};
+
 Cut cut_of(const Call& call, int vector, int64_t threads) {
   const int64_t whole = call.channels / vector * vector;
-  const int64_t share = clamp(divide_up(whole, divide_up(threads, call.batch)), 1, whole + 1);
   const int64_t bytes = call.tokens * int64_t(sizeof(float)) * (call.gy ? 6 : 3);
-  const int64_t most = clamp(kNearMemory / threads / bytes, kLeastChannels, share + kLeastChannels);
-  const int64_t parts = divide_up(share, most);
-  const int64_t width = divide_up(divide_up(share, parts), vector) * vector;
-  const int64_t groups = divide_up(whole, width);
-  const int64_t pieces = groups + (call.channels > whole ? 1 : 0);
-  const int64_t total = pieces * call.batch;
-  const bool is_even = total % threads == 0 || total >= 4 * threads;
-  const int64_t chunks = chunks_of(call.tokens);
-  return {width, whole, groups, pieces, is_even ? 1 : clamp(threads, 1, chunks)};
+  const int64_t parts = divide_up(whole * bytes, kNearMemory);
+  const int64_t width = parts > 1 ? divide_up(divide_up(whole, parts), vector) * vector : whole;
+  const int64_t groups = whole > 0 ? divide_up(whole, width) : 0;
+  const int64_t pieces = call.batch * (groups + (call.channels > whole ? 1 : 0));
+  const bool is_even = call.batch % threads == 0 || call.batch >= 4 * threads;
+  const bool is_near = threads * width * bytes <= kNearMemory;
+  return {width, whole, groups, pieces, threads == 1 || (is_even && is_near)};
 }
 
 // All that a call's threads have to know.
@@ -54,20 +54,27 @@ struct Work {
   const Call& call;
   const Kernels& kernels;
   Cut cut;
-  Piece* pieces;
   const Phase* phases;
   int phase_count;
-  int phase;  // the one that is run by segments now
+  int64_t segments;    // of a piece, if the threads share it,
+  const Piece* piece;  // the one that they share now,
+  std::atomic<int64_t> done[kBackwardPhases];  // and how many segments of each phase are done
   std::atomic<bool> failed;
 };
 
-bool begin_piece(Work& work, int64_t index, Piece* piece) {
+bool begin_piece(const Work& work, int64_t index, Piece* piece) {
   const Cut& cut = work.cut;
-  const int64_t group = index % cut.pieces;
+  const int64_t per_image = cut.pieces / work.call.batch;
+  const int64_t group = index % per_image;
   const int64_t first = group < cut.groups ? group * cut.width : cut.whole;
   const int64_t whole_end = first + cut.width < cut.whole ? first + cut.width : cut.whole;
   const int64_t end = group < cut.groups ? whole_end : work.call.channels;
-  return piece->begin(work.call, work.kernels, index / cut.pieces, first, end - first);
+  return piece->begin(work.call, work.kernels, index / per_image, first, end - first);
+}
+
+// What a phase has to do: chunks, or vectors of channels.
+int64_t units_of(const Work& work, const Phase& phase, const Strip& strip) {
+  return phase.by_chunk ? chunks_of(strip.tokens) : strip.channels / work.kernels.width;
 }
 
 // One piece, from its first phase to its last.
@@ -79,59 +86,52 @@ void do_piece(void* context, int64_t index) {
     return;
   }
   for (int i = 0; i < work.phase_count; ++i) {
-    work.phases[i].run(piece.strip(), 0, chunks_of(work.call.tokens));
+    work.phases[i].run(piece.strip(), 0, units_of(work, work.phases[i], piece.strip()));
   }
   if (!piece.finish(work.call)) work.failed = true;
 }
 
-void begin_one(void* context, int64_t index) {
-  Work& work = *static_cast<Work*>(context);
-  if (!begin_piece(work, index, work.pieces + index)) work.failed = true;
-}
-
+// Tasks are handed out in their order, so whoever waits for a phase waits for threads that
+// are at work on it.
 void run_segment(void* context, int64_t task) {
   Work& work = *static_cast<Work*>(context);
-  const Phase& phase = work.phases[work.phase];
-  const int64_t segments = phase.by_chunk ? work.cut.segments : 1;
-  const int64_t chunks = chunks_of(work.call.tokens);
-  const int64_t segment = task % segments;
-  phase.run(work.pieces[task / segments].strip(), chunks * segment / segments,
-            chunks * (segment + 1) / segments);
+  const int64_t index = task / work.segments;
+  const int64_t segment = task % work.segments;
+  const Phase& phase = work.phases[index];
+  const int64_t units = units_of(work, phase, work.piece->strip());
+  const int64_t first = units * segment / work.segments;
+  const int64_t end = units * (segment + 1) / work.segments;
+  if (index > 0) wait_until(work.done[index - 1], work.segments);
+  if (first < end) phase.run(work.piece->strip(), first, end);
+  work.done[index].fetch_add(1, std::memory_order_release);
 }
 
-void finish_one(void* context, int64_t index) {
-  Work& work = *static_cast<Work*>(context);
-  if (!work.pieces[index].finish(work.call)) work.failed = true;
-}
-
-void run_by_segments(Work& work, int64_t count, int threads) {
-  work.pieces = new (std::nothrow) Piece[size_t(count)];
-  if (!work.pieces) {
+void share_piece(Work& work, int64_t index, int threads) {
+  Piece piece;
+  if (!begin_piece(work, index, &piece)) {
     work.failed = true;
     return;
   }
-  run_tasks(count, threads, begin_one, &work);
-  for (work.phase = 0; work.phase < work.phase_count && !work.failed; ++work.phase) {
-    const int64_t segments = work.phases[work.phase].by_chunk ? work.cut.segments : 1;
-    run_tasks(count * segments, threads, run_segment, &work);
-  }
-  if (!work.failed) run_tasks(count, threads, finish_one, &work);
-  delete[] work.pieces;
+  work.piece = &piece;
+  for (std::atomic<int64_t>& done : work.done) done.store(0, std::memory_order_relaxed);
+  run_tasks(work.phase_count * work.segments, threads, run_segment, &work);
+  if (!piece.finish(work.call)) work.failed = true;
 }
 
-int run(const Call& call, int threads) {
+int run(const Call& call, int most_threads) {
   const Kernels& chosen = kernels();
   const bool is_backward = call.gy != nullptr;
   const int64_t elements = call.batch * call.tokens * call.channels;
-  const int useful = int(clamp(elements / kLeastWork, 1, clamp(threads, 1, 256)));
-  const Cut cut = cut_of(call, chosen.width, useful);
-  Work work{call, chosen, cut, nullptr, is_backward ? chosen.backward : chosen.forward,
-            is_backward ? kBackwardPhases : kForwardPhases, 0, {false}};
-  const int64_t count = call.batch * cut.pieces;
-  if (cut.segments > 1) {
-    run_by_segments(work, count, useful);
+  const int threads = int(clamp(elements / kLeastWork, 1, clamp(most_threads, 1, 256)));
+  const int64_t segments =
+      clamp(chunks_of(call.tokens) / kLeastSegment, 1, threads * kSegmentsPerThread);
+  Work work{call, chosen, cut_of(call, chosen.width, threads),
+            is_backward ? chosen.backward : chosen.forward,
+            is_backward ? kBackwardPhases : kForwardPhases, segments, nullptr, {}, {false}};
+  if (work.cut.by_piece) {
+    run_tasks(work.cut.pieces, threads, do_piece, &work);
   } else {
-    run_tasks(count, useful, do_piece, &work);
+    for (int64_t i = 0; i < work.cut.pieces && !work.failed; ++i) share_piece(work, i, threads);
   }
   return work.failed ? RWKV_OUT_OF_MEMORY : RWKV_OK;
 }

@@ -23,6 +23,25 @@ RWKV_INLINE Rows<T> rows_of(T* from, const Strip& s, int64_t n, int64_t c) {
   return {from + n * kChunk * s.stride + c, s.stride};
 }
 
+// Where the place lies that comes so many places later that memory can deliver in the
+// meantime. `step` is 1 or -1: the chunk after this one.
+RWKV_INLINE int64_t ahead_of(const Strip& s, int64_t n, int64_t c, int64_t step) {
+  constexpr int kPlaces = 4;
+  c += kPlaces * kWidth;
+  while (c >= s.channels) {
+    c -= s.channels;
+    n += step;
+  }
+  return n * kChunk * s.stride + c;
+}
+
+// Ask for row t of that place: sixteen rows of three arrays are more streams than the
+// hardware would foresee. One at a time, amid the arithmetic, or they would wait for each
+// other. Beyond the array's ends it asks in vain, and nothing happens.
+RWKV_INLINE void prefetch(const float* from, const Strip& s, int64_t ahead, int t) {
+  RWKV_PREFETCH(uintptr_t(from) + uintptr_t(ahead + t * s.stride) * sizeof(float));
+}
+
 // A chunk's worth of rows, for the last chunk if it is not a whole one.
 struct Padding {
   float rows[kChunk * kWidth];

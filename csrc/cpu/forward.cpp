@@ -15,12 +15,17 @@ namespace {
 RWKV_INLINE void weigh_chunk(const Strip& s, int64_t n, int64_t c, const Peak& peak,
                              const Rows<const float>& key, const Rows<const float>& value,
                              const Rows<float>& kept) {
+  const int64_t ahead = ahead_of(s, n, c, 1);
   const Channel channel = load_channel(s, c);
   Sums past, future;
   RWKV_UNROLL(kGroups)
   for (int g = 0; g < kGroups; ++g) {
     V keys[kGroup], weight[kGroup], part[kGroup];
-    for (int i = 0; i < kGroup; ++i) keys[i] = load(key[g * kGroup + i]);
+    for (int i = 0; i < kGroup; ++i) {
+      keys[i] = load(key[g * kGroup + i]);
+      prefetch(s.k, s, ahead, g * kGroup + i);
+      prefetch(s.v, s, ahead, g * kGroup + i);
+    }
     weigh_group(keys, peak, weight);
     for (int i = 0; i < kGroup; ++i) part[i] = weight[i] * load(value[g * kGroup + i]);
     for (int i = 0; i < kGroup; ++i) store(kept[g * kGroup + i], weight[i]);
@@ -40,14 +45,18 @@ RWKV_INLINE void carry_on(float* rows, int64_t stride, float* carry, int64_t car
 
 // Both sides run through the chunk at once; each token is finished by the side that meets
 // it last. `y` holds the weights before.
-RWKV_INLINE void emit_chunk(const Channel& channel, const Reaching& reaching,
+RWKV_INLINE void emit_chunk(const Strip& s, int64_t n, int64_t c, const Reaching& reaching,
                             const Rows<const float>& value, const Rows<float>& y) {
   Sums met[kChunk];
+  const int64_t ahead = ahead_of(s, n, c, -1);
+  const Channel channel = load_channel(s, c);
   Sums past = reaching.past;
   Sums future = reaching.future;
   RWKV_UNROLL(kChunk)
   for (int i = 0; i < kChunk; ++i) {
     const int t = kChunk - 1 - i;
+    prefetch(s.v, s, ahead, t);
+    prefetch(s.y, s, ahead, t);
     V weight = load(y[t]);
     V part = weight * load(value[t]);
     const Sums own = with_bonus(future, part, weight, channel);
@@ -94,15 +103,16 @@ void weigh(const Strip& s, int64_t first, int64_t end) {
   }
 }
 
-void join(const Strip& s, int64_t, int64_t chunks) {
+void join(const Strip& s, int64_t first, int64_t end) {
+  const int64_t chunks = chunks_of(s.tokens);
   float* const before = s.scratch;
   float* const after = s.scratch + 3 * s.channels;
-  for (int64_t c = 0; c < s.channels; c += kWidth) {
+  for (int64_t c = first * kWidth; c < end * kWidth; c += kWidth) {
     store_carry(before + c, s.channels, nothing());
     store_carry(after + c, s.channels, nothing());
   }
   for (int64_t n = 0; n < chunks; ++n) {
-    for (int64_t c = 0; c < s.channels; c += kWidth) {
+    for (int64_t c = first * kWidth; c < end * kWidth; c += kWidth) {
       const V run = load(s.constants.run + c);
       carry_on(past_rows(s, n, c), s.stride, before + c, s.channels, run);
       carry_on(future_rows(s, chunks - 1 - n, c), s.stride, after + c, s.channels, run);
@@ -126,7 +136,7 @@ void emit(const Strip& s, int64_t first, int64_t end) {
       const Rows<float> y = rows_of(s.y, s, n, c);
       const bool is_whole = count == kChunk;
       if (!is_whole) padded(rows_of<const float>(s.y, s, n, c), count, 0.0f, &weight);
-      emit_chunk(load_channel(s, c), reaching, padded(rows_of(s.v, s, n, c), count, 0.0f, &value),
+      emit_chunk(s, n, c, reaching, padded(rows_of(s.v, s, n, c), count, 0.0f, &value),
                  is_whole ? y : rows_in(&weight));
       if (!is_whole) copy_rows(rows_in(&weight), y, count);
     }

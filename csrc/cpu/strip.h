@@ -37,8 +37,8 @@ struct Strip {
   float* du;  // (channels,)
 };
 
-// A phase is done by chunks in any order and on any threads, or by a whole strip at once
-// (then from 0 to all chunks). The next one begins when all chunks are through.
+// A phase is done by chunks, or else by vectors of channels: from `first` to before `end`, in
+// any order and on any threads. The next one begins when all are through.
 struct Phase {
   void (*run)(const Strip&, int64_t first, int64_t end);
   bool by_chunk;

@@ -32,6 +32,12 @@
 #define RWKV_UNROLL(n)
 #endif
 
+#if defined(__GNUC__)
+#define RWKV_PREFETCH(address) __builtin_prefetch(reinterpret_cast<const void*>(address))
+#else
+#define RWKV_PREFETCH(address) (void)(address)
+#endif
+
 #if !defined(RWKV_TARGET)
 #define RWKV_TARGET baseline
 #endif
