@@ -22,6 +22,7 @@ from pathlib import Path
 
 import torch
 from gpu import checks, timings
+from gpu.authors import AuthorsScheme
 
 from napari_rwkv_seg import __version__
 from napari_rwkv_seg.files import write_atomically
@@ -121,11 +122,17 @@ def sanitize(tool: str) -> dict[str, object]:
 
 def time_all(device: torch.device, report: dict, path: Path) -> None:
     """Add a row of times for every shape and dtype, and keep each."""
+    authors = None
+    if device.type == "cuda":
+        try:
+            authors = AuthorsScheme(device)
+        except Exception as error:  # noqa: BLE001 - the other columns are still wanted
+            report["authors"] = f"{type(error).__name__}: {error}"[:500]
     for shape in checks.BENCHMARK_SHAPES:
         for dtype in (torch.float32, torch.bfloat16):
             row = {"shape": shape, "dtype": str(dtype).removeprefix("torch.")}
             try:
-                row |= timings.measure(shape, dtype, device, {})
+                row |= timings.measure(shape, dtype, device, authors)
             except Exception as error:  # noqa: BLE001 - the other rows are still wanted
                 row["error"] = f"{type(error).__name__}: {error}"[:500]
             report["timings"].append(row)

@@ -4,13 +4,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.append(str(FOLDER))
-from gpu import checks, timings  # noqa: E402
+from fake_driver import FakeDriver  # noqa: E402
+from gpu import authors, checks, timings  # noqa: E402
 
 # What takes longer, or needs a GPU, is left to the script itself.
 QUICK = [
@@ -54,8 +56,29 @@ def test_a_check_fails_if_a_nan_spreads(monkeypatch):
         checks.not_a_number_stays_in_its_channel(torch.device("cpu"))
 
 
+def test_the_authors_scheme_is_compiled_and_launched_on_the_tensors(monkeypatch):
+    fake = FakeDriver()
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(authors._nvrtc, "compile_source", lambda *facts: b"code")
+    monkeypatch.setattr(authors._cuda_driver, "driver", lambda: fake)
+    stream = SimpleNamespace(cuda_stream=55)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    monkeypatch.setattr(authors._cuda, "forward", lambda w, u, k, v: (k, None))
+    monkeypatch.setattr(authors, "must", lambda holds, sentence: None)  # nothing was computed
+    scheme = authors.AuthorsScheme(torch.device("cuda", 0))
+    w, u, *rest = checks.random_inputs((2, 20, 40), torch.device("cpu"))
+    _, back = scheme.calls(w, u, *rest)  # runs the forward pass once
+    back()
+    assert [one[0] for one in fake.launches] == ["authors_forward", "authors_backward"]
+    for _, sizes, _, facts, _ in fake.launches:
+        assert sizes == (4, 1, 1, 1024, 1, 1, 40960)
+        assert (facts["w"], facts["gy"]) == (w.data_ptr(), rest[2].data_ptr())
+        assert facts["states"] != 0
+        assert facts["dk"] != 0
+
+
 def test_every_column_is_timed():
-    rows = timings.measure((1, 20, 8), torch.float32, torch.device("cpu"), {})
+    rows = timings.measure((1, 20, 8), torch.float32, torch.device("cpu"), None)
     for figures in rows.values():
         assert set(figures) == {"copy", "ours", "reference"}
         assert all(times["call_us"] > 0 for times in figures.values())

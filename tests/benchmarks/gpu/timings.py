@@ -16,6 +16,7 @@ from torch import Tensor
 
 from napari_rwkv_seg.ops import bi_wkv_reference
 
+from .authors import AuthorsScheme
 from .checks import random_inputs
 
 ROUNDS, CALLS, GRAPH_CALLS = 9, 100, 20
@@ -23,9 +24,12 @@ Times = dict[str, float]
 
 
 def measure(
-    shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device, others: dict
+    shape: tuple[int, int, int],
+    dtype: torch.dtype,
+    device: torch.device,
+    authors: AuthorsScheme | None,
 ) -> dict[str, dict[str, Times]]:
-    """Return times by pass and column; `others` makes more columns: name -> (forward, backward)."""
+    """Return times by pass and column; the authors' scheme is timed if given, in float32."""
     w, u, *rest = random_inputs(shape, device)
     k, v, grad = (x.to(dtype) for x in rest)
     forward = torch.ops.napari_rwkv_seg.bi_wkv_forward
@@ -42,7 +46,10 @@ def measure(
                 "ours": timed(partial(backward, w, u, k, v, y, states, grad), device),
             },
         }
-    for name, (ahead, back) in {"reference": _reference(w, u, k, v, grad), **others}.items():
+    others = {"reference": _reference(w, u, k, v, grad)}
+    if authors is not None and dtype == torch.float32:
+        others["authors"] = authors.calls(w, u, k, v, grad)
+    for name, (ahead, back) in others.items():
         columns["forward"][name] = timed(ahead, device, has_graph=name != "reference")
         columns["backward"][name] = timed(back, device, has_graph=name != "reference")
     return columns
