@@ -90,6 +90,8 @@ RWKV_INLINE void find_rates_at(const Strip& s, int64_t n, int64_t c, const Peak&
     for (int i = 0; i < kGroup; ++i) {
       rate[i] = load(rates[g * kGroup + i]);
       prefetch(s.y, s, ahead, g * kGroup + i);
+      prefetch_to_write(s.dk, s, ahead, g * kGroup + i);
+      prefetch_to_write(s.dv, s, ahead, g * kGroup + i);
     }
     for (int i = 0; i < kGroup; ++i) part[i] = rate[i] * load(y[g * kGroup + i]);
     add_group(part, rate, g, channel, &past, &future);

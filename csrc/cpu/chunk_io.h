@@ -39,7 +39,11 @@ RWKV_INLINE int64_t ahead_of(const Strip& s, int64_t n, int64_t c, int64_t step)
 // hardware would foresee. One at a time, amid the arithmetic, or they would wait for each
 // other. Beyond the array's ends it asks in vain, and nothing happens.
 RWKV_INLINE void prefetch(const float* from, const Strip& s, int64_t ahead, int t) {
-  RWKV_PREFETCH(uintptr_t(from) + uintptr_t(ahead + t * s.stride) * sizeof(float));
+  RWKV_PREFETCH(uintptr_t(from) + uintptr_t(ahead + t * s.stride) * sizeof(float), 0);
+}
+
+RWKV_INLINE void prefetch_to_write(float* to, const Strip& s, int64_t ahead, int t) {
+  RWKV_PREFETCH(uintptr_t(to) + uintptr_t(ahead + t * s.stride) * sizeof(float), 1);
 }
 
 // A chunk's worth of rows, for the last chunk if it is not a whole one.

@@ -33,9 +33,10 @@
 #endif
 
 #if defined(__GNUC__)
-#define RWKV_PREFETCH(address) __builtin_prefetch(reinterpret_cast<const void*>(address))
+#define RWKV_PREFETCH(address, is_write) \
+  __builtin_prefetch(reinterpret_cast<const void*>(address), is_write)
 #else
-#define RWKV_PREFETCH(address) (void)(address)
+#define RWKV_PREFETCH(address, is_write) (void)(address)
 #endif
 
 #if !defined(RWKV_TARGET)

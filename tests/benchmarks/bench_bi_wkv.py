@@ -1,27 +1,33 @@
-"""Time Bi-WKV on the CPU: ours, the plain PyTorch form, and a copy of the same bytes.
+"""Time Bi-WKV: ours, PyTorch's ways, the authors' scheme, and a copy of the same bytes.
 
-    python tests/benchmarks/bench_bi_wkv.py [--threads N] [--quick] [--output FILE]
+    python tests/benchmarks/bench_bi_wkv.py [--quick] [--output FILE]
 
 Every shape first agrees with the reference in float64, or there is no table. All columns
-come from one run; times are medians in microseconds. A copy moves as many bytes as the
-pass must at least: 12 an element forward (k, v, y), 20 backward (k, v, gy, dk, dv).
+come from one run, warm, on one and on two threads; times are the least of many repetitions
+(other processes only ever add), medians are in the JSON. A copy (`Tensor.copy_` into memory
+that is there) moves as many bytes as the pass must at least: 12 an element forward (k, v, y),
+20 backward (k, v, gy, dk, dv). `kernel` is the compiled function on arrays that are there,
+by instruction set; `operator` is `bi_wkv` as networks call it, which also allocates.
+`reference` is `bi_wkv_reference`, `cumsum` one cumulative sum over the whole sequence, the
+fastest way to say it in PyTorch (right only while |w| T stays small), `authors` the authors'
+parallelisation (authors_scheme.cpp, compiled here), forward only. CUDA columns are what
+gpu_check left in results/.
 """
 
 import argparse
 import json
-import platform
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import torch
+from bi_wkv_table import table
+from bi_wkv_timing import authors_scheme, instruction_sets, machine, repeat
 from torch import Tensor
 
-from napari_rwkv_seg.ops import backend_status, bi_wkv, bi_wkv_reference
+from napari_rwkv_seg.ops import _library, backend_status, bi_wkv, bi_wkv_reference
 
-SHAPES = [  # B, T, C, as in csrc's design notes
+SHAPES = [  # B, T, C
     (1, 256, 192),
     (1, 1024, 192),
     (1, 4096, 192),
@@ -31,20 +37,27 @@ SHAPES = [  # B, T, C, as in csrc's design notes
     (4, 4096, 768),
     (16, 4096, 384),
 ]
-COLUMNS = ("copy", "ours", "reference")
-RESULTS = Path(__file__).parent / "results" / "bi_wkv_cpu.json"
+RESULTS = Path(__file__).parent / "results"
 Shape = tuple[int, int, int]
+Figures = dict[str, dict[str, float]]
 
 
-def microseconds(call: Callable[[], object], least_s: float) -> float:
-    """Return the median time of a call, over at least `least_s` seconds and 5 calls."""
-    call()
-    times: list[float] = []
-    while len(times) < 5 or sum(times) < least_s:
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1e6
+def cumulative_sums(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Return Bi-WKV by one cumulative sum in each direction, for |w| T up to about 60."""
+    tokens = k.shape[1]
+    place = (torch.arange(tokens, dtype=k.dtype) - (tokens - 1) / 2)[:, None] * w
+    k = k - k.detach().amax(dim=1, keepdim=True)
+    ahead, behind, own = torch.exp(k + place), torch.exp(k - place), torch.exp(k + u)
+
+    def earlier(x: Tensor) -> Tensor:
+        return x.cumsum(1) - x
+
+    def later(x: Tensor) -> Tensor:
+        return earlier(x.flip(1)).flip(1)
+
+    far, near = torch.exp(w - place), torch.exp(w + place)
+    num = earlier(ahead * v) * far + later(behind * v) * near + own * v
+    return num / (earlier(ahead) * far + later(behind) * near + own)
 
 
 def make(shape: Shape) -> list[Tensor]:
@@ -55,91 +68,125 @@ def make(shape: Shape) -> list[Tensor]:
     return [w, u, *torch.randn(3, batch, tokens, channels)]
 
 
-def gate(w: Tensor, u: Tensor, k: Tensor, v: Tensor, grad: Tensor) -> None:
-    """Raise if the operator does not agree with the reference in float64, on one image."""
-    k, v, grad = k[:1], v[:1], grad[:1]
+def gate(inputs: list[Tensor], authors: Callable[..., Tensor] | None) -> None:
+    """Raise if something that is timed does not agree with the reference in float64."""
+    w, u, k, v, grad = (x[:1] if x.dim() == 3 else x for x in inputs)
     ours = [x.clone().requires_grad_() for x in (w, u, k, v)]
     exact = [x.double().requires_grad_() for x in (w, u, k, v)]
     got, want = bi_wkv(*ours), bi_wkv_reference(*exact)
-    pairs = [("y", got, want)]
     slopes = torch.autograd.grad(got, ours, grad), torch.autograd.grad(want, exact, grad.double())
-    pairs += zip(("dw", "du", "dk", "dv"), *slopes, strict=True)
-    for name, a, b in pairs:
+    checks = [("y", got, want, 1e-5)]
+    checks += [(f"d{n}", a, b, 1e-4) for n, a, b in zip("wukv", *slopes, strict=True)]
+    checks.append(("cumsum", cumulative_sums(w, u, k, v), want, 1e-3))
+    if authors:
+        checks.append(("authors", authors(w, u, k, v), want, 1e-3))
+    for name, a, b, most in checks:
         error = float((a.detach().double() - b.detach()).norm() / b.detach().norm())
-        if error > (1e-5 if name == "y" else 1e-4):
+        if error > most:
             raise SystemExit(f"{name} is off by {error:.1e} at {tuple(k.shape)}: nothing is timed.")
 
 
-def measure(shape: Shape, least_s: float) -> dict[str, dict[str, float]]:
-    """Return forward and backward times of all columns, side by side."""
-    *inputs, grad = make(shape)
-    gate(*inputs, grad)
-    copied = {}
-    for name, arrays in (("forward", 3), ("backward", 5)):
-        source = torch.randn(grad.numel() * arrays // 2)  # read and written: half of the bytes each
-        copied[name] = microseconds(partial(torch.empty_like(source).copy_, source), least_s)
-    figures = {"forward": {"copy": copied["forward"]}, "backward": {"copy": copied["backward"]}}
-    for column, function in (("ours", bi_wkv), ("reference", bi_wkv_reference)):
+def kernel_calls(inputs: list[Tensor], threads: int) -> tuple[Callable[[], None], ...]:
+    """Return the compiled forward and backward functions, bound to arrays of their own."""
+    w, u, k, v, grad = inputs
+    batch, tokens, channels = k.shape
+    y, dk, dv, dw, du = (torch.empty_like(x) for x in (k, k, v, w, u))
+    states = torch.empty(batch, _library.state_rows(tokens), channels)
+    kept = (w, u, k, v, y, states)
+    arrays = (*kept, grad, dw, du, dk, dv)
+    addresses = tuple(x.data_ptr() for x in arrays)
+
+    def forward(_: object = arrays) -> None:  # which keeps them alive
+        _library.forward((batch, tokens, channels), addresses[: len(kept)], threads)
+
+    def backward() -> None:
+        _library.backward((batch, tokens, channels), addresses, threads)
+
+    return forward, backward
+
+
+def time_kernels(inputs: list[Tensor], threads: int, least_s: float) -> dict[str, Figures]:
+    """Return the times of the compiled functions, by direction and instruction set."""
+    found: dict[str, Figures] = {"forward": {}, "backward": {}}
+    calls = kernel_calls(inputs, threads)
+    names = instruction_sets()
+    for name in names:
+        _library.use_instruction_set(name)
+        for direction, call in zip(found, calls, strict=True):
+            found[direction][f"kernel {name}"] = repeat(call, least_s)
+    _library.use_instruction_set(names[0])
+    return found
+
+
+def time_copies(elements: int, least_s: float) -> dict[str, Figures]:
+    """Return the times of copying what the passes must read and write."""
+    found: dict[str, Figures] = {}
+    for direction, arrays in (("forward", 3), ("backward", 5)):
+        source = torch.randn(elements * arrays // 2)  # read and written: half of the bytes each
+        target = torch.zeros_like(source)
+        found[direction] = {"copy": repeat(partial(target.copy_, source), least_s)}
+    return found
+
+
+def time_functions(
+    inputs: list[Tensor], authors: Callable[..., Tensor] | None, least_s: float
+) -> dict[str, Figures]:
+    """Return the times of what is called with tensors, with its gradients where it has any."""
+    *inputs, grad = inputs
+    found: dict[str, Figures] = {"forward": {}, "backward": {}}
+    functions = {"operator": bi_wkv, "reference": bi_wkv_reference, "cumsum": cumulative_sums}
+    for name, function in functions.items():
         with torch.no_grad():
-            figures["forward"][column] = microseconds(partial(function, *inputs), least_s)
+            found["forward"][name] = repeat(partial(function, *inputs), least_s)
         leaves = [x.clone().requires_grad_() for x in inputs]
         y = function(*leaves)
         slopes = partial(torch.autograd.grad, y, leaves, grad, retain_graph=True)
-        figures["backward"][column] = microseconds(slopes, least_s)
-    return figures
+        found["backward"][name] = repeat(slopes, least_s)
+    if authors:
+        found["forward"]["authors"] = repeat(partial(authors, *inputs), least_s)
+    return found
 
 
-def machine() -> dict[str, object]:
-    """Return what the figures depend on."""
-    status = backend_status()
-    model = platform.processor()
-    facts = Path("/proc/cpuinfo")
-    if facts.exists():
-        lines = facts.read_text(encoding="utf-8").splitlines()
-        model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), model)
-    return {
-        "processor": model,
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "backend": status.backend,
-        "instruction_set": status.instruction_set,
-    }
-
-
-def row(shape: Shape, figures: dict[str, dict[str, float]]) -> str:
-    """Return a line of the table: times, and ours as a multiple of the copy."""
-    cells = [f"{shape!s:<16}"]
-    for times in figures.values():
-        cells += [f"{times[column]:11.0f}" for column in COLUMNS]
-        cells.append(f"{times['ours'] / times['copy']:7.1f} x")
-    return "".join(cells)
+def measure(
+    shape: Shape, threads: int, authors: Callable[..., Tensor] | None, least_s: float
+) -> dict[str, object]:
+    """Return a row: all times of a shape on so many threads, in microseconds."""
+    torch.set_num_threads(threads)
+    inputs = make(shape)
+    gate(inputs, authors)
+    parts = (
+        time_copies(inputs[2].numel(), least_s),
+        time_kernels(inputs, threads, least_s),
+        time_functions(inputs, authors, least_s),
+    )
+    times = {d: {n: x for part in parts for n, x in part[d].items()} for d in parts[0]}
+    return {"shape": list(shape), "threads": threads, "microseconds": times}
 
 
 def main() -> None:
     """Measure, print the table and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--quick", action="store_true", help="small shapes, few repeats, no file")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="print what was measured last")
+    parser.add_argument("--output", type=Path, default=RESULTS / "bi_wkv_cpu.json")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    facts = machine()
-    if facts["backend"] != "cpu":
+    if options.table:
+        print(table(json.loads(options.output.read_text(encoding="utf-8")), RESULTS))
+        return
+    if backend_status().backend != "cpu":
         raise SystemExit("The compiled kernels are missing: there is nothing to compare.")
-    print(json.dumps(facts))
-    heads = "".join(f"{x:>11}" for x in COLUMNS) + f"{'ours/copy':>9}"
-    print(f"{'B, T, C':<16}{heads}{heads}   (forward | backward, microseconds)")
-    rows = []
+    authors = authors_scheme()
+    found: dict[str, object] = {"machine": machine()}
+    rows: list[dict[str, object]] = []
     for shape in SHAPES[:2] if options.quick else SHAPES:
-        figures = measure(shape, 0.05 if options.quick else 0.5)
-        rows.append({"shape": shape, "microseconds": figures})
-        print(row(shape, figures), flush=True)
+        for threads in (1, 2):
+            rows.append(measure(shape, threads, authors, 0.02 if options.quick else 0.3))
+    found["rows"] = rows
+    print(json.dumps(found["machine"]))
+    print(table(found, RESULTS))
     if not options.quick:
         options.output.parent.mkdir(exist_ok=True)
-        text = json.dumps({"machine": facts, "rows": rows}, indent=2)
-        options.output.write_text(text + "\n", encoding="utf-8")
+        options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
