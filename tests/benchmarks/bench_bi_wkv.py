@@ -181,12 +181,12 @@ def main() -> None:
     for shape in SHAPES[:2] if options.quick else SHAPES:
         for threads in (1, 2):
             rows.append(measure(shape, threads, authors, 0.02 if options.quick else 0.3))
-    found["rows"] = rows
+            found["rows"] = rows
+            if not options.quick:  # kept at once: large shapes take minutes
+                options.output.parent.mkdir(exist_ok=True)
+                options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found["machine"]))
     print(table(found, RESULTS))
-    if not options.quick:
-        options.output.parent.mkdir(exist_ok=True)
-        options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
