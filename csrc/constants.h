@@ -6,7 +6,7 @@ namespace rwkv {
 constexpr int kChunk = 16;              // tokens per chunk
 constexpr int kGroup = 4;               // tokens that are summed in one go
 constexpr int kGroups = kChunk / kGroup;
-constexpr int kStateRows = 6;           // kept per chunk: a carry from the past and a future one
+constexpr int kStateRows = 7;           // kept per chunk: carries from past and future, its level
 constexpr float kLargestRange = 24.0f;  // of |w| * kChunk that float32 sums are fit for
 constexpr float kLargestBonus = 20.0f;  // of |u|, likewise
 // Of -w * T in the backward pass. Beyond it what is near outweighs nothing: all tokens look

@@ -123,16 +123,16 @@ RWKV_INLINE Sums sums_at(const Carry& carry, V level) {
   return {scaled(carry.num, carry.level - level), scaled(carry.den, carry.level - level)};
 }
 
-// What reaches a chunk from both sides, at `level` above its own: at none, unless the chunk
-// is so much lower that it counts for nothing beside what reaches it.
+// What reaches a chunk from both sides, at `level`: the chunk's own, unless that is so much
+// lower that the chunk counts for nothing beside what reaches it.
 struct Reaching {
   Sums past;
   Sums future;
   V level;
 };
 
-RWKV_INLINE Reaching reaching(const Carry& before, const Carry& after, V limit) {
-  const V level = larger(spread(0.0f), larger(before.level, after.level) - limit);
+RWKV_INLINE Reaching reaching(const Carry& before, const Carry& after, V own_level, V limit) {
+  const V level = larger(own_level, larger(before.level, after.level) - limit);
   return {sums_at(before, level), sums_at(after, level), level};
 }
 

@@ -23,7 +23,7 @@
 #endif
 
 /* Raised with every change of a signature or of the layout of `states`. */
-#define RWKV_ABI_VERSION 2
+#define RWKV_ABI_VERSION 3
 
 enum {
   RWKV_OK = 0,

@@ -96,20 +96,20 @@ RWKV_INLINE void find_rates_at(const Strip& s, int64_t n, int64_t c, const Peak&
     for (int i = 0; i < kGroup; ++i) part[i] = rate[i] * load(y[g * kGroup + i]);
     add_group(part, rate, g, channel, &past, &future);
   }
-  const V level = -(peak.level + reaching.level);
-  store_carry(past_rates(s, n, c), s.channels, {past.num, past.den, level});
-  store_carry(future_rates(s, n, c), s.channels, {future.num, future.den, level});
+  store_sums(past_rates(s, n, c), s.channels, past);
+  store_sums(future_rates(s, n, c), s.channels, future);
 }
 
 // Replace a chunk's own rates by those that reach it, carry on with both, and return what
 // this adds to dw, given the keys that reach the chunk from the other side.
-RWKV_INLINE V carry_rates(float* rows, float* carry, int64_t stride, V run, const Carry& keys) {
-  const Carry own = load_carry(rows, stride);
+RWKV_INLINE V carry_rates(float* rows, V level, float* carry, int64_t stride, V run,
+                          const Carry& keys) {
+  const Carry own = load_own(rows, stride, level);
   const Carry reaches = load_carry(carry, stride);
-  store_carry(rows, stride, {reaches.num, reaches.den, reaches.level - own.level});
+  store_carry(rows, stride, reaches);
   const Carry both = normalized_rates(carried(reaches, own, run));
   store_carry(carry, stride, both);
-  return across(keys, {both.num, both.den, both.level - own.level});
+  return across(keys, both);
 }
 
 RWKV_INLINE void emit_slopes_at(const Strip& s, int64_t n, int64_t c,
@@ -119,8 +119,9 @@ RWKV_INLINE void emit_slopes_at(const Strip& s, int64_t n, int64_t c,
   const int64_t ahead = ahead_of(s, n, c, -1);
   const Channel channel = load_channel(s, c);
   const Reaching keys = reaching_at(s, n, c);
-  Sums past = sums_at(load_carry(past_rates(s, n, c), s.channels), keys.level);
-  Sums future = sums_at(load_carry(future_rates(s, n, c), s.channels), keys.level);
+  const V level = -load(level_row(s, n, c));
+  Sums past = sums_at(load_carry(past_rates(s, n, c), s.channels), level);
+  Sums future = sums_at(load_carry(future_rates(s, n, c), s.channels), level);
   RWKV_UNROLL(kChunk)
   for (int t = kChunk - 1; t >= 0; --t) {
     prefetch(s.dk, s, ahead, t);
@@ -185,13 +186,13 @@ void join_rates(const Strip& s, int64_t first, int64_t end) {
     const int64_t m = chunks - 1 - n;
     for (int64_t c = first * kWidth; c < end * kWidth; c += kWidth) {
       const V run = load(s.constants.run + c);
-      Carry keys = load_carry(future_rows(s, n, c), s.stride);
-      keys.level = keys.level - reaching_at(s, n, c).level;
-      const V ahead = carry_rates(past_rates(s, n, c), past_rates(s, chunks, c), s.channels, run, keys);
-      keys = load_carry(past_rows(s, m, c), s.stride);
-      keys.level = keys.level - reaching_at(s, m, c).level;
+      const V ahead =
+          carry_rates(past_rates(s, n, c), -reaching_at(s, n, c).level, past_rates(s, chunks, c),
+                      s.channels, run, load_carry(future_rows(s, n, c), s.stride));
       const V behind =
-          carry_rates(future_rates(s, m, c), future_rates(s, chunks, c), s.channels, run, keys);
+          carry_rates(future_rates(s, m, c), -reaching_at(s, m, c).level,
+                      future_rates(s, chunks, c), s.channels, run,
+                      load_carry(past_rows(s, m, c), s.stride));
       add_to(sum_rows(s, c), s.channels, ahead + behind);
     }
   }

@@ -48,27 +48,41 @@ RWKV_INLINE void prefetch_to_write(float* to, const Strip& s, int64_t ahead, int
 
 // A chunk's worth of rows, for the last chunk if it is not a whole one.
 struct Padding {
-  float rows[kChunk * kWidth];
+  alignas(64) float rows[kChunk * kWidth];
 };
 
 RWKV_INLINE Rows<float> rows_in(Padding* padding) { return {padding->rows, kWidth}; }
 
-RWKV_INLINE void copy_rows(const Rows<float>& from, const Rows<float>& to, int count) {
+RWKV_COLD void copy_rows(const Rows<float>& from, const Rows<float>& to, int count) {
   for (int t = 0; t < count; ++t) store(to[t], load(from[t]));
+}
+
+RWKV_COLD void copy_and_fill(const Rows<const float>& from, int count, float fill,
+                             const Rows<float>& to) {
+  for (int t = 0; t < kChunk; ++t) store(to[t], t < count ? load(from[t]) : spread(fill));
 }
 
 // `rows` if all of them are there, else a copy filled up with `fill`.
 RWKV_INLINE Rows<const float> padded(const Rows<const float>& rows, int count, float fill,
                                      Padding* padding) {
   if (count == kChunk) return rows;
-  const Rows<float> copy = rows_in(padding);
-  for (int t = 0; t < kChunk; ++t) store(copy[t], t < count ? load(rows[t]) : spread(fill));
-  return {copy.start, copy.stride};
+  copy_and_fill(rows, count, fill, rows_in(padding));
+  return {padding->rows, kWidth};
 }
 
 RWKV_INLINE int tokens_of(const Strip& s, int64_t n) {
   const int64_t left = s.tokens - n * kChunk;
   return left < kChunk ? int(left) : kChunk;
+}
+
+RWKV_INLINE void store_sums(float* rows, int64_t stride, const Sums& sums) {
+  store(rows, sums.num);
+  store(rows + stride, sums.den);
+}
+
+// What a chunk adds is kept where later that is kept which reaches it.
+RWKV_INLINE Carry load_own(const float* rows, int64_t stride, V level) {
+  return {load(rows), load(rows + stride), level};
 }
 
 RWKV_INLINE Carry load_carry(const float* rows, int64_t stride) {
@@ -81,14 +95,18 @@ RWKV_INLINE void store_carry(float* rows, int64_t stride, const Carry& carry) {
   store(rows + 2 * stride, carry.level);
 }
 
-// The state rows of chunk `n` that come from the past; those from the future follow. Their
-// levels are relative to the chunk's own.
+// The state rows of chunk `n` that come from the past; those from the future follow, and then
+// the level of the chunk's own weights.
 RWKV_INLINE float* past_rows(const Strip& s, int64_t n, int64_t c) {
   return s.states + n * kStateRows * s.stride + c;
 }
 
 RWKV_INLINE float* future_rows(const Strip& s, int64_t n, int64_t c) {
   return past_rows(s, n, c) + 3 * s.stride;
+}
+
+RWKV_INLINE float* level_row(const Strip& s, int64_t n, int64_t c) {
+  return past_rows(s, n, c) + 6 * s.stride;
 }
 
 RWKV_INLINE Channel load_channel(const Strip& s, int64_t c) {
@@ -109,7 +127,8 @@ RWKV_INLINE Peak peak_at(const Strip& s, int64_t n, int64_t c, Padding* padding)
 
 RWKV_INLINE Reaching reaching_at(const Strip& s, int64_t n, int64_t c) {
   return reaching(load_carry(past_rows(s, n, c), s.stride),
-                  load_carry(future_rows(s, n, c), s.stride), load(s.constants.limit + c));
+                  load_carry(future_rows(s, n, c), s.stride), load(level_row(s, n, c)),
+                  load(s.constants.limit + c));
 }
 
 }  // namespace

@@ -31,15 +31,17 @@ RWKV_INLINE void weigh_chunk(const Strip& s, int64_t n, int64_t c, const Peak& p
     for (int i = 0; i < kGroup; ++i) store(kept[g * kGroup + i], weight[i]);
     add_group(part, weight, g, channel, &past, &future);
   }
-  store_carry(past_rows(s, n, c), s.stride, {past.num, past.den, peak.level});
-  store_carry(future_rows(s, n, c), s.stride, {future.num, future.den, peak.level});
+  store_sums(past_rows(s, n, c), s.stride, past);
+  store_sums(future_rows(s, n, c), s.stride, future);
+  store(level_row(s, n, c), peak.level);
 }
 
-// Replace a chunk's own sums by what reaches it, seen from its own level; carry on with both.
-RWKV_INLINE void carry_on(float* rows, int64_t stride, float* carry, int64_t carry_stride, V run) {
-  const Carry own = load_carry(rows, stride);
+// Replace a chunk's own sums by what reaches it, and carry on with both.
+RWKV_INLINE void carry_on(float* rows, V level, int64_t stride, float* carry, int64_t carry_stride,
+                          V run) {
+  const Carry own = load_own(rows, stride, level);
   const Carry reaches = load_carry(carry, carry_stride);
-  store_carry(rows, stride, {reaches.num, reaches.den, reaches.level - own.level});
+  store_carry(rows, stride, reaches);
   store_carry(carry, carry_stride, normalized_keys(carried(reaches, own, run)));
 }
 
@@ -114,8 +116,9 @@ void join(const Strip& s, int64_t first, int64_t end) {
   for (int64_t n = 0; n < chunks; ++n) {
     for (int64_t c = first * kWidth; c < end * kWidth; c += kWidth) {
       const V run = load(s.constants.run + c);
-      carry_on(past_rows(s, n, c), s.stride, before + c, s.channels, run);
-      carry_on(future_rows(s, chunks - 1 - n, c), s.stride, after + c, s.channels, run);
+      const int64_t m = chunks - 1 - n;
+      carry_on(past_rows(s, n, c), load(level_row(s, n, c)), s.stride, before + c, s.channels, run);
+      carry_on(future_rows(s, m, c), load(level_row(s, m, c)), s.stride, after + c, s.channels, run);
     }
   }
 }

@@ -19,8 +19,10 @@
 
 #if defined(_MSC_VER)
 #define RWKV_INLINE __forceinline
+#define RWKV_COLD inline
 #else
 #define RWKV_INLINE inline __attribute__((always_inline))
+#define RWKV_COLD inline __attribute__((noinline, cold))
 #endif
 
 #define RWKV_TEXT(x) #x

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
 
-_ABI_VERSION = 2  # of csrc/rwkv_kernels.h
+_ABI_VERSION = 3  # of csrc/rwkv_kernels.h
 _NAMES = {"win32": "rwkv_kernels.dll", "darwin": "librwkv_kernels.dylib"}
 _FAILURES = {
     1: "it was given an empty array or a null pointer",
@@ -82,7 +82,7 @@ def use_instruction_set(name: str) -> None:
 
 def state_rows(tokens: int) -> int:
     """Return R of the `states` (B, R, C) that the forward pass keeps for T tokens."""
-    return 6 * (-(-tokens // 16))
+    return 7 * (-(-tokens // 16))
 
 
 def forward(shape: tuple[int, int, int], addresses: tuple[int, ...], threads: int) -> None:

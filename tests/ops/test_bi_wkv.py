@@ -122,6 +122,14 @@ def test_what_is_not_finite_spoils_its_own_channel_only(what, value):
     assert torch.equal(spoiled, clean)
 
 
+@pytest.mark.parametrize("low", [float("-inf"), -1e30, -1e5], ids=str)
+def test_a_chunk_of_keys_far_below_all_others_takes_no_part(instruction_set, low):
+    (w, u, k, v), _ = make("no decay", (1, 80, 33))
+    k[0, 32:48] = low
+    want = bi_wkv_direct(w.double(), u.double(), k.double(), v.double())
+    torch.testing.assert_close(bi_wkv(w, u, k, v).double(), want, rtol=1e-5, atol=1e-5)
+
+
 def test_a_key_of_minus_infinity_takes_its_token_out():
     (w, u, k, v), _ = make("no decay", (1, 40, 3))
     k[0, 7] = float("-inf")
@@ -129,9 +137,11 @@ def test_a_key_of_minus_infinity_takes_its_token_out():
     torch.testing.assert_close(bi_wkv(w, u, k, v).double(), want, rtol=1e-5, atol=1e-5)
 
 
+# Images that threads share by tokens, one of them narrower than a vector; images of their own.
+@pytest.mark.parametrize("shape", [(3, 257, 100), (1, 9000, 5), (8, 300, 64)], ids=str)
 @pytest.mark.parametrize("case", ["trained", "some channels beyond float32"])
-def test_results_do_not_change_from_run_to_run_or_with_threads(case):
-    inputs, grad = make(case, (3, 257, 100))
+def test_results_do_not_change_from_run_to_run_or_with_threads(case, shape):
+    inputs, grad = make(case, shape)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
