@@ -117,8 +117,10 @@ void join(const Strip& s, int64_t first, int64_t end) {
     for (int64_t c = first * kWidth; c < end * kWidth; c += kWidth) {
       const V run = load(s.constants.run + c);
       const int64_t m = chunks - 1 - n;
-      carry_on(past_rows(s, n, c), load(level_row(s, n, c)), s.stride, before + c, s.channels, run);
-      carry_on(future_rows(s, m, c), load(level_row(s, m, c)), s.stride, after + c, s.channels, run);
+      const V level = load(level_row(s, n, c));
+      const V mirrored = load(level_row(s, m, c));
+      carry_on(past_rows(s, n, c), level, s.stride, before + c, s.channels, run);
+      carry_on(future_rows(s, m, c), mirrored, s.stride, after + c, s.channels, run);
     }
   }
 }
