@@ -92,8 +92,8 @@ def all_cells() -> Iterator[Cell]:
 
 
 def main() -> None:
-    if "OMP_WAIT_POLICY" not in os.environ:  # as the process that trains has it; read with torch
-        os.environ["OMP_WAIT_POLICY"] = "passive"
+    if "GOMP_SPINCOUNT" not in os.environ:  # as the process that trains has it; read with torch
+        settle_process()
         os.execv(sys.executable, [sys.executable, *sys.argv])
     settle_process()
     options = parse()
