@@ -9,7 +9,6 @@ import contextlib
 import json
 import shlex
 import shutil
-import tempfile
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,9 +20,10 @@ from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import OutputError, RunError, RwkvSegError
 from napari_rwkv_seg.files import read_bytes
+from napari_rwkv_seg.training.install import install_model
 from napari_rwkv_seg.training.run_folder import RunFolder, locked, read_snapshot, runs_folder
 from napari_rwkv_seg.training.run_settings import RunSettings
-from napari_rwkv_seg.zoo.card import plain_text, read_card, write_card
+from napari_rwkv_seg.zoo.card import plain_text
 from napari_rwkv_seg.zoo.store import list_models, user_folder
 
 from .finetune_choices import free_name, slug
@@ -182,29 +182,16 @@ def adopt_model(folder: Path, title: str) -> str:
     ------
     OutputError
         If the name is taken, or the folder cannot be written.
+    RunError
+        If the run has no model yet.
     ModelError
-        If the run has no usable model.
+        If its model cannot be used.
     """
-    name, title = slug(title), plain_text(title, 80)
-    card = read_card(RunFolder(folder).model)
+    name, run = slug(title), RunFolder(folder)
     if name.lower() in {entry.name.lower() for entry in list_models()}:
         raise OutputError(f"There is a model {name!r} already; choose another name.")
-    home = user_folder()
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=home))
-        try:
-            shutil.copytree(RunFolder(folder).model, made, dirs_exist_ok=True)
-            made.chmod(0o755)  # mkdtemp makes folders for their owner alone
-            write_card(made, card.model_copy(update={"name": name, "title": title or name}))
-            made.rename(home / name)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"Cannot write the model {str(home / name)!r}: {reason}.") from error
+    install_model(run, user_folder() / name, title=plain_text(title, 80) or name)
     with contextlib.suppress(RwkvSegError):  # the model is there; this is only a note
-        run = RunFolder(folder)
         run.write_json(run.path / ACCEPTED_FILE, {"model": name})
     return name
 

@@ -9,22 +9,23 @@ import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import CancelledError
+from napari_rwkv_seg.files import write_atomically
 from napari_rwkv_seg.training.pairs import TrainingPair, check_pairs
 from napari_rwkv_seg.training.run_folder import prepare_run
 from napari_rwkv_seg.training.run_settings import RunSettings
-from napari_rwkv_seg.training.split import split_pairs
+from napari_rwkv_seg.training.split import BAND, split_pairs
 
 from .finetune_pairs import Planes
 from .finetune_runs import discard_run
 from .sentences import mishap
 
 _log = logging.getLogger(__name__)
-
-CROP = 256
-"""Side of the largest training crop in pixels: how wide the band around what is held out is."""
 
 Value = TypeVar("Value")
 Mine = tuple[Hashable, Planes]
@@ -123,14 +124,25 @@ def plan(settings: RunSettings, planes: Sequence[Mine], stopped: threading.Event
     """
     pairs = [pair for _, pair in _read(planes, stopped)]
     warnings = check_pairs(pairs, settings)
-    split = split_pairs(pairs, settings.labels, len(settings.classes), CROP, settings.seed)
+    split = split_pairs(pairs, settings.labels, len(settings.classes), BAND, settings.seed)
     return Plan(split.sentence, warnings)
+
+
+def save_pixels(path: Path, pixels: NDArray[Any]) -> None:
+    """Write the pixels that a preview is wanted of, for the process that trains.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    write_atomically(path, lambda file: np.save(file, pixels, allow_pickle=False))
 
 
 def _checked(pairs: Sequence[TrainingPair], settings: RunSettings) -> None:
     """Refuse pairs that the run would refuse, before anything is written."""
     check_pairs(pairs, settings)
-    split_pairs(pairs, settings.labels, len(settings.classes), CROP, settings.seed)
+    split_pairs(pairs, settings.labels, len(settings.classes), BAND, settings.seed)
 
 
 def _read(

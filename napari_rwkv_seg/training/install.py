@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from napari_rwkv_seg.errors import OutputError, RunError
-from napari_rwkv_seg.zoo.card import read_card, write_card
+from napari_rwkv_seg.zoo.card import plain_text, read_card, write_card
 from napari_rwkv_seg.zoo.store import user_folder
 
 from .run_folder import RunFolder
@@ -36,7 +36,9 @@ def check_target(target: Path, *, overwrite: bool = False) -> None:
         raise OutputError(f"{str(target)!r} is no model, so it is not replaced; choose another.")
 
 
-def install_model(run: RunFolder, target: Path, *, overwrite: bool = False) -> Path:
+def install_model(
+    run: RunFolder, target: Path, *, title: str = "", overwrite: bool = False
+) -> Path:
     """Copy the model of a finished run to `target`, which appears whole or not at all.
 
     Parameters
@@ -45,6 +47,8 @@ def install_model(run: RunFolder, target: Path, *, overwrite: bool = False) -> P
         A finished run.
     target : Path
         The folder to make; its name becomes the model's. The folders above are made too.
+    title : str
+        What people call it; that of the run's model if not given.
     overwrite : bool
         Replace a model that is there.
 
@@ -64,7 +68,8 @@ def install_model(run: RunFolder, target: Path, *, overwrite: bool = False) -> P
         try:
             shutil.copytree(run.model, made / "new")
             card = read_card(made / "new")
-            write_card(made / "new", card.model_copy(update={"name": target.name}))
+            named = {"name": target.name} | ({"title": plain_text(title, 80)} if title else {})
+            write_card(made / "new", card.model_copy(update=named))
             if target.exists():
                 target.rename(made / "old")
             (made / "new").rename(target)

@@ -17,14 +17,13 @@ from .heads import network_for_classes
 from .pairs import TrainingPair, check_pairs, class_map
 from .run_folder import RunFolder, read_snapshot
 from .run_settings import RunSettings
-from .split import Split, split_pairs
+from .split import BAND, Split, split_pairs
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 LEARNING_RATE = 5e-4
 WEIGHT_DECAY = 0.05
-_CROP = 256  # pixels; the band between what is learnt and what is held out is as wide
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ def _split(
             return Split.from_plain(run.read_json(run.split))
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"The run cannot go on: {str(run.split)!r} is damaged.") from error
-    split = split_pairs(pairs, settings.labels, classes, _CROP, settings.seed)
+    split = split_pairs(pairs, settings.labels, classes, BAND, settings.seed)
     if fabric.is_global_zero:
         run.write_json(run.split, split.to_plain())
     return split

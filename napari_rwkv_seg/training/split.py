@@ -19,6 +19,8 @@ from .pairs import LabelKind, TrainingPair, class_map
 
 Mask = NDArray[np.bool_]
 
+BAND = 256
+"""How wide the band around what is held out is: as wide as the largest training crop."""
 _HELD_OUT = 0.2  # part of the images that is held out, at least one
 _MOST_HELD_OUT = 8  # images; more would cost time and tell little
 _SIDES = ("left", "right", "upper", "lower")

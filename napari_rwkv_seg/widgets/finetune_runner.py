@@ -25,7 +25,7 @@ from napari_rwkv_seg.controllers.finetune_runs import (
     run_settings,
 )
 from napari_rwkv_seg.controllers.finetune_story import RunStory
-from napari_rwkv_seg.controllers.finetune_work import Attempt, attempt, prepare
+from napari_rwkv_seg.controllers.finetune_work import Attempt, attempt, prepare, save_pixels
 from napari_rwkv_seg.controllers.sentences import mishap
 from napari_rwkv_seg.errors import ImageError, RwkvSegError
 from napari_rwkv_seg.images.axes import guess_axes
@@ -115,7 +115,7 @@ class FinetuneRunner:
         self._count += 1
         path = folder / f"preview-{self._count}.npy"
         self._asked = {**self._asked, str(path): asked}
-        self._work(partial(np.save, path, asked.pixels), partial(self._on_saved, path))
+        self._work(partial(save_pixels, path, asked.pixels), partial(self._on_saved, path))
 
     def differences(self) -> None:
         """Show where the new model of the last run differs from the old one."""

@@ -18,7 +18,7 @@ from napari_rwkv_seg.controllers.finetune_runs import (
     suggested_title,
 )
 from napari_rwkv_seg.controllers.finetune_work import prepare
-from napari_rwkv_seg.errors import ModelError, OutputError, RunError
+from napari_rwkv_seg.errors import OutputError, RunError
 from napari_rwkv_seg.training.run_folder import RunFolder, locked
 from napari_rwkv_seg.zoo.store import find_model, user_folder
 
@@ -123,7 +123,7 @@ def test_the_suggested_name_is_free(run):
 
 
 def test_a_run_without_a_model_gives_none(run):
-    with pytest.raises(ModelError):
+    with pytest.raises(RunError, match="no model"):
         adopt_model(run, "mine")
     assert not user_folder().exists()
 
