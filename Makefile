@@ -51,9 +51,9 @@ lint: .venv/dev.stamp
 	"$(BIN)/mypy"
 
 bench: .venv/dev.stamp
-	@for bench in tests/benchmarks/bench_*.py; do \
-		echo "==> $$bench"; \
-		bash scripts/with_screen.sh "$(BIN)/python" "$$bench" || exit 1; \
+	@for bench in bi_wkv segment dock; do \
+		echo "==> bench_$$bench.py"; \
+		bash scripts/with_screen.sh "$(BIN)/python" "tests/benchmarks/bench_$$bench.py" || exit 1; \
 	done
 
 .venv/python.stamp:

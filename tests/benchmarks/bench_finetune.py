@@ -20,8 +20,6 @@ on with those that are missing, and `table` writes results/finetune.md.
 import argparse
 import json
 import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,41 +30,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.networks.nets import UNet
-from torch import nn
-from torch.nn import functional
+from finetune_data import (
+    KINDS,
+    keep,
+    machine,
+    read_results,
+    started,
+    test_scores,
+    training_pairs,
+)
+from finetune_unet import UNET_RATE, learning_rate, random_unet, register_unet
 
-from napari_rwkv_seg.evaluation import dice
-from napari_rwkv_seg.evaluation.regions import Tally, predict_classes
 from napari_rwkv_seg.files import write_atomically
-from napari_rwkv_seg.images import planes, read_image
-from napari_rwkv_seg.inference import Model, load_model
-from napari_rwkv_seg.networks import registry
-from napari_rwkv_seg.training import heads, preparation
+from napari_rwkv_seg.inference import load_model
 from napari_rwkv_seg.training.finetune import run_finetune
-from napari_rwkv_seg.training.pairs import TrainingPair, class_map
 from napari_rwkv_seg.training.process import settle_process
 from napari_rwkv_seg.training.run_folder import prepare_run
 from napari_rwkv_seg.training.run_settings import make_settings
-from napari_rwkv_seg.training.samples import read_split
 from napari_rwkv_seg.zoo import DEFAULT_MODEL
-from napari_rwkv_seg.zoo.store import find_model, write_model
 
-ROOT = Path(__file__).resolve().parents[2]
-DATA = ROOT.parent / "shared" / "data"
 RESULTS = Path(__file__).with_name("results") / "finetune.json"
-KINDS = {
-    "dsb2018_nuclei": "objects",
-    "kvasir_seg": "classes",
-    "glas": "objects",
-    "phc_u373_timeseries": "objects",
-}
-FRAMES = {"train": "000-027", "val": "040-045", "test": "070-085"}  # of phc_u373_timeseries
 ARMS = ("ours", "unet")
-TEST_IMAGES = 40
 THREADS = 2
-UNET_CHANNELS = (32, 64, 128, 256, 512)
-UNET_RATE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -130,20 +115,9 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_results(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {"cells": {}, "base": {}}
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def keep(path: Path, results: dict[str, Any]) -> None:
-    text = json.dumps(results, indent=1, sort_keys=True) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode("utf-8")))
-
-
 def measure(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
     """Do one run and return all that is known of it."""
-    pairs = training_pairs(cell)
+    pairs = training_pairs(cell.name, cell.k, cell.seed)
     before = base_scores(cell, options)
     load = os.getloadavg()
     events: list[dict[str, Any]] = []
@@ -187,44 +161,6 @@ def measure(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def started(events: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return how the run was set up."""
-    event = next(event for event in events if event["event"] == "started")
-    return {key: event[key] for key in ("depth", "precision", "minutes", "device", "backend")}
-
-
-def training_pairs(cell: Cell) -> list[TrainingPair]:
-    """Return k training images, drawn by the seed; those of k = 2 are the first of k = 5."""
-    pairs = read_pairs(cell.name, "train")
-    chosen = np.random.default_rng(cell.seed).permutation(len(pairs))[: cell.k]
-    return [pairs[index] for index in sorted(chosen.tolist())]
-
-
-def read_pairs(name: str, split: str) -> list[TrainingPair]:
-    """Return the images of a split by name; a series frame by frame, in one group."""
-    if name == "phc_u373_timeseries":
-        return read_series(DATA / name, FRAMES[split])
-    pairs = []
-    for sample in sorted(read_split(DATA / name, split), key=lambda sample: sample.name):
-        labels = sample.objects if KINDS[name] == "objects" else sample.objects > 0
-        pairs.append(TrainingPair(sample.name, sample.image, labels, np.ones(labels.shape, bool)))
-    return pairs
-
-
-def read_series(folder: Path, frames: str) -> list[TrainingPair]:
-    image, masks = (
-        read_image(folder / part / f"u373_seq02_t{frames}.tif") for part in ("images", "masks")
-    )
-    found = zip(planes(image.data, image.axes), masks.data, strict=True)
-    first = int(frames.partition("-")[0])
-    return [
-        TrainingPair(
-            f"frame {first + place:03d}", plane[..., 0], mask, np.ones(mask.shape, bool), "u373"
-        )
-        for ((place,), plane), mask in found
-    ]
-
-
 def base_scores(cell: Cell, options: argparse.Namespace) -> dict[str, float]:
     """Return the scores of the starter model on the images of a set; measured once."""
     results = read_results(options.results)
@@ -233,93 +169,6 @@ def base_scores(cell: Cell, options: argparse.Namespace) -> dict[str, float]:
         results["base"][key] = test_scores(load_model(DEFAULT_MODEL, "cpu"), cell.name, options.on)
         keep(options.results, results)
     return dict(results["base"][key])
-
-
-def test_scores(model: Model, name: str, split: str) -> dict[str, float]:
-    """Return mean and pooled Dice of the foreground of labels as users get them."""
-    pairs = read_pairs(name, split)[:TEST_IMAGES]
-    tally, means = Tally(("background", "foreground")), []
-    for pair in pairs:
-        labels, truth = predict_classes(model, pair.image) > 0, class_map(pair, "objects")
-        means.append(dice(labels, truth))
-        tally.add(labels.astype(np.uint8), truth)
-    pooled = tally.scores(len(pairs), ()).mean
-    return {"mean": float(np.mean(means)), "pooled": pooled, "images": len(pairs)}
-
-
-class PaddedUNet(nn.Module):
-    """MONAI's residual U-Net for images of any size: padded to what its strides divide."""
-
-    def __init__(self, in_channels: int, classes: int) -> None:
-        super().__init__()
-        self.network = UNet(
-            spatial_dims=2,
-            in_channels=in_channels,
-            out_channels=classes,
-            channels=UNET_CHANNELS,
-            strides=(2, 2, 2, 2),
-            num_res_units=2,
-        )
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        height, width = image.shape[-2:]
-        margin = (0, -width % 16, 0, -height % 16)
-        logits = self.network(functional.pad(image, margin, mode="replicate"))
-        return logits[:, :, :height, :width].contiguous()
-
-
-def register_unet() -> None:
-    """Let the package build the U-Net, in this process only."""
-    registry._BUILDERS["monai_unet"] = lambda _, channels, classes, __: PaddedUNet(
-        channels, classes
-    )
-    heads._PARTS["PaddedUNet"] = heads.Parts(encoder="none", head="none")
-
-
-def random_unet(folder: Path, seed: int) -> Path:
-    """Write a model folder with a U-Net of random weights that is told of images as ours is."""
-    card = find_model(DEFAULT_MODEL).card
-    assert card is not None
-    card = card.model_copy(
-        update={"name": "unet", "architecture": "monai_unet", "variant": "", "config": {}}
-    )
-    torch.manual_seed(seed)
-    network = registry.build_network("monai_unet", "", in_channels=card.input_channels)
-    write_model(folder / "unet", network, card, "random weights")
-    return folder / "unet"
-
-
-class learning_rate:  # noqa: N801 - used like a function
-    """Let runs use another learning rate for a while; None leaves the package's own."""
-
-    def __init__(self, rate: float | None) -> None:
-        self._rate = rate
-
-    def __enter__(self) -> None:
-        self._kept = preparation.LEARNING_RATE
-        if self._rate is not None:
-            preparation.LEARNING_RATE = self._rate
-
-    def __exit__(self, *_: object) -> None:
-        preparation.LEARNING_RATE = self._kept
-
-
-def machine() -> dict[str, Any]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    return {
-        "commit": commit,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "cpus": os.cpu_count(),
-        "platform": platform.machine(),
-        "when": time.strftime("%Y-%m-%d %H:%M:%S"),
-    }
 
 
 def table(results: dict[str, Any]) -> str:
