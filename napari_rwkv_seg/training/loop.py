@@ -26,7 +26,6 @@ from napari_rwkv_seg.inference.running import is_out_of_memory
 from .budget import Stopwatch, rate_scale
 from .checkpoints import BEST, load_latest, save_checkpoint, save_latest
 from .depth import set_training
-from .losses import weighted_dice_ce_loss
 from .work import LoopSettings, Rhythm, State, Work
 
 _BAD_STEPS = 5  # in a row, before the run goes back to its last checkpoint
@@ -173,7 +172,7 @@ class TrainingLoop:
         torch.manual_seed(int(generator.integers(2**31)))
         batch = self._work.make_batch(generator)
         images, targets, weights = (part.to(self._fabric.device) for part in batch)
-        loss = weighted_dice_ce_loss(self._runner(images), targets, weights)
+        loss = self._work.loss(self._runner(images), targets, weights)
         self._optimizer.zero_grad(set_to_none=True)
         self._fabric.backward(loss)
         norm = nn.utils.clip_grad_norm_(self._trained, settings.clip)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .budget import Budget
 from .events import Tell
+from .losses import weighted_dice_ce_loss
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Images (B, C, Y, X), targets (B, Y, X) and weights (B, Y, X)."""
@@ -70,6 +71,8 @@ class Work:
         Asked between steps whether to end with what there is; may raise to end otherwise.
     lighten : callable
         Makes the next step need less memory; returns a sentence, or "" if it cannot.
+    loss : callable
+        From the network's answer, targets and weights to a scalar.
     """
 
     make_batch: Callable[[np.random.Generator], Batch]
@@ -78,6 +81,7 @@ class Work:
     groups: list[dict[str, Any]] | None = None
     should_stop: Callable[[], bool] = lambda: False
     lighten: Callable[[], str] = lambda: ""
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor] = weighted_dice_ce_loss
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Data and tasks of scripts/pretrain.py."""
