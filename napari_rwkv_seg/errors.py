@@ -22,6 +22,20 @@ class ModelError(RwkvSegError):
     """A model or a checkpoint is missing, damaged, unsafe, or of another architecture."""
 
 
+class MisfitError(ModelError):
+    """A checkpoint looks like a network of ours but does not fit it.
+
+    Attributes
+    ----------
+    misfits : tuple of str
+        Every key that does not fit, and why not; the sentence names the first few.
+    """
+
+    def __init__(self, sentence: str, misfits: tuple[str, ...]) -> None:
+        super().__init__(sentence)
+        self.misfits = misfits
+
+
 class DownloadError(RwkvSegError):
     """A file cannot be fetched: no connection, another file than it should be, or not allowed."""
 

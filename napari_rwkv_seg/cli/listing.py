@@ -1,8 +1,8 @@
 """Models and encoders as lines of text."""
 
-from napari_rwkv_seg.zoo.card import ModelCard
 from napari_rwkv_seg.zoo.encoders import EncoderEntry
-from napari_rwkv_seg.zoo.manage import Entry, is_shipped, size_of
+from napari_rwkv_seg.zoo.facts import megabytes, scores
+from napari_rwkv_seg.zoo.manage import Deleted, size_of
 from napari_rwkv_seg.zoo.pretrained import Pretrained, is_here
 from napari_rwkv_seg.zoo.store import DEFAULT_MODEL, ModelEntry
 
@@ -19,7 +19,7 @@ def model_line(entry: ModelEntry) -> str:
             f"{name}: {card.purpose}",
             f"classes: {classes}",
             f"licence: {card.license}",
-            f"test: {'untrained' if card.untrained else _scores(card) or 'no scores'}",
+            f"test: {'untrained' if card.untrained else scores(card) or 'no scores'}",
         ]
     )
 
@@ -45,46 +45,8 @@ def pretrained_line(pretrained: Pretrained) -> str:
     )
 
 
-def facts_of(entry: Entry) -> list[tuple[str, str]]:
-    """Return all that the card says, and where the folder is, as names and values."""
-    card = entry.card
-    facts = {"name": entry.name, "folder": str(entry.folder), "size": _megabytes(size_of(entry))}
-    if isinstance(card, ModelCard):
-        facts |= _model_facts(card)
-        facts["changeable"] = "no: it comes with the package" if is_shipped(entry) else "yes"
-    elif card is not None:
-        facts |= {
-            "kind": f"pretrained encoder, {card.title}",
-            "channels": str(card.input_channels),
-            "source": card.source,
-            "licence": card.license,
-            "citation": card.citation,
-        }
-    return [(key, value) for key, value in facts.items() if value]
-
-
-def _model_facts(card: ModelCard) -> dict[str, str]:
-    settings = ", ".join(f"{key} {value}" for key, value in card.config.items())
-    return {
-        "title": card.title,
-        "purpose": card.purpose,
-        "network": f"{card.architecture} {card.variant} {settings}".strip(),
-        "channels": str(card.input_channels),
-        "classes": ", ".join(f"{each.name} ({each.color})" for each in card.classes),
-        "pixel size": f"{card.pixel_size_um:g} µm" if card.pixel_size_um else "",
-        "trained": "no: fine-tune it first" if card.untrained else card.trained_by or "yes",
-        "training data": card.training_data,
-        "test": _scores(card),
-        "parent": card.parent or "",
-        "licence": card.license,
-        "citation": card.citation,
-        "note": card.note,
-    }
-
-
-def _scores(card: ModelCard) -> str:
-    return ", ".join(f"{score} {value:.3f}" for score, value in card.test_scores.items())
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
+def deleted_line(deleted: Deleted) -> str:
+    """Return what lies in the trash, since when, and how much it is."""
+    kind = "pretrained encoder" if deleted.kind == "encoders" else "model"
+    when = deleted.time.astimezone().strftime("%Y-%m-%d %H:%M")
+    return f"{deleted.name}: {kind}, deleted {when} | {megabytes(size_of(deleted))}"

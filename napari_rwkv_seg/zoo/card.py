@@ -15,7 +15,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from napari_rwkv_seg.errors import ModelError, UnreadableFileError
+from napari_rwkv_seg.errors import ModelError, SettingsError, UnreadableFileError
 from napari_rwkv_seg.files import read_bytes, write_atomically
 
 CARD_FILE = "model.toml"
@@ -31,6 +31,7 @@ _COLORS = (  # Okabe and Ito's
     "#d55e00",
     "#cc79a7",
 )
+_COLOR = re.compile("#[0-9a-fA-F]{6}")
 _RESERVED = {"architecture", "variant", "in_channels", "classes"}  # build_network's own arguments
 
 
@@ -72,7 +73,7 @@ class ClassCard(_Strict):
     """One class: its name, and its colour as `#rrggbb`."""
 
     name: Line
-    color: str = Field(pattern=r"^#[0-9a-fA-F]{6}$")
+    color: str = Field(pattern=f"^{_COLOR.pattern}$")
 
 
 class Normalization(_Strict):
@@ -188,6 +189,31 @@ def class_cards(names: Sequence[str]) -> list[ClassCard]:
         listed.insert(0, "background")
     colors = [_BACKGROUND, *(_COLORS[index % len(_COLORS)] for index in range(len(listed) - 1))]
     return [ClassCard(name=n, color=c) for n, c in zip(listed, colors, strict=True)]
+
+
+def colored_classes(pairs: Sequence[tuple[str, str]]) -> list[ClassCard]:
+    """Return classes of these names and colours; "" gives one that is told apart from others.
+
+    A background comes first, unless the first name says that it is one.
+
+    Raises
+    ------
+    SettingsError
+        If there is no class besides the background, or more than 255; if one has no
+        name, or a colour is not `#rrggbb`.
+    """
+    names = [plain_text(name, 80) for name, _ in pairs]
+    wrong = next((color for _, color in pairs if color and not _COLOR.fullmatch(color)), None)
+    if wrong is not None:
+        raise SettingsError(f"{wrong[:40]!r} is no colour: write it as #rrggbb, such as #e69f00.")
+    cards = class_cards(names)
+    if not all(names) or not 2 <= len(cards) <= 256:
+        raise SettingsError("A model needs 1 to 255 classes besides the background, each named.")
+    colors = ["", *(color for _, color in pairs)][-len(cards) :]
+    return [
+        card.model_copy(update={"color": color or card.color})
+        for card, color in zip(cards, colors, strict=True)
+    ]
 
 
 def read_card(folder: Path) -> ModelCard:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from napari_rwkv_seg.errors import ModelError
+from napari_rwkv_seg.errors import MisfitError, ModelError
 from napari_rwkv_seg.networks import VRWKV_CONFIGS, VRWKVConfig, build_network
 
 from .checkpoint_files import read_weights_file
@@ -96,8 +96,10 @@ def load_checkpoint(path: str | Path) -> nn.Module:
     UnreadableFileError
         If the file is missing, not a file, or too large.
     ModelError
-        If it is damaged, unsafe, of another architecture, or does not fit exactly;
-        the first ten names that do not fit are given.
+        If it is damaged, unsafe, or of another architecture.
+    MisfitError
+        If it does not fit exactly; the first ten names that do not fit are given, and
+        `misfits` holds them all.
     """
     if Path(path).is_dir():
         return _network_of_folder(Path(path))
@@ -203,7 +205,7 @@ def _drop_unused(tensors: dict[str, Tensor], unused: Mapping[str, Shape], start:
         if tuple(tensors[key].shape) != unused[key]
     ]
     if wrong:
-        raise ModelError(f"{start} but does not fit it: {_first(wrong, str)}.")
+        raise MisfitError(f"{start} but does not fit it: {_first(wrong, str)}.", tuple(wrong))
     for key in there:
         del tensors[key]
     return [f"Left out {len(there)} tensors that the network never uses."] if there else []
@@ -247,7 +249,7 @@ def _check_fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], st
         elif tensor.is_floating_point() != expected[key].is_floating_point():
             misfits.append(f"{key!r} has numbers of type {_type_name(tensor)}")
     if misfits:
-        raise ModelError(f"{start}: {_first(misfits, str)}.")
+        raise MisfitError(f"{start}: {_first(misfits, str)}.", tuple(misfits))
 
 
 def _conversion_notes(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:

@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from napari_rwkv_seg.errors import OutputError, SettingsError
 from napari_rwkv_seg.files import read_bytes
@@ -20,6 +19,7 @@ from .encoders import EncoderCard, encoders_folder, list_encoders, write_encoder
 from .folders import check_name, free_name, make_home
 from .recognise import TITLES
 from .store import list_models, user_folder, write_model
+from .transfer import Imported
 
 CITATIONS = {
     "vrwkv": "Duan et al., Vision-RWKV, arXiv 2403.02308",
@@ -28,25 +28,6 @@ CITATIONS = {
     "rwkv_unet_encoder": "Jiang et al., RWKV-UNet, arXiv 2501.08458",
 }
 UNKNOWN_LICENSE = "unknown: ask those who made the checkpoint"
-
-
-@dataclass(frozen=True)
-class Imported:
-    """A folder that was made from a file.
-
-    Attributes
-    ----------
-    folder : Path
-        Its name is how it is chosen.
-    kind : {'model', 'encoder'}
-        A model segments; an encoder is what new models start from.
-    notes : tuple of str
-        What was left out, filled in or converted, a sentence each.
-    """
-
-    folder: Path
-    kind: Literal["model", "encoder"]
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

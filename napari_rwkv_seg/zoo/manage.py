@@ -52,10 +52,20 @@ class Deleted:
 
 
 def find_entry(name: str) -> Entry:
-    """Return the usable model or else the encoder of that name; ModelError if there is neither."""
+    """Return the usable model or else encoder of that name or folder; ModelError if none is."""
+    lying = _lying_in(name)
+    if lying is not None and not lying.problem:
+        return lying
     if any(each.name == name for each in list_encoders()) and name not in _model_names():
         return find_encoder(name)
     return find_model(name)
+
+
+def folder_of(name: str) -> Path:
+    """Return where a model or encoder lies, usable or not; ModelError if there is none."""
+    entries: list[Entry] = [*list_models(), *list_encoders()]
+    entry = next((each for each in entries if each.name == name), None)
+    return entry.folder if entry is not None else find_entry(name).folder
 
 
 def is_shipped(entry: Entry) -> bool:
@@ -64,7 +74,7 @@ def is_shipped(entry: Entry) -> bool:
     return home is not None and entry.folder.resolve().parent == home.resolve()
 
 
-def size_of(entry: Entry) -> int:
+def size_of(entry: Entry | Deleted) -> int:
     """Return how many bytes a folder takes on the disk; 0 if that cannot be told."""
     try:
         return sum(item.stat().st_size for item in entry.folder.iterdir() if item.is_file())
@@ -74,6 +84,13 @@ def size_of(entry: Entry) -> int:
 
 def rename(name: str, new_name: str) -> Entry:
     """Give a model or encoder another name, and return it.
+
+    Parameters
+    ----------
+    name : str
+        Its name; or its folder, which tells it from a shipped one of the same name.
+    new_name : str
+        No model or encoder may have it yet.
 
     Raises
     ------
@@ -93,7 +110,7 @@ def rename(name: str, new_name: str) -> Entry:
     try:
         entry.folder.rename(target)
     except OSError as error:
-        write_name(entry.folder, name)
+        write_name(entry.folder, entry.name)
         raise _unchanged(entry.folder, error) from error
     return find_entry(new_name)
 
@@ -110,7 +127,7 @@ def set_note(name: str, note: str) -> ModelEntry:
     """
     entry = _changeable(name)
     if not isinstance(entry.card, ModelCard):
-        raise ModelError(f"{name!r} is a pretrained encoder; notes are for models.")
+        raise ModelError(f"{entry.name!r} is a pretrained encoder; notes are for models.")
     card = entry.card.model_copy(update={"note": plain_text(note)})
     write_card(entry.folder, card)
     return ModelEntry(entry.folder, card)
@@ -129,12 +146,12 @@ def delete(name: str) -> Deleted:
     entry = _changeable(name, usable=False)
     kind = "encoders" if isinstance(entry, EncoderEntry) else "models"
     now = datetime.now(UTC)
-    target = make_home(_trash()) / f"{now.strftime(_TIME)}.{kind}.{name}"
+    target = make_home(_trash()) / f"{now.strftime(_TIME)}.{kind}.{entry.name}"
     try:
         entry.folder.rename(target)
     except OSError as error:
         raise _unchanged(entry.folder, error) from error
-    return Deleted(target, name, kind, now)
+    return Deleted(target, entry.name, kind, now)
 
 
 def list_deleted() -> list[Deleted]:
@@ -159,14 +176,29 @@ def undelete(name: str | None = None) -> Path:
     found = next((each for each in list_deleted() if name in (None, each.name)), None)
     if found is None:
         raise ModelError(f"There is no {name!r} in the trash." if name else "The trash is empty.")
-    if found.name in all_names():
-        raise OutputError(f"There is a {found.name!r} by now; rename that one first.")
-    home = encoders_folder() if found.kind == "encoders" else user_folder()
-    target = make_home(home) / found.name
+    return restore(found)
+
+
+def restore(deleted: Deleted) -> Path:
+    """Take back one thing out of the trash, and return its folder.
+
+    Raises
+    ------
+    ModelError
+        If it is not there any more.
+    OutputError
+        If there is a model or encoder of that name by now, or it cannot be moved.
+    """
+    if not deleted.folder.is_dir():
+        raise ModelError(f"{deleted.name!r} is not in the trash any more.")
+    if deleted.name in all_names():
+        raise OutputError(f"There is a {deleted.name!r} by now; rename that one first.")
+    home = encoders_folder() if deleted.kind == "encoders" else user_folder()
+    target = make_home(home) / deleted.name
     try:
-        found.folder.rename(target)
+        deleted.folder.rename(target)
     except OSError as error:
-        raise _unchanged(found.folder, error) from error
+        raise _unchanged(deleted.folder, error) from error
     return target
 
 
@@ -179,18 +211,24 @@ def empty_trash() -> int:
 
 
 def _changeable(name: str, *, usable: bool = True) -> Entry:
-    """Return the user's own model or encoder of that name; ModelError if it may not be changed."""
+    """Return the user's own one of that name or folder; ModelError if it may not be changed."""
     entries: list[Entry] = [*list_models(), *list_encoders()]
-    entry = next((each for each in entries if each.name == name), None)
+    entry = _lying_in(name) or next((each for each in entries if each.name == name), None)
     if entry is None:
         raise ModelError(
             f"There is no model or encoder {name!r} among yours in {str(user_folder())!r}."
         )
     if is_shipped(entry):
-        raise ModelError(f"{name!r} comes with the package and cannot be changed.")
+        raise ModelError(f"{entry.name!r} comes with the package and cannot be changed.")
     if usable and entry.problem:
         raise ModelError(entry.problem)
     return entry
+
+
+def _lying_in(folder: str) -> Entry | None:
+    """Return the one that lies in that very folder, usable or not."""
+    entries: list[Entry] = [*list_models(), *list_encoders()]
+    return next((each for each in entries if str(each.folder) == folder), None)
 
 
 def write_name(folder: Path, name: str) -> None:

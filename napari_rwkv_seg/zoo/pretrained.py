@@ -144,6 +144,13 @@ def is_here(pretrained: Pretrained) -> bool:
     return any(each.name == pretrained.name and not each.problem for each in list_encoders())
 
 
+def bytes_here(pretrained: Pretrained) -> int:
+    """Return how many bytes of it an unfinished download has left; the next goes on from there."""
+    part = _target_of(pretrained)
+    part = part.with_name(f"{part.name}.part")
+    return part.stat().st_size if part.is_file() else 0
+
+
 def get_encoder(
     name: str, *, mirror: str | None = None, report: Report | None = None
 ) -> EncoderEntry:
@@ -187,14 +194,18 @@ def get_encoder(
 def _download_of(pretrained: Pretrained, mirror: str | None) -> Download:
     base = (read_mirror() if mirror is None else mirror).rstrip("/") or HOME
     check_address(base)
-    folder = make_home(encoders_folder() / ".downloads")
+    make_home(_target_of(pretrained).parent)
     return Download(
         url=f"{base}/{pretrained.path}",
-        target=folder / f"{pretrained.name}.pth",
+        target=_target_of(pretrained),
         limit=int(pretrained.megabytes * 1.1e6) + 1_000_000,
         sha256=pretrained.sha256,
         hosts=(urlsplit(base).hostname or "", *HOSTS),
     )
+
+
+def _target_of(pretrained: Pretrained) -> Path:
+    return encoders_folder() / ".downloads" / f"{pretrained.name}.pth"
 
 
 def _check_first_seen(pretrained: Pretrained, file: Path) -> str:

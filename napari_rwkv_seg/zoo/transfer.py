@@ -5,7 +5,9 @@ header of its weights go, and again whenever it is loaded.
 """
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from napari_rwkv_seg.errors import ModelError, OutputError, RwkvSegError
 from napari_rwkv_seg.files import read_bytes
@@ -13,10 +15,29 @@ from napari_rwkv_seg.files import read_bytes
 from .archives import is_folder_archive, is_plain, pack_folder, unpack_folder
 from .card import CARD_FILE, read_card
 from .encoders import ENCODER_FILE, encoders_folder, read_encoder_card
-from .folders import check_name, free_name, make_home, put_in_place, staging
+from .folders import check_name, free_name, make_home, put_in_place, staging, write_folder
 from .manage import Entry, all_names, find_entry, write_name
 from .store import user_folder
 from .weights import ENCODER_LIMIT, WEIGHTS_FILE, digest, read_header
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A folder that was made from a file or a folder.
+
+    Attributes
+    ----------
+    folder : Path
+        Its name is how it is chosen.
+    kind : {'model', 'encoder'}
+        A model segments; an encoder is what new models start from.
+    notes : tuple of str
+        What was left out, filled in or converted, a sentence each.
+    """
+
+    folder: Path
+    kind: Literal["model", "encoder"]
+    notes: tuple[str, ...] = ()
 
 
 def export_folder(name: str, target: str | Path) -> Path:
@@ -25,7 +46,7 @@ def export_folder(name: str, target: str | Path) -> Path:
     Parameters
     ----------
     name : str
-        Which one; shipped models too.
+        Which one, or its folder; shipped models too.
     target : str or Path
         The zip file, or a folder, in which it is then called after the model.
 
@@ -39,10 +60,24 @@ def export_folder(name: str, target: str | Path) -> Path:
     entry = find_entry(name)
     target = Path(target)
     if target.is_dir():
-        target = target / f"{name}.zip"
+        target = target / f"{entry.name}.zip"
     if target.exists():
         raise OutputError(f"{str(target)!r} exists already; choose another name.")
     pack_folder(entry.folder, target)
+    return target
+
+
+def copy_folder(name: str, target: str | Path) -> Path:
+    """Write a model or encoder as a plain folder, and return its path.
+
+    Parameters and errors are those of `export_folder`; a `target` that is a folder
+    already is given a folder of the model's name.
+    """
+    entry = find_entry(name)
+    target = Path(target)
+    if target.is_dir():
+        target = target / entry.name
+    write_folder(target, lambda made: _copy_folder(entry.folder, made), what="model")
     return target
 
 

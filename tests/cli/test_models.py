@@ -176,3 +176,51 @@ def test_a_mirror_that_is_not_safe_is_refused():
     result = models("get", "vrwkv_t_in1k", "--download", "--mirror", "http://example.org")
     assert result.exit_code == 1
     assert "only https is used" in result.stderr
+
+
+def test_the_trash_is_listed_and_emptied_when_it_is_confirmed(cells, home):
+    told("delete", "cells")
+    assert told("trash").startswith("cells: model, deleted ")
+    said_no = CliRunner().invoke(app, ["models", "empty-trash"], input="n\n")
+    assert said_no.exit_code == 1
+    assert "cells" in told("trash")
+    assert models("empty-trash", "--yes").stderr.strip() == "Deleted 1."
+    assert told("trash") == ""
+    assert models("empty-trash").stderr.strip() == "The trash is empty."
+
+
+def test_the_folder_of_a_model_is_told_even_if_it_cannot_be_used(cells, home):
+    assert told("reveal", "cells").strip() == str(home / "models" / "cells")
+    (home / "models" / "cells" / "model.toml").write_text("torn")
+    assert told("reveal", "cells").strip() == str(home / "models" / "cells")
+    assert "no model 'nope'" in refused("reveal", "nope")
+
+
+def test_a_model_is_exported_as_a_plain_folder(cells, tmp_path):
+    assert told("export", cells, tmp_path / "out", "--format", "folder").strip() == str(
+        tmp_path / "out"
+    )
+    assert (tmp_path / "out" / "weights.safetensors").is_file()
+    told("export", cells, tmp_path, "--format", "folder")
+    assert "exists already" in refused("export", cells, tmp_path, "--format", "folder")
+
+
+def test_class_names_for_a_folder_that_has_its_own_are_refused(cells, tmp_path):
+    file = told("export", cells, tmp_path).strip()
+    assert "leave the class names out" in refused("import", file, "--classes", "a")
+
+
+def test_classes_are_given_colours(home):
+    told("new", "x", "--classes", "live=#00FF00, dead", "--architecture", "rwkv_unet")
+    classes = find_model("x").card.classes
+    assert [each.name for each in classes] == ["background", "live", "dead"]
+    assert classes[1].color == "#00FF00"
+    wrong = ("--classes", "a=#green", "--architecture", "rwkv_unet")
+    assert "'#green' is no colour" in refused("new", "y", *wrong)
+
+
+def test_the_mirror_is_told_set_and_taken_off():
+    assert told("mirror").strip() == "the authors' own servers"
+    assert told("mirror", "https://mirror.example.org").strip() == "https://mirror.example.org"
+    assert "only https is used" in refused("mirror", "http://example.org")
+    assert told("mirror", "").strip() == "the authors' own servers"

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from napari_rwkv_seg.errors import ModelError
+from napari_rwkv_seg.errors import MisfitError, ModelError
 from napari_rwkv_seg.networks import VRWKV, VRWKV_CONFIGS, VRWKVAdapter, build_network
 from napari_rwkv_seg.zoo.checkpoints import load_checkpoint, read_checkpoint
 
@@ -182,6 +182,14 @@ def test_only_the_first_misfits_are_named_and_the_rest_counted(save, stand_ins):
     state = {key: value for key, value in stand_ins("vrwkv", "T").items() if "layers" not in key}
     text = assert_refused(save(state), "and 208 more")
     assert text.count("is missing") == 10
+
+
+def test_all_misfits_are_kept_with_the_error(save, stand_ins):
+    state = {key: value for key, value in stand_ins("vrwkv", "T").items() if "layers" not in key}
+    with pytest.raises(MisfitError) as caught:
+        load_checkpoint(save(state))
+    assert len(caught.value.misfits) == 218
+    assert caught.value.misfits[-1] == "'layers.11.ffn.value.weight' is missing"
 
 
 def test_one_network_in_another_ones_clothes_is_refused_by_shape(state, save):

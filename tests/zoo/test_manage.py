@@ -170,3 +170,21 @@ def test_managing_needs_no_torch():
     rooms = "manage, transfer, pretrained, encoders, preferences, download"
     code = f"import sys; from napari_rwkv_seg.zoo import {rooms}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
+
+
+def test_a_folder_tells_a_model_from_a_shipped_one_of_the_same_name(mine, home):
+    twin = mine.rename(mine.with_name(DEFAULT_MODEL))
+    with pytest.raises(ModelError, match="comes with the package"):
+        manage.delete(DEFAULT_MODEL)
+    renamed = manage.rename(str(twin), "own")
+    assert renamed.folder == mine.with_name("own")
+
+
+def test_the_older_of_two_deleted_namesakes_can_be_taken_back(mine, card, tiny_network):
+    first = manage.delete("tiny")
+    write_model(mine, tiny_network(), card, "Again.")
+    manage.delete("tiny")
+    assert manage.restore(first) == mine
+    assert "Again." not in (mine / "README.md").read_text()
+    with pytest.raises(ModelError, match="not in the trash any more"):
+        manage.restore(first)
