@@ -7,6 +7,7 @@ napari gives the viewer to a QWidget subclass whose parameter is called
 from typing import Any
 
 from napari_rwkv_seg.controllers.finetune import FinetuneController
+from napari_rwkv_seg.controllers.models import ModelsController
 from napari_rwkv_seg.controllers.segment import SegmentController
 from napari_rwkv_seg.zoo.store import list_models
 
@@ -14,6 +15,7 @@ from .finetune_dock import FinetuneDock
 from .finetune_link import FinetuneLink
 from .installation_dock import InstallationDock
 from .model_news import news_of
+from .models_dock import ModelsDock
 from .recovery_row import put_on_top
 from .segment_dock import SegmentDock
 from .viewer_link import ViewerLink
@@ -35,8 +37,9 @@ class SegmentWithMedURWKV(SegmentDock):
         news = news_of(viewer)
         if news.preferred:
             self.use_model(news.preferred)
-        news.adopted.connect(self.use_model)
-        self._connections.append((news.adopted, self.use_model))  # let go of with the others
+        for signal, slot in ((news.adopted, self.use_model), (news.changed, self.reload_models)):
+            signal.connect(slot)
+            self._connections.append((signal, slot))  # let go of with the others
         put_on_top(self, viewer)
 
 
@@ -53,8 +56,23 @@ class FinetuneOnMyLabels(FinetuneDock):
         viewer = _unwrapped(napari_viewer)
         controller = FinetuneController()
         link = FinetuneLink(viewer, controller)
-        super().__init__(controller, link, news_of(viewer), list_models)
+        news = news_of(viewer)
+        super().__init__(controller, link, news, list_models)
+        self._ending.connect((news.changed, self.reload_models))
         put_on_top(self, viewer)
+
+
+class Models(ModelsDock):
+    """All models and pretrained encoders: their cards, and how they come and go.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer that the dock is opened in.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(ModelsController(), news_of(_unwrapped(napari_viewer)))
 
 
 class CheckInstallation(InstallationDock):

@@ -10,6 +10,7 @@ class ModelNews:
     """News of one viewer."""
 
     adopted = Signal(str)
+    changed = Signal()  # models came, went, or have another name
 
     def __init__(self) -> None:
         self.preferred = ""

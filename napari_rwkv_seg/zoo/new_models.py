@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SEED = 42
-_MAX_CHANNELS = 64
+MOST_CHANNELS = 64
+VARIANTS = {"med_urwkv": ("T", "S", "B", "L"), "rwkv_unet": ("T", "S", "B")}
 # Which network an encoder serves, and as what.
 _SERVES = {
     "vrwkv": ("med_urwkv", "plain"),
@@ -83,8 +84,8 @@ def new_model(  # noqa: PLR0913 - each is one choice of the user's
     check_name(name)
     if name in {entry.name for entry in list_models()}:
         raise OutputError(f"There is a model {name!r} already; choose another name.")
-    if not 1 <= in_channels <= _MAX_CHANNELS:
-        raise SettingsError(f"A model takes 1 to {_MAX_CHANNELS} channels, got {in_channels}.")
+    if not 1 <= in_channels <= MOST_CHANNELS:
+        raise SettingsError(f"A model takes 1 to {MOST_CHANNELS} channels, got {in_channels}.")
     entry = find_encoder(encoder) if encoder is not None else None
     source = entry.card if entry is not None else None
     variant, settings = _settle(architecture, variant, source, dict(config or {}))
@@ -108,6 +109,11 @@ def new_model(  # noqa: PLR0913 - each is one choice of the user's
     folder = make_home(user_folder()) / name
     written = write_model(folder, network, card, _description(card, source))
     return ModelEntry(folder, written)
+
+
+def serves(card: EncoderCard) -> str:
+    """Return the architecture that an encoder is a part of."""
+    return _SERVES[card.architecture][0]
 
 
 def _settle(

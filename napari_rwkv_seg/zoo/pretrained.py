@@ -65,7 +65,11 @@ class Pretrained:
     @property
     def url(self) -> str:
         """The address that its authors gave it."""
-        return f"{HOME}/{self.path}"
+        return self.url_at("")
+
+    def url_at(self, mirror: str) -> str:
+        """Return its address on a mirror; "" is where its authors put it."""
+        return f"{mirror.rstrip('/') or HOME}/{self.path}"
 
 
 def _vrwkv(name: str, file: str, megabytes: float, sha256: str, trained_on: str) -> Pretrained:
@@ -151,6 +155,11 @@ def bytes_here(pretrained: Pretrained) -> int:
     return part.stat().st_size if part.is_file() else 0
 
 
+def first_seen_sha256(pretrained: Pretrained) -> str:
+    """Return the SHA-256 that was recorded when it was first fetched here; "" if it never was."""
+    return _first_seen().get(pretrained.path, "")
+
+
 def get_encoder(
     name: str, *, mirror: str | None = None, report: Report | None = None
 ) -> EncoderEntry:
@@ -192,11 +201,12 @@ def get_encoder(
 
 
 def _download_of(pretrained: Pretrained, mirror: str | None) -> Download:
-    base = (read_mirror() if mirror is None else mirror).rstrip("/") or HOME
+    mirror = read_mirror() if mirror is None else mirror
+    base = mirror.rstrip("/") or HOME
     check_address(base)
     make_home(_target_of(pretrained).parent)
     return Download(
-        url=f"{base}/{pretrained.path}",
+        url=pretrained.url_at(mirror),
         target=_target_of(pretrained),
         limit=int(pretrained.megabytes * 1.1e6) + 1_000_000,
         sha256=pretrained.sha256,

@@ -1,0 +1,298 @@
+"""The dock "Models": all models and encoders, the card of one, and what can be done with it.
+
+Shows a `ModelsController`; decides nothing itself. Wishes go down as calls, news
+comes up as signals, all on the main thread. What takes long is a process that a
+worker thread listens to, so the window stays usable and the dock can go at any time.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from napari.utils.notifications import show_error
+from qtpy.QtCore import Qt, QUrl
+from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut
+from qtpy.QtWidgets import (
+    QMessageBox,
+    QPlainTextEdit,
+    QSizePolicy,
+    QSplitter,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_rwkv_seg.controllers.models import ModelsController, made_folder
+from napari_rwkv_seg.controllers.models_jobs import Arrived, JobEnd, Wish, empty_trash_wish
+from napari_rwkv_seg.controllers.models_rows import ModelRow, card_text, key_of
+from napari_rwkv_seg.controllers.models_sentences import EMPTY_TRASH, GONE, end_line, refusal
+from napari_rwkv_seg.errors import RwkvSegError
+from napari_rwkv_seg.zoo.card import ModelCard
+from napari_rwkv_seg.zoo.manage import Deleted
+
+from .closing import ClosingDock, Ending
+from .columns import group
+from .job_runner import JobRunner
+from .model_news import ModelNews
+from .models_asking import Asking, ImportQuestion, TextQuestion
+from .models_buttons import ComingButtons, DoingButtons
+from .models_export import ExportQuestion
+from .models_get import GetQuestion
+from .models_job_row import ModelsJobRow
+from .models_new import NewQuestion
+from .models_table import ModelTable
+from .models_trash import TrashList, UndoRow
+
+
+class ModelsDock(ClosingDock):
+    """The dock's widgets and their wiring.
+
+    Parameters
+    ----------
+    controller : ModelsController
+        What is shown.
+    news : ModelNews
+        Is told of new models and of the one to use, and tells of them.
+    """
+
+    def __init__(self, controller: ModelsController, news: ModelNews) -> None:
+        super().__init__()
+        self._controller, self._news = controller, news
+        self._busy = ""
+        self._runner = JobRunner("Models", on_cancel=controller.cancel)
+        self.ask: Callable[[str], bool] = self._ask
+        self.open_folder: Callable[[Path], bool] = _open_folder
+        self.question: Asking | None = None
+        self.coming = ComingButtons()
+        self.table = ModelTable()
+        self.doing = DoingButtons()
+        self.undo = UndoRow()
+        self.job = ModelsJobRow()
+        self.card = QPlainTextEdit()
+        self.trash = TrashList()
+        self._lay_out()
+        self._wire()
+        self.refresh()
+        self._show_all()
+        self.destroyed.connect(self._ending.close)
+
+    def refresh(self, _: object = None) -> None:
+        """Look at the folders anew."""
+        self._controller.refresh()
+
+    # What ClosingDock asks for.
+
+    def on_shown(self) -> None:
+        """Look for models that were added or taken away meanwhile."""
+        self.refresh()
+
+    def end(self) -> None:
+        """End the job, wait until nothing is left of it, and let go of all signals."""
+        self._ending.close()
+
+    # Wishes.
+
+    def begin(self, wish: Wish) -> None:
+        """Have a worker thread drive a job; RwkvSegError if it cannot begin."""
+        job = self._controller.begin(wish)
+        self.watch()
+        self._runner.start(job.steps, self._controller.heard, self._controller.finish)
+
+    def _press(self, word: str) -> None:
+        """Do what a button says, with what is chosen."""
+        row = self._controller.row(self.table.key)
+        if word == "refresh":
+            self.refresh()
+        elif word == "import":
+            self._open(ImportQuestion(self.begin, self))
+        elif word == "get":
+            self._open(GetQuestion(self.begin, self))
+        elif word == "new":
+            is_encoder = row is not None and not row.is_model
+            self._open(NewQuestion(self.begin, self.table.key if is_encoder else "", self))
+        elif row is not None:
+            self._do(word, row)
+
+    def _do(self, word: str, row: ModelRow) -> None:
+        if word == "use":
+            self._news.adopt(key_of(row, self._controller.rows))
+            self.job.say(f"{row.entry.name!r} is chosen for segmenting and fine-tuning.")
+        elif word == "export":
+            self._open(ExportQuestion(row, self.begin, self))
+        elif word == "reveal":
+            self._reveal(row)
+        elif word == "delete":
+            self._try(lambda: self._controller.delete(row.key))
+        else:
+            self._open(self._text_question(word, row))
+
+    def _text_question(self, word: str, row: ModelRow) -> TextQuestion:
+        controller, name = self._controller, row.entry.name
+        if word == "rename":
+
+            def rename(text: str) -> None:
+                if text != name:
+                    self.table.choose(controller.rename(row.key, text))
+
+            return TextQuestion(f"Rename {name}", "New name", name, rename, self)
+        card = row.entry.card
+        note = card.note if isinstance(card, ModelCard) else ""
+
+        def annotate(text: str) -> None:
+            controller.set_note(row.key, text)
+
+        return TextQuestion(f"Note on {name}", "Note", note, annotate, self)
+
+    def _open(self, question: Asking) -> None:
+        """Ask without waiting for the answer."""
+        self.question = question
+        question.finished.connect(self._forget)
+        question.open()
+
+    def _forget(self, _: int = 0) -> None:
+        self.question = None
+
+    def _shortcut(self, word: str) -> None:
+        if self.doing.buttons[word].isEnabled():
+            self._press(word)
+
+    def _reveal(self, row: ModelRow) -> None:
+        folder = row.entry.folder
+        if not folder.is_dir():
+            self.refresh()
+            self.job.say("", GONE)
+        elif self.open_folder(folder):
+            self.job.say(f"Shown: {folder}")
+        else:
+            self.job.say("", f"No file manager could be opened; the folder is {folder}")
+
+    def _undo(self) -> None:
+        deleted = self._controller.undoable
+        if deleted is not None:
+            self._restore(deleted)
+
+    def _restore(self, deleted: Deleted) -> None:
+        self._try(lambda: self.table.choose(self._controller.restore(deleted)))
+
+    def _empty_trash(self) -> None:
+        names = ", ".join(each.name for each in self._controller.trash)
+        if names and self.ask(EMPTY_TRASH.format(names=names)):
+            self._try(lambda: self.begin(empty_trash_wish()))
+
+    def _try(self, act: Callable[[], object]) -> None:
+        """Do something at once, or say why it cannot be done."""
+        try:
+            act()
+            if not self._busy:
+                self.job.say("")
+        except RwkvSegError as error:
+            self.refresh()
+            show_error(str(error))
+            if not self._busy:
+                self.job.say("", str(error))
+
+    def _ask(self, question: str) -> bool:
+        answer = QMessageBox.question(self, "Models", question)
+        return bool(answer == QMessageBox.StandardButton.Yes)
+
+    # News.
+
+    def _show_listed(self) -> None:
+        self._show_all()
+        self._news.changed.emit()
+
+    def _show_all(self) -> None:
+        """Show the list, the chosen one, and the trash, as they are now."""
+        controller = self._controller
+        self.table.show_rows(controller.rows)
+        self.undo.show_deleted(controller.undoable)
+        self.trash.show_trash(controller.trash, self._busy)
+        self.coming.show_busy(self._busy)
+
+    def _show_chosen(self, key: str) -> None:
+        row = self._controller.row(key)
+        self.doing.show_row(row, self._busy)
+        self.card.setPlainText(card_text(row) if row is not None else refusal("reveal", None))
+
+    def _show_started(self, wish: Wish) -> None:
+        self._busy = wish.title
+        self.job.show_started(wish)
+        self._show_all()
+
+    def _show_progress(self, arrived: Arrived) -> None:
+        self.job.show_progress(arrived)
+        self._runner.show(arrived.done, arrived.total)
+
+    def _show_ended(self, end: JobEnd) -> None:
+        self._busy = ""
+        self.job.show_end(end_line(end), end.sentence, end.misfits)
+        self._show_all()
+        folder = made_folder(end)
+        if folder is not None:
+            self.table.choose(str(folder))
+        if end.sentence:
+            show_error(end.sentence)
+
+    # How it is put together.
+
+    def _wire(self) -> None:
+        controller = self._controller
+        self.coming.pressed.connect(self._press)
+        self.doing.pressed.connect(self._press)
+        self.table.chosen.connect(self._show_chosen)
+        self.undo.undo_wanted.connect(self._undo)
+        self.trash.restore_wanted.connect(self._restore)
+        self.trash.empty_wanted.connect(self._empty_trash)
+        self.job.cancel_wanted.connect(controller.cancel)
+        for key, word in (("F2", "rename"), ("Del", "delete")):
+            shortcut = QShortcut(QKeySequence(key), self.table)
+            shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
+            shortcut.activated.connect(lambda word=word: self._shortcut(word))
+        self._ending = Ending(_Jobs(controller, self._runner))
+        self._ending.connect(
+            (controller.listed, self._show_listed),
+            (controller.started, self._show_started),
+            (controller.progressed, self._show_progress),
+            (controller.ended, self._show_ended),
+            (self._news.adopted, self.refresh),
+        )
+
+    def _lay_out(self) -> None:
+        self.card.setReadOnly(True)
+        self.card.setAccessibleName("Card of the chosen model")
+        self.card.setMinimumHeight(80)
+        upper = QWidget()
+        column = QVBoxLayout(upper)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(6)
+        for widget in (self.coming, self.table, self.doing, self.undo, self.job):
+            column.addWidget(widget)
+        column.setStretchFactor(self.table, 1)
+        splitter = QSplitter(Qt.Orientation.Vertical)
+        splitter.setChildrenCollapsible(False)
+        splitter.addWidget(upper)
+        splitter.addWidget(group("Card", self.card))
+        splitter.setStretchFactor(0, 3)
+        splitter.setStretchFactor(1, 2)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.addWidget(splitter, 1)
+        layout.addWidget(self.trash)
+        self.setMinimumWidth(380)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+
+
+class _Jobs:
+    """Ends the job of a controller; no QObject, so that it can be done when the dock is gone."""
+
+    def __init__(self, controller: ModelsController, runner: JobRunner) -> None:
+        self._controller, self._runner = controller, runner
+
+    def close(self) -> None:
+        """End the job, and wait until nothing is left of it."""
+        self._controller.cancel()
+        self._runner.wait()
+        self._controller.finish(None)
+
+
+def _open_folder(folder: Path) -> bool:
+    """Open a folder in the system's file manager."""
+    return bool(QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder))))
