@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 
 from napari_rwkv_seg.files import write_atomically
 
+from .geometry import Geometry, flat_geometry
+from .image_file import SIGNATURE
+from .tiff_meaning import geometry_as_json, has_more_than_ome, ome_sizes
+
 _AXES = {2: "YX", 3: "ZYX", 4: "TZYX"}
 
 
@@ -47,22 +51,56 @@ def write_labels(
     ValueError
         If the labels are not whole numbers from 0 to 2³² - 1, or the axes do not fit.
     """
+    axes = axes or default_axes(labels)
+    write_ome_tiff(Path(path), labels, flat_geometry(axes, pixel_size), provenance)
+
+
+def default_axes(labels: Any) -> str:
+    """Return "YX", "ZYX" or "TZYX" by the number of axes.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer or more.
+    """
+    if labels.ndim not in _AXES:
+        raise ValueError(f"Labels have 2 to 4 axes, got the shape {labels.shape}: state the axes.")
+    return _AXES[labels.ndim]
+
+
+def write_ome_tiff(
+    path: Path,
+    labels: NDArray[np.integer[Any]],
+    geometry: Geometry,
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Write labels as an OME-TIFF.
+
+    Spacing and units are told as OME tells them; an origin or an affine, for which it has no
+    words, as JSON in the description, beside the provenance.
+
+    Raises
+    ------
+    OutputError, ValueError
+        As `write_labels`.
+    """
     import tifffile
 
-    axes = axes or _AXES.get(labels.ndim, "")
+    axes = geometry.axes
     if len(axes) != labels.ndim:
         raise ValueError(f"Labels of shape {labels.shape} do not fit axes {axes!r}.")
-    data = labels.astype(_smallest_dtype(labels), copy=False)
-    metadata: dict[str, Any] = {"axes": axes}
-    if provenance is not None:
-        metadata["Description"] = json.dumps(dict(provenance))
+    data = np.asarray(labels).astype(smallest_dtype(labels), copy=False)
+    metadata: dict[str, Any] = {"axes": axes, **ome_sizes(geometry)}
+    told = dict(provenance or {})
+    if has_more_than_ome(geometry):
+        told["geometry"] = geometry_as_json(geometry)
+    if told or provenance is not None:
+        metadata["Description"] = json.dumps(told)
     # Stated, because tifffile takes a last axis of length 3 or 4 for colours.
-    options: dict[str, Any] = {"photometric": "minisblack"}
+    options: dict[str, Any] = {"photometric": "minisblack", "software": SIGNATURE}
     options |= {"compression": "zlib", "metadata": metadata}
-    if pixel_size is not None:
-        for letter, size in zip("YX", pixel_size, strict=True):
-            metadata |= {f"PhysicalSize{letter}": size, f"PhysicalSize{letter}Unit": "µm"}
-        per_centimetre = (1e4 / pixel_size[1], 1e4 / pixel_size[0])
+    if geometry.pixel_size is not None:
+        per_centimetre = (1e4 / geometry.pixel_size[1], 1e4 / geometry.pixel_size[0])
         options |= {"resolution": per_centimetre, "resolutionunit": "CENTIMETER"}
 
     def write(file: BinaryIO) -> None:
@@ -70,14 +108,20 @@ def write_labels(
         tifffile.imwrite(made, data, ome=True, **options)
         file.write(made.getbuffer())
 
-    write_atomically(Path(path), write)
+    write_atomically(path, write)
 
 
-def _smallest_dtype(labels: NDArray[np.integer[Any]]) -> type[np.unsignedinteger[Any]]:
-    """Return uint8, uint16 or uint32, whichever is the first to hold the labels."""
+def smallest_dtype(labels: Any) -> type[np.unsignedinteger[Any]]:
+    """Return uint8, uint16 or uint32, whichever is the first to hold the labels.
+
+    Raises
+    ------
+    ValueError
+        If the labels are not whole numbers from 0 to 2³² - 1.
+    """
     if labels.dtype.kind not in "bui" or (labels.size and labels.min() < 0):
         raise ValueError(f"Labels are whole numbers from 0, got dtype {labels.dtype}.")
-    highest = int(labels.max(initial=0))
+    highest = int(labels.max()) if labels.size else 0
     for dtype in (np.uint8, np.uint16, np.uint32):
         if highest <= np.iinfo(dtype).max:
             return dtype

@@ -1,0 +1,209 @@
+"""Where an image lies in the world: spacing, units, origin, and the affine of medical files.
+
+Everything is told for the axes T, Z, Y and X in the order of the array; C has no place
+in the world. A pixel's coordinate is that of its centre, so the origin is the place of
+the first pixel's centre. Units have the names of OME-NGFF ("micrometer", "second"),
+and are "pixel" (of time: "frame") where nobody said.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = tuple[tuple[float, ...], ...]
+
+_TO_UM = {"nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3, "centimeter": 1e4}
+TO_MICROMETRES = _TO_UM | {"meter": 1e6, "picometer": 1e-6, "angstrom": 1e-4}
+SPELLINGS = {  # how files and programs write units; what is not here is unknown
+    "µm": "micrometer",
+    "μm": "micrometer",
+    "um": "micrometer",
+    "micron": "micrometer",
+    "microns": "micrometer",
+    r"\u00b5m": "micrometer",
+    "nm": "nanometer",
+    "mm": "millimeter",
+    "cm": "centimeter",
+    "m": "meter",
+    "pm": "picometer",
+    "Å": "angstrom",
+    "s": "second",
+    "sec": "second",
+    "ms": "millisecond",
+    "µs": "microsecond",
+    "min": "minute",
+    "h": "hour",
+} | {unit: unit for unit in TO_MICROMETRES}
+_FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS to LPS and back
+
+
+@dataclass(frozen=True)
+class NiftiHeader:
+    """The numbers of a NIfTI header that place its voxels, exactly as they were read.
+
+    Parameters
+    ----------
+    version : int
+        1 or 2.
+    shape : tuple of int
+        The lengths of i, j, k, t … as in the file.
+    numbers : tuple of (name, values)
+        pixdim, quaternion, offsets, sform rows, both codes and the units.
+    """
+
+    version: int
+    shape: tuple[int, ...]
+    numbers: tuple[tuple[str, tuple[float, ...]], ...]
+
+
+@dataclass(frozen=True)
+class DicomSeries:
+    """What refers to a DICOM series: identifiers of image data, never of a patient.
+
+    Parameters
+    ----------
+    series_uid, study_uid, frame_of_reference_uid : str
+        As in the files; "" where they say nothing.
+    planes : tuple of (Path, int)
+        The file, and the frame in it, of every plane in the order of the array.
+    """
+
+    series_uid: str
+    study_uid: str
+    frame_of_reference_uid: str
+    planes: tuple[tuple[Path, int], ...]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the pixels of an image lie.
+
+    Parameters
+    ----------
+    axes : str
+        Letters of T, Z, Y, X, one for each entry of what follows.
+    spacing : tuple of float
+        From one pixel to the next; positive.
+    units : tuple of str
+        Of spacing and origin.
+    origin : tuple of float
+        Of the first pixel's centre; of medical images it is in the affine, and zero here.
+    affine : 4 × 4 tuple, or None
+        From (x, y, z, 1), the place of a voxel along X, Y and Z, to millimetres in `world`.
+        Includes the spacing. None for images without a patient.
+    world : str
+        "RAS" (x to the patient's right, y to the front, z to the head: NIfTI), "LPS" (x to
+        the left, y to the back, z to the head: DICOM), or "" without an affine.
+    nifti, dicom
+        What the file's own format needs to be written back exactly.
+    """
+
+    axes: str = ""
+    spacing: tuple[float, ...] = ()
+    units: tuple[str, ...] = ()
+    origin: tuple[float, ...] = ()
+    affine: Matrix | None = None
+    world: str = ""
+    nifti: NiftiHeader | None = None
+    dicom: DicomSeries | None = None
+
+    @property
+    def pixel_size(self) -> tuple[float, float] | None:
+        """The size of a pixel (Y, X) in micrometres; None where a unit of length is missing."""
+        if not self.axes.endswith("YX"):
+            return None
+        factors = [TO_MICROMETRES.get(unit) for unit in self.units[-2:]]
+        if factors[0] is None or factors[1] is None:
+            return None
+        return self.spacing[-2] * factors[0], self.spacing[-1] * factors[1]
+
+    def affine_in(self, world: str) -> NDArray[np.float64] | None:
+        """Return the affine (4, 4) with its result in "RAS" or "LPS"; None if there is none."""
+        if self.affine is None:
+            return None
+        matrix = np.array(self.affine, dtype=np.float64)
+        return matrix if world == self.world else _FLIP @ matrix
+
+    def of_axes(self, axes: str) -> "Geometry":
+        """Return the geometry of an array of `axes`, some of which may be new (and unknown)."""
+        wanted = axes.replace("C", "")
+        if wanted == self.axes:
+            return self
+        unknown = unknown_geometry(wanted)
+        known = {letter: place for place, letter in enumerate(self.axes)}
+
+        def pick(mine: tuple[Any, ...], theirs: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(
+                mine[known[letter]] if letter in known else theirs[place]
+                for place, letter in enumerate(wanted)
+            )
+
+        return replace(
+            self,
+            axes=wanted,
+            spacing=pick(self.spacing, unknown.spacing),
+            units=pick(self.units, unknown.units),
+            origin=pick(self.origin, unknown.origin),
+            nifti=None,
+            dicom=None,
+        )
+
+    def coarser(self, factors: Sequence[float]) -> "Geometry":
+        """Return the geometry of an image that was averaged over `factors` pixels an axis."""
+        if len(factors) != len(self.axes):
+            raise ValueError(f"{len(factors)} factors do not fit axes {self.axes!r}.")
+        shift = [(factor - 1) / 2 for factor in factors]  # the centre of the first pixels
+        origin = [o + s * d for o, s, d in zip(self.origin, self.spacing, shift, strict=True)]
+        return replace(
+            self,
+            spacing=tuple(s * f for s, f in zip(self.spacing, factors, strict=True)),
+            origin=tuple(origin) if self.affine is None else self.origin,
+            affine=self._coarser_affine(factors, shift),
+            nifti=None,
+            dicom=None,
+        )
+
+    def _coarser_affine(self, factors: Sequence[float], shift: Sequence[float]) -> Matrix | None:
+        matrix = self.affine_in(self.world)
+        if matrix is None:
+            return None
+        change = np.eye(4)
+        for place, letter in enumerate("XYZ"):
+            if letter in self.axes:
+                change[place, place] = factors[self.axes.index(letter)]
+                change[place, 3] = shift[self.axes.index(letter)]
+        return as_matrix(matrix @ change)
+
+
+def unknown_geometry(axes: str) -> Geometry:
+    """Return the geometry of an image of `axes` that says nothing: spacing 1, origin 0."""
+    axes = axes.replace("C", "")
+    units = tuple("frame" if letter == "T" else "pixel" for letter in axes)
+    return Geometry(axes, (1.0,) * len(axes), units, (0.0,) * len(axes))
+
+
+def flat_geometry(axes: str, pixel_size: tuple[float, float] | None) -> Geometry:
+    """Return the geometry of an image of which the size of a pixel (Y, X) in µm is known."""
+    geometry = unknown_geometry(axes)
+    if pixel_size is None:
+        return geometry
+    return replace(
+        geometry,
+        spacing=(*geometry.spacing[:-2], *pixel_size),
+        units=(*geometry.units[:-2], "micrometer", "micrometer"),
+    )
+
+
+def as_matrix(array: NDArray[np.floating]) -> Matrix:
+    """Return a matrix as tuples of Python's numbers."""
+    return tuple(tuple(float(value) for value in row) for row in array)
+
+
+def spacing_of(matrix: NDArray[np.floating], axes: str) -> tuple[float, ...]:
+    """Return the lengths in mm of a step along each of `axes`, of Z, Y, X, by an affine (4, 4)."""
+    lengths = np.sqrt((np.asarray(matrix, dtype=np.float64)[:3, :3] ** 2).sum(axis=0))
+    return tuple(float(lengths["XYZ".index(letter)]) for letter in axes)

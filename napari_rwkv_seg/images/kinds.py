@@ -1,0 +1,44 @@
+"""Which kind of image a file or a folder is, told by its content."""
+
+from enum import Enum
+from pathlib import Path
+
+from napari_rwkv_seg.errors import UnreadableFileError
+
+from .image_file import first_bytes
+from .pictures import JPEG, PNG
+from .tiff import TIFF
+
+
+class Kind(Enum):
+    """The formats that are read."""
+
+    TIFF = "TIFF"
+    PICTURE = "PNG or JPEG"
+
+
+def kind_of(path: Path) -> Kind:
+    """Return the kind of an image.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it is missing, cannot be read, or is of no kind that is known.
+    """
+    start = first_bytes(path)
+    if start.startswith(TIFF):
+        return Kind.TIFF
+    if start.startswith((PNG, JPEG)):
+        return Kind.PICTURE
+    raise UnreadableFileError(f"{str(path)!r} is {_what(start)}; use a TIFF, PNG or JPEG image.")
+
+
+def _what(start: bytes) -> str:
+    """Return what a file that we do not read seems to be."""
+    if not start:
+        return "an empty file"
+    if start.lstrip()[:5].lower() in (b"<!doc", b"<html", b"<head"):
+        return "a web page (perhaps a download that failed)"
+    if start.startswith((b"PK\x03\x04", b"\x1f\x8b")):
+        return "a compressed archive"
+    return "not a kind of file that can be read here"

@@ -1,0 +1,77 @@
+"""Arrays that are read piece by piece, each piece when it is asked for."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .image_file import check_size, decoding
+
+Region = tuple[slice, ...]  # one slice an axis, start and stop within it, no step
+BLOCK = 1024  # pixels along Y and X of a piece, about
+
+
+class Reading(Protocol):
+    """Reads a box of pixels; knows their shape and dtype."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def read(self, region: Region) -> NDArray[Any]:
+        """Return the pixels of a box."""
+
+
+class Pieces:
+    """What dask asks for pieces: an array by its shape and indexing alone.
+
+    Parameters
+    ----------
+    path : Path
+        Named in errors.
+    reading : Reading
+        Reads a box.
+    limit : int
+        Most bytes of one piece.
+    """
+
+    def __init__(self, path: Path, reading: Reading, limit: int) -> None:
+        self._path, self._reading, self._limit = path, reading, limit
+        self.shape, self.dtype = reading.shape, reading.dtype
+        self.ndim = len(self.shape)
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        keys = key if isinstance(key, tuple) else (key,)
+        keys += (slice(None),) * (self.ndim - len(keys))
+        box = tuple(
+            slice(one, one + 1) if isinstance(one, int) else slice(*one.indices(length)[:2])
+            for one, length in zip(keys, self.shape, strict=True)
+        )
+        lengths = [max(0, one.stop - one.start) for one in box]
+        check_size(self._path, math.prod(lengths) * self.dtype.itemsize, self._limit)
+        with decoding(self._path):
+            data = self._reading.read(box)
+        inner = tuple(0 if isinstance(one, int) else slice(None, None, one.step) for one in keys)
+        return data[inner]
+
+
+def as_dask(path: Path, reading: Reading, chunks: Sequence[int], limit: int) -> Any:
+    """Return a dask array of `reading` in pieces of `chunks`."""
+    from dask import array
+
+    from_array: Any = array.from_array  # untyped
+    pieces = Pieces(path, reading, limit)
+    return from_array(pieces, chunks=tuple(chunks), name=False, meta=_empty(pieces))
+
+
+def _empty(pieces: Pieces) -> NDArray[Any]:
+    return np.empty((0,) * pieces.ndim, dtype=pieces.dtype)
+
+
+def block_length(length: int, unit: int, wanted: int = BLOCK) -> int:
+    """Return how long a piece is along an axis: whole `unit`s, about `wanted` pixels."""
+    if length <= wanted:
+        return max(length, 1)
+    return min(length, max(1, wanted // max(unit, 1)) * max(unit, 1))

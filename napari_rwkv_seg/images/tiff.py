@@ -1,0 +1,146 @@
+"""Read TIFF and OME-TIFF: whole, or plane by plane and tile by tile, at any pyramid level."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_rwkv_seg.errors import UnreadableFileError
+
+from .geometry import Geometry
+from .image_file import SIGNATURE, ImageFile, Level, check_size
+from .tiff_meaning import read_geometry
+from .tiff_regions import lazy_series
+
+if TYPE_CHECKING:
+    import tifffile
+
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def read_tiff(path: Path, limit: int, level: int = 0, *, lazy: bool = False) -> ImageFile:
+    """Read the first series of a TIFF.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    limit : int
+        Most bytes of pixels to hold; lazy data are checked plane by plane when they are read.
+    level : int
+        Pyramid level; 0 is the full resolution.
+    lazy : bool
+        Whether to return a dask array; some layouts are read whole all the same.
+
+    Raises
+    ------
+    UnreadableFileError
+        If there is no such image, or it is too large; damage raises whatever tifffile raises.
+    """
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        series = _series(path, file)
+        if not 0 <= level < len(series.levels):
+            raise UnreadableFileError(
+                f"{str(path)!r} has {len(series.levels)} resolution levels; there is no {level}."
+            )
+        one = series.levels[level]
+        data = lazy_series(path, one, limit) if lazy else None
+        if data is None:
+            dtype = np.dtype(one.dtype)
+            nbytes = int(np.prod(one.shape, dtype=object)) * dtype.itemsize
+            check_size(path, nbytes, limit)
+            data = np.asarray(one.asarray())
+        data, axes = _known_axes(path, data, str(one.axes))
+        geometry = _level_geometry(file, series, level, axes)
+        is_labels = str(file.pages.first.tags.valueof("Software")).startswith(SIGNATURE)
+        notes = _notes(file, series)
+    return ImageFile(data, axes, geometry.pixel_size, path, geometry, is_labels, notes)
+
+
+def tiff_levels(path: Path) -> tuple[Level, ...]:
+    """Return the resolutions of the first series of a TIFF."""
+    import tifffile
+
+    found = []
+    with tifffile.TiffFile(path) as file:
+        series = _series(path, file)
+        for index, one in enumerate(series.levels):
+            shape, axes = _axes_of(path, tuple(one.shape), str(one.axes))[:2]
+            found.append(Level(index, shape, axes, _level_geometry(file, series, index, axes)))
+    return tuple(found)
+
+
+def _series(path: Path, file: "tifffile.TiffFile") -> "tifffile.TiffPageSeries":
+    """Return the first series, if it is complete."""
+    if not file.series:
+        raise UnreadableFileError(f"{str(path)!r} holds no image.")
+    series = file.series[0]
+    if series.dtype is None:
+        raise UnreadableFileError(f"{str(path)!r} holds pixels of an unknown type.")
+    if len(series) > 1 and any(page is None for page in series):
+        raise UnreadableFileError(
+            f"{str(path)!r} says that it has more planes than there are; perhaps it is one part of "
+            "an image in several files. Put all its parts into one folder."
+        )
+    return series
+
+
+def _notes(file: "tifffile.TiffFile", series: "tifffile.TiffPageSeries") -> tuple[str, ...]:
+    """Return a sentence if what the file says of itself was not followed."""
+    if file.ome_metadata and series.kind != "ome":
+        return (
+            "Its OME-XML does not fit its pages, so the pages were read in their own order: "
+            "check the axes.",
+        )
+    return ()
+
+
+def _level_geometry(
+    file: "tifffile.TiffFile", series: "tifffile.TiffPageSeries", level: int, axes: str
+) -> Geometry:
+    """Return where the pixels of a level lie, which may be coarser than the file's."""
+    geometry = read_geometry(file, axes)
+    if not level:
+        return geometry
+    full, coarse = series.levels[0], series.levels[level]
+    ratio = dict(
+        zip(full.axes, (a / b for a, b in zip(full.shape, coarse.shape, strict=True)), strict=True)
+    )
+    # Halving an odd length drops a pixel: the true factor is the one that both axes round to.
+    return geometry.coarser([float(round(ratio.get(letter, 1.0))) for letter in geometry.axes])
+
+
+def _known_axes(path: Path, data: Any, axes: str) -> tuple[Any, str]:
+    """Return the pixels and their axes in our letters."""
+    shape, letters, drop = _axes_of(path, tuple(data.shape), axes)
+    return (data.reshape(shape) if drop else data), letters
+
+
+def _axes_of(
+    path: Path, shape: tuple[int, ...], axes: str
+) -> tuple[tuple[int, ...], str, tuple[int, ...]]:
+    """Return the shape and the axes in our letters, and which of the file's axes are dropped.
+
+    Samples become channels; foreign axes of length 1 go, and longer ones (pages
+    without a meaning) become the stack axis Z, or T if Z is taken.
+    """
+    foreign = [place for place, letter in enumerate(axes) if letter not in "TZCYXS"]
+    if "S" in axes and "C" in axes:
+        foreign.append(axes.index("C"))
+    drop = tuple(place for place in foreign if shape[place] == 1)
+    kept = "".join(letter for place, letter in enumerate(axes) if place not in drop)
+    letters = kept.replace("S", "C")
+    for letter in kept:
+        if letter not in "TZCYXS":
+            free = [each for each in "ZT" if each not in letters]
+            letters = letters.replace(letter, free[0] if free else "?", 1)
+    spatial = letters.replace("C", "")
+    if set(letters) - set("TZCYX") or len(set(letters)) < len(letters) or spatial[-2:] != "YX":
+        raise UnreadableFileError(
+            f"{str(path)!r} has axes {axes!r}, which do not fit T, Z, C, Y and X; "
+            "save the part to segment as a file of its own."
+        )
+    kept_shape = tuple(length for place, length in enumerate(shape) if place not in drop)
+    return kept_shape, letters, drop
