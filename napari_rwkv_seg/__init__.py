@@ -1,14 +1,15 @@
 """RWKV U-Nets that segment images: in napari, from the shell and from Python.
 
-`segment` turns an image into labels, `finetune` trains a model further on
-labels, `load_model` loads a model for many images, `list_models` says which
-there are. Importing this costs no torch.
+`segment` turns an image into labels, `segment_batch` whole folders, `finetune`
+trains a model further on labels, `load_model` loads a model for many images,
+`list_models` says which there are. Importing this costs no torch.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .controllers.batch import segment_batch
     from .inference.loading import load_model
     from .inference.segment import segment
     from .training.api import finetune
@@ -20,9 +21,10 @@ _ROOMS = {
     "finetune": "napari_rwkv_seg.training.api",
     "list_models": "napari_rwkv_seg.zoo.store",
     "load_model": "napari_rwkv_seg.inference.loading",
+    "segment_batch": "napari_rwkv_seg.controllers.batch",
     "segment": "napari_rwkv_seg.inference.segment",
 }
-__all__ = ["__version__", "finetune", "list_models", "load_model", "segment"]
+__all__ = ["__version__", "finetune", "list_models", "load_model", "segment", "segment_batch"]
 
 
 def __getattr__(name: str) -> Any:

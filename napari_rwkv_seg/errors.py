@@ -66,3 +66,7 @@ class CancelledError(Exception):
 
 class RunError(RwkvSegError):
     """A run folder is missing, damaged, changed or in use, or a run cannot go on."""
+
+
+class ClusterError(RwkvSegError):
+    """Work cannot be shared: no scheduler, no workers, or workers that do not see the files."""

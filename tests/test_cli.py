@@ -15,6 +15,9 @@ from typer.testing import CliRunner, Result
 
 from napari_rwkv_seg import list_models
 from napari_rwkv_seg.cli import app, batch
+from napari_rwkv_seg.controllers import batch_work
+from napari_rwkv_seg.controllers.batch import News
+from napari_rwkv_seg.controllers.batch_rows import Row
 from napari_rwkv_seg.inference import Progress
 from napari_rwkv_seg.zoo import ModelCard, ModelEntry, read_card, write_model
 from napari_rwkv_seg.zoo.card import ClassCard
@@ -62,6 +65,10 @@ def write_image(path: Path, shape: tuple[int, ...] = SHAPE) -> Path:
     else:
         Image.fromarray(pixels).save(path)
     return path
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -186,7 +193,7 @@ def test_a_result_that_is_there_is_kept_and_named(model: Path, image: Path, tmp_
     there = tmp_path / "cells_labels.tif"
     there.write_bytes(b"by hand")
     said = one_sentence(segment(model, tmp_path, image))
-    assert "is there already" in said
+    assert "is there already, and nothing says how it was made" in said
     assert "--overwrite" in said
     assert there.read_bytes() == b"by hand"
 
@@ -225,8 +232,9 @@ def test_one_bad_image_does_not_stop_the_others(model: Path, tmp_path: Path) -> 
     said = one_sentence(result)
     assert "bad.tif: " in said
     assert "missing.tif: " in said
-    assert "1 of 3 images segmented." in said
+    assert "1 done, 0 skipped, 2 failed of 3 images." in said
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "batch.csv",
         "good_labels.json",
         "good_labels.tif",
     ]
@@ -246,9 +254,9 @@ def test_a_fault_of_ours_is_told_with_its_place_and_does_not_stop_the_others(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr(batch, "_segment_one", fail)
+    monkeypatch.setattr(batch_work, "_make", fail)
     said = one_sentence(segment(model, tmp_path / "out", image))
-    assert "Unexpected ZeroDivisionError in batch.py" in said
+    assert "Unexpected ZeroDivisionError in batch_work.py" in said
     assert "Please report" in said
 
 
@@ -258,7 +266,7 @@ def test_a_lack_of_memory_is_a_sentence(
     def fail(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(batch, "_segment_one", fail)
+    monkeypatch.setattr(batch_work, "_make", fail)
     assert "not enough memory" in one_sentence(segment(model, tmp_path / "out", image))
 
 
@@ -290,7 +298,7 @@ def test_a_device_that_is_not_there_is_an_error_and_nothing_is_written(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     result = command("segment", "--model", model, "--device", "cuda", "-o", tmp_path / "o", image)
     assert "'cuda'" in one_sentence(result)
-    assert list((tmp_path / "o").iterdir()) == []
+    assert names_in(tmp_path / "o") == ["batch.csv"]
 
 
 def test_a_model_that_is_not_there_is_a_sentence(image: Path, tmp_path: Path) -> None:
@@ -327,11 +335,12 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing_half_written(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("napari_rwkv_seg.inference.segment.segment", interrupt)
+    monkeypatch.setattr("napari_rwkv_seg.inference.segment.segment_steps", interrupt)
     result = segment(model, tmp_path / "out", image)
     assert result.exit_code == 130
     assert "Stopped" in result.stderr
-    assert list((tmp_path / "out").iterdir()) == []
+    assert names_in(tmp_path / "out") == ["batch.csv"]
+    assert ",waiting," in (tmp_path / "out" / "batch.csv").read_text()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
@@ -343,12 +352,12 @@ import sys
 import napari_rwkv_seg.inference.segment as room
 from napari_rwkv_seg.cli import main
 
-def told(*arguments, run=room.segment, **choices):
+def told(*arguments, run=room.segment_steps, **choices):
     sys.stdout.write("running\\n")
     sys.stdout.flush()
     return run(*arguments, **choices)
 
-room.segment = told
+room.segment_steps = told
 sys.argv[1:] = {arguments!r}
 main()
 """
@@ -361,16 +370,20 @@ main()
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "Traceback" not in said
-    assert list((tmp_path / "out").iterdir()) == []
+    assert names_in(tmp_path / "out") == ["batch.csv"]
 
 
 def test_progress_is_shown_where_stderr_is_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with batch._progress("cells.tif") as show:
-        show(Progress(3, 12))
-    assert "3/12" in capsys.readouterr().err
+    with batch._progress() as show:
+        show(News((Row(0, "cells.tif"), Row(1, "more.tif"))))
+        show(News((Row(0, "cells.tif", "running"),)))
+        show(News(step=Progress(3, 12)))
+    said = capsys.readouterr().err
+    assert "3/12" in said
+    assert "0/2" in said
 
 
 def test_every_model_is_listed_in_one_line() -> None:

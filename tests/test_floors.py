@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LIGHT = [
     "napari_rwkv_seg",
     "napari_rwkv_seg.cli",
+    "napari_rwkv_seg.controllers.batch",
+    "napari_rwkv_seg.controllers.batch_cluster",
     "napari_rwkv_seg.controllers.doctor",
     "napari_rwkv_seg.controllers.finetune",
     "napari_rwkv_seg.controllers.journal",

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from . import journal, models
-from .batch import Choices, segment_all
+from .segment import Device, Output, segment
 from .speech import say_errors
 
 app = typer.Typer(
@@ -25,21 +25,6 @@ app = typer.Typer(
 )
 app.add_typer(models.app)
 app.add_typer(journal.app, name="journal")
-
-
-class Device(StrEnum):
-    """Where the network runs; `auto` takes a CUDA device if there is one."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-class Output(StrEnum):
-    """What the numbers of a label image stand for."""
-
-    CLASSES = "classes"
-    OBJECTS = "objects"
 
 
 def main() -> None:
@@ -65,84 +50,7 @@ def _options(
     """Hold the options that stand before a command."""
 
 
-@app.command()
-def segment(  # noqa: PLR0913 - the options of a command are its parameters
-    images: Annotated[
-        list[Path], typer.Argument(help="TIFF, OME-TIFF, PNG or JPEG files.", show_default=False)
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for the results; made if missing.")
-    ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of a model, or its folder; see `models`.", show_default="the shipped one"
-        ),
-    ] = None,
-    device: Annotated[Device, typer.Option(help="Where to run.")] = Device.AUTO,
-    output: Annotated[
-        Output, typer.Option(help="One number a class, or one number an object.")
-    ] = Output.CLASSES,
-    axes: Annotated[
-        str | None,
-        typer.Option(
-            help="Meaning of the axes in order, such as YX, YXC, CYX, ZYX or TYX.",
-            show_default="from the file",
-        ),
-    ] = None,
-    channel: Annotated[
-        int | None, typer.Option(help="Use this channel alone; the first is 0.")
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            help="Least probability of foreground, 0 to 1.", show_default="from the model"
-        ),
-    ] = None,
-    smallest_object: Annotated[
-        int | None, typer.Option(help="Drop what has fewer pixels.", show_default="from the model")
-    ] = None,
-    fill_holes: Annotated[
-        bool | None, typer.Option(help="Fill enclosed background.", show_default="from the model")
-    ] = None,
-    split: Annotated[
-        bool | None,
-        typer.Option(
-            help="Cut touching objects apart (objects only).", show_default="from the model"
-        ),
-    ] = None,
-    tile: Annotated[
-        int | None, typer.Option(help="Side of a tile in pixels.", show_default="from the model")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results that are there already.")
-    ] = False,
-    overlay: Annotated[
-        bool, typer.Option("--overlay", help="Write a picture of image and labels as well.")
-    ] = False,
-) -> None:
-    """Segment images into OUT/{stem}_labels.tif; {stem}_labels.json says how each was made."""
-    wishes = {
-        "threshold": threshold,
-        "smallest_object": smallest_object,
-        "fill_holes": fill_holes,
-        "split": split,
-    }
-    choices = Choices(
-        model=model,
-        device=device.value,
-        output=output.value,
-        wishes={name: value for name, value in wishes.items() if value is not None},
-        axes=axes.upper() if axes else None,
-        channel=channel,
-        tile_size=tile,
-        overwrite=overwrite,
-        overlay=overlay,
-    )
-    with say_errors():
-        failures = segment_all(images, out, choices)
-    if failures:
-        raise typer.Exit(1)
+app.command()(segment)
 
 
 class Depth(StrEnum):

@@ -1,0 +1,281 @@
+"""Segment many images: the one way beneath the command, the dock and the Python call.
+
+Images are done one after the other here, or by the workers of a cluster; one that
+fails does not stop the rest. What is done is kept: whoever runs the same batch
+again does only what is missing. Imports torch only when a network is to run.
+"""
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_rwkv_seg.errors import ModelError, OutputError
+from napari_rwkv_seg.zoo.store import DEFAULT_MODEL, find_model
+
+from .batch_choices import ENDINGS, BatchChoices
+from .batch_items import BatchItem, Wanted, check_apart, find_items, part_of
+from .batch_results import results_of, run_folder_name, sweep
+from .batch_rows import Row, Table, TableFiles
+from .batch_work import Order, item_steps
+
+if TYPE_CHECKING:
+    from napari_rwkv_seg.inference.loading import Model
+    from napari_rwkv_seg.inference.progress import Progress
+
+    from .batch_tasks import Crew
+
+
+@dataclass(frozen=True)
+class News:
+    """What has changed in a batch.
+
+    Parameters
+    ----------
+    rows : tuple of Row
+        The rows that changed; first of all, every row.
+    step : Progress, optional
+        How far the image is that runs.
+    notes : tuple of str
+        Sentences for the user that concern no single image.
+    """
+
+    rows: tuple[Row, ...] = ()
+    step: "Progress | None" = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is to be done.
+
+    Parameters
+    ----------
+    images : sequence of str, Path or BatchItem
+        Files, folders and patterns.
+    out : Path
+        Folder for the results, made if it is missing.
+    choices : BatchChoices
+        What is done with each image.
+    part : str
+        "K/N" to do every N-th image from the K-th; "" for all.
+    crew : Crew, optional
+        The workers of a cluster; None does all images here.
+    """
+
+    images: Sequence[Wanted]
+    out: Path
+    choices: BatchChoices
+    part: str = ""
+    crew: "Crew | None" = None
+
+
+Steps = Generator[News, None, Table]
+
+
+def batch_steps(batch: Batch) -> Steps:
+    """Segment the images of a batch, yielding whenever something has changed.
+
+    Yields
+    ------
+    News
+        First with all rows; then as images begin and end, and before every tile.
+        Closing the generator ends the batch: what is done stays, nothing half-made is left.
+
+    Returns
+    -------
+    Table
+        How each image fared.
+
+    Raises
+    ------
+    SettingsError
+        If no image is found, or a setting lies outside its range.
+    OutputError
+        If results cannot be told apart or written.
+    ModelError, DeviceError
+        If the model cannot be used, or the device is not there.
+    ClusterError
+        If there is no cluster, or its workers do not see the folders.
+    """
+    card = find_model(batch.choices.model).card
+    if card is None:  # find_model returns usable entries only; this tells the type checker
+        raise ModelError(f"Model {batch.choices.model!r} cannot be used.")
+    asked = batch.choices.asked(card)
+    items, notes = _items(batch)
+    prepare_folder(batch.out)
+    sweep(batch.out)
+    table = Table([Row(number, item.name) for number, item in enumerate(items)])
+    name = f"_part_{batch.part.replace('/', '_of_')}" if batch.part else ""
+    tables = TableFiles(batch.out, name)
+    yield News(tuple(table.rows), notes=tuple(notes))
+    with _making(batch.out) as making:
+        order = Order(batch.out, making, batch.choices, asked)
+        steps = (
+            _here(items, table, order)
+            if batch.crew is None
+            else _spread(items, table, order, batch.crew)
+        )
+        try:
+            for news in steps:
+                for row in news.rows:
+                    table.put(row)
+                if news.rows:
+                    tables.write_soon(table)
+                yield news
+        finally:
+            steps.close()
+            for row in [row for row in table.rows if row.state == "running"]:
+                table.put(replace(row, state="waiting"))
+            tables.write(table)
+    return table
+
+
+def segment_batch(
+    images: Sequence[str | Path] | str | Path,
+    out: str | Path,
+    *,
+    model: str | Path = DEFAULT_MODEL,
+    device: str = "auto",
+    workers: int = 0,
+    scheduler: str = "",
+    progress: Callable[[News], None] | None = None,
+    **choices: Any,
+) -> Table:
+    """Segment many images into a folder; one that fails does not stop the rest.
+
+    What is done already, from the same images by the same choices, is kept; nothing
+    else that is there is replaced unless `overwrite` is chosen.
+
+    Parameters
+    ----------
+    images : path or sequence of paths
+        Files, folders, and patterns such as "plates/**/*.tif".
+    out : path
+        Folder for the results; `batch.csv` in it says how each image fared.
+    model : str or Path
+        A model's name or folder.
+    device : str
+        "auto", "cpu", "cuda", or "cuda:N".
+    workers : int
+        Processes on this machine that share the work; 0 for none. Needs the extra `cluster`.
+    scheduler : str
+        Address of a Dask scheduler, such as "tcp://host:8786".
+    progress : callable, optional
+        Called with all `News`; an error that it raises ends the batch.
+    **choices
+        Other fields of `BatchChoices`: output, wishes, axes, channel, tile_size, format,
+        measure, overlay, overwrite.
+
+    Returns
+    -------
+    Table
+        A row an image: state, seconds, and why it failed.
+
+    Raises
+    ------
+    RwkvSegError
+        Before any work, as `batch_steps` raises it; of single images nothing is raised.
+    """
+    from .batch_tasks import crew_of
+
+    wanted = [images] if isinstance(images, str | Path) else list(images)
+    chosen = BatchChoices(model=str(model), device=device, **choices)
+    steps = batch_steps(Batch(wanted, Path(out), chosen, crew=crew_of(workers, scheduler)))
+    try:
+        while True:
+            news = next(steps)
+            if progress is not None:
+                progress(news)
+    except StopIteration as end:
+        table: Table = end.value
+        return table
+    finally:
+        steps.close()
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder and try to write into it, so that no work is lost at the end.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"Results cannot be written to {str(folder)!r}: {error.strerror or error}. "
+            "Choose a folder that you may write to."
+        ) from error
+
+
+def _items(batch: Batch) -> tuple[list[BatchItem], list[str]]:
+    """Return the images of a batch, and sentences about what was left out."""
+    found, notes = find_items(batch.images, batch.out)
+    ending = ENDINGS[batch.choices.format]
+    apart = check_apart([(each, results_of(each, batch.out, ending).all()) for each in found])
+    return (part_of(apart, batch.part) if batch.part else apart), notes
+
+
+def _here(items: Sequence[BatchItem], table: Table, order: Order) -> Generator[News, None, None]:
+    """Do one image after the other in this process."""
+    from .engine import InferenceEngine
+
+    engine = InferenceEngine()
+    said: list[str] = []
+
+    def load() -> "Model":
+        model = engine.load(order.choices.model, order.choices.device)
+        said.extend(note for note in model.notes if note not in said)
+        return model
+
+    told = 0
+    for item, row in zip(items, list(table.rows), strict=True):
+        yield News((replace(row, state="running"),))
+        steps = item_steps(item, row, order, load)
+        try:
+            while True:
+                yield News(step=next(steps), notes=tuple(said[told:]))
+                told = len(said)
+        except StopIteration as end:
+            yield News((end.value,))
+        finally:
+            steps.close()
+
+
+def _spread(
+    items: Sequence[BatchItem], table: Table, order: Order, crew: "Crew"
+) -> Generator[News, None, None]:
+    """Have the images done by the workers of a cluster."""
+    from .batch_cluster import spread
+
+    steps = spread(items, table.rows, order, crew)
+    try:
+        for row in steps:
+            yield News((row,) if row is not None else ())
+    finally:
+        steps.close()
+
+
+@contextmanager
+def _making(out: Path) -> Iterator[Path]:
+    """Give the hidden folder in which results of this run are made."""
+    making = out / run_folder_name(secrets.token_hex(4))
+    try:
+        making.mkdir()
+    except OSError as error:
+        raise OutputError(
+            f"Results cannot be written to {str(out)!r}: {error.strerror or error}."
+        ) from error
+    try:
+        yield making
+    finally:
+        shutil.rmtree(making, ignore_errors=True)

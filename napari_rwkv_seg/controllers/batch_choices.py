@@ -1,0 +1,88 @@
+"""What a user chose for all images of a batch: plain values that any worker understands."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+from napari_rwkv_seg.errors import SettingsError
+from napari_rwkv_seg.inference.settings import LabelSettings
+from napari_rwkv_seg.zoo.card import ModelCard
+from napari_rwkv_seg.zoo.store import DEFAULT_MODEL
+
+from .settings import Output
+
+Format = Literal["ome-tiff"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+ENDINGS: dict[str, str] = {"ome-tiff": ".tif"}
+"""Ending of a labels file by its format."""
+
+
+@dataclass(frozen=True)
+class BatchChoices:
+    """What is done with every image of a batch.
+
+    Parameters
+    ----------
+    model : str
+        A model's name or folder.
+    device : str
+        "auto", "cpu", "cuda", or "cuda:N".
+    output : "classes" or "objects"
+        One number a class, or one number an object.
+    wishes : dict
+        Fields of `LabelSettings` that replace what the model's card recommends.
+    axes : str, optional
+        Meaning of the axes; None for what each file says.
+    channel : int, optional
+        The channel to use alone, from 0.
+    tile_size : int, optional
+        Side of a tile in pixels; None for the model's.
+    format : str
+        One of `FORMATS`.
+    measure : bool
+        Write measurements beside the labels.
+    overlay : bool
+        Write a picture of image and labels.
+    overwrite : bool
+        Do all images anew, whatever is there.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such output or format.
+    """
+
+    model: str = DEFAULT_MODEL
+    device: str = "auto"
+    output: Output = "classes"
+    wishes: dict[str, Any] = field(default_factory=dict)
+    axes: str | None = None
+    channel: int | None = None
+    tile_size: int | None = None
+    format: Format = "ome-tiff"
+    measure: bool = False
+    overlay: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.format not in ENDINGS:
+            raise SettingsError(f"Format is one of {', '.join(ENDINGS)}, not {self.format!r}.")
+
+    def labels_for(self, card: ModelCard) -> LabelSettings:
+        """Return how probabilities become labels with a model.
+
+        Raises
+        ------
+        SettingsError
+            If a value lies outside its range.
+        """
+        return replace(LabelSettings.for_model(card, self.output), **self.wishes)
+
+    def asked(self, card: ModelCard) -> dict[str, Any]:
+        """Return all that labels depend on besides the image, as plain values for JSON."""
+        return {
+            "model_sha256": card.weights_sha256,
+            "settings": self.labels_for(card).to_dict(),
+            "axes": self.axes,
+            "channel": self.channel,
+            "tile_size": self.tile_size,
+        }

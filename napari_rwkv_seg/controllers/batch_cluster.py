@@ -1,0 +1,93 @@
+"""The images of a batch as tasks of a cluster."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_rwkv_seg.errors import ClusterError, ModelError
+
+from .batch_items import BatchItem
+from .batch_rows import Row
+from .batch_tasks import Crew, Task, run_tasks
+from .batch_work import Order, item_steps, sentence
+
+if TYPE_CHECKING:
+    from napari_rwkv_seg.inference.loading import Model
+
+    from .engine import InferenceEngine
+
+
+def spread(
+    items: Sequence[BatchItem], rows: Sequence[Row], order: Order, crew: Crew
+) -> Generator[Row | None, None, None]:
+    """Have images done by a crew, and yield every row that changes; None if none did for a moment.
+
+    Raises
+    ------
+    ClusterError
+        As `run_tasks` raises it, or if an image is in no file.
+    """
+    if any(item.read for item in items):
+        raise ClusterError("Layers cannot be sent to workers; save them as files first.")
+    order = _absolute(order)
+    tasks, waiting = [], {}
+    for item, row in zip(items, rows, strict=True):
+        absolute = replace(item, image=item.image.absolute())
+        tasks.append(Task(str(row.number), do_item, (absolute, row, order)))
+        waiting[str(row.number)] = row
+    folders = {task.arguments[0].image.parent for task in tasks}
+    paths = [order.making, *sorted(folder for folder in folders if folder.is_dir())]
+    for news in run_tasks(tasks, crew, paths):
+        if news.task is None:
+            yield None
+        elif news.state == "running":
+            yield replace(waiting[news.task.key], state="running")
+        elif news.state == "done":
+            yield news.value
+        else:
+            error = news.error or ClusterError("The worker did not say why.")
+            yield replace(waiting[news.task.key], state="failed", note=sentence(error))
+
+
+def do_item(item: BatchItem, row: Row, order: Order) -> Row:
+    """Do one image to its end, on a worker; never raises."""
+    steps = item_steps(item, row, order, lambda: _model(order))
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        ended: Row = end.value
+        return ended
+    except Exception as error:  # noqa: BLE001 - a job's boundary: the error belongs into the table
+        return replace(row, state="failed", note=sentence(error))
+    finally:
+        steps.close()
+
+
+@lru_cache(maxsize=1)
+def _engine() -> "InferenceEngine":
+    """Return what keeps this worker's model from one image to the next."""
+    from .engine import InferenceEngine
+
+    return InferenceEngine()
+
+
+def _model(order: Order) -> "Model":
+    """Return the model, if the worker has the very one that the batch was begun with."""
+    model = _engine().load(order.choices.model, order.choices.device)
+    if model.card.weights_sha256 != order.asked["model_sha256"]:
+        raise ModelError(
+            f"The worker has another model of the name {order.choices.model!r}. Give the model's "
+            "folder, on a disk that all workers share."
+        )
+    return model
+
+
+def _absolute(order: Order) -> Order:
+    """Return an order whose paths mean the same in any working folder."""
+    choices = order.choices
+    if Path(choices.model).is_dir():
+        choices = replace(choices, model=str(Path(choices.model).absolute()))
+    return replace(order, out=order.out.absolute(), making=order.making.absolute(), choices=choices)

@@ -1,0 +1,252 @@
+"""Which images a batch is to segment: files, folders and patterns become a list.
+
+A pattern is expanded here, so that it means the same in every shell; `**` stands
+for any folders. A folder of DICOM slices and a `.zarr` folder are one image each.
+Results of images that were found in a folder lie in the same folders below the
+output, so that equal names do not collide.
+"""
+
+import glob
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_rwkv_seg.errors import OutputError, SettingsError, UnreadableFileError
+from napari_rwkv_seg.images.readers import ImageFile
+
+ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".nii", ".nii.gz", ".dcm", ".zarr")
+# Numbers after a point are part of a name: DICOM folders are called 1.2.840 and so on.
+_ENDING = re.compile(
+    r"(?<=[^/])(\.ome\.(tiff?|zarr)|\.nii\.gz|\.[a-z][a-z0-9]{0,4})$", re.IGNORECASE
+)
+_DICOM_MAGIC = (128, b"DICM")  # where it stands, and what
+
+
+@dataclass(frozen=True)
+class BatchItem:
+    """One image of a batch.
+
+    Parameters
+    ----------
+    image : Path
+        Where it is; a name alone if `read` is given.
+    name : str
+        What it is called: the path below the folder that was searched, with "/".
+    read : callable, optional
+        Returns the image where it is not a file, such as a layer.
+    is_found : bool
+        Whether it was found by a pattern or in a folder, not named itself.
+    """
+
+    image: Path
+    name: str
+    read: Callable[[], ImageFile] | None = None
+    is_found: bool = False
+
+    @property
+    def stem(self) -> str:
+        """The name without its ending; `.ome.tif` and `.nii.gz` are one ending."""
+        ending = _ENDING.search(self.name)
+        return self.name[: ending.start()] if ending else self.name
+
+
+Wanted = str | Path | BatchItem
+
+
+def find_items(wanted: Sequence[Wanted], out: Path) -> tuple[list[BatchItem], list[str]]:
+    """Return the images that were asked for, each once, and sentences about what was left out.
+
+    Parameters
+    ----------
+    wanted : sequence of str, Path or BatchItem
+        Files, folders, and patterns such as "plates/**/*.tif".
+    out : Path
+        The folder for results; what lies below it is no image unless it is named itself.
+
+    Raises
+    ------
+    SettingsError
+        If nothing at all is found.
+    """
+    items: dict[str, BatchItem] = {}
+    notes = []
+    for each in wanted:
+        found = [each] if isinstance(each, BatchItem) else list(_found(str(each), out))
+        for item in found:
+            key = item.name if item.read else os.path.realpath(item.image)
+            items.setdefault(key, item)
+        if not found:
+            notes.append(_nothing(str(each)))
+    if not items:
+        raise SettingsError(" ".join(notes) or "There is no image to segment; name some.")
+    return list(items.values()), notes
+
+
+def part_of(items: Sequence[BatchItem], part: str) -> list[BatchItem]:
+    """Return every N-th of the images, beginning with the K-th, for a `part` "K/N".
+
+    Raises
+    ------
+    SettingsError
+        If `part` is not of this form, or K is not one of 1 … N.
+    """
+    first, _, count = part.partition("/")
+    if not (first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+        raise SettingsError(f"A part is K/N, such as 1/8 for the first of 8 parts, not {part!r}.")
+    return list(items[int(first) - 1 :: int(count)])
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, or of all names and contents in a folder.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it is missing or cannot be read.
+    """
+    try:
+        if not path.is_dir():
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        whole = hashlib.sha256()
+        for each in sorted(each for each in path.rglob("*") if each.is_file()):
+            with each.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            whole.update(f"{each.relative_to(path).as_posix()}\0{content}\n".encode())
+        return whole.hexdigest()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UnreadableFileError(f"Cannot read {str(path)!r}: {reason}.") from error
+
+
+def check_apart(results: Sequence[tuple[BatchItem, Sequence[Path]]]) -> list[BatchItem]:
+    """Return the images but those that are results of others and were not named themselves.
+
+    Parameters
+    ----------
+    results : sequence of (BatchItem, paths)
+        Every image, and the files that will be written for it, the labels first.
+
+    Raises
+    ------
+    OutputError
+        If two images share a result, or a result would replace an image that was named.
+    """
+    images = {_real(item.image): item for item, _ in results if item.read is None}
+    made = {_real(path): item for item, paths in results for path in paths}
+    left_out = {
+        key for key, item in images.items() if item.is_found and made.get(key, item) is not item
+    }
+    kept = [pair for pair in results if _real(pair[0].image) not in left_out or pair[0].read]
+    owners: dict[str, BatchItem] = {}
+    for item, paths in kept:
+        other = owners.setdefault(_real(paths[0]), item)
+        if other is not item:
+            raise OutputError(
+                f"{str(other.image)!r} and {str(item.image)!r} would both be written to "
+                f"{paths[0].name!r}. Rename one, segment them into separate folders, or name "
+                "the folder above them, so that folders are kept."
+            )
+        if any(_real(path) in images.keys() - left_out for path in paths):
+            raise OutputError(
+                f"The result of {str(item.image)!r} would replace one of the images. "
+                "Choose another folder for the results."
+            )
+    return [item for item, _ in kept]
+
+
+def _found(wanted: str, out: Path) -> Iterator[BatchItem]:
+    """Yield what one word of the user stands for."""
+    path = Path(wanted)
+    is_pattern = glob.has_magic(wanted) and not path.exists()
+    if is_pattern:
+        base = _base(wanted)
+        yield from _items(sorted(map(Path, glob.iglob(wanted, recursive=True))), base, out)
+    elif path.is_dir() and not _is_image_folder(path):
+        yield from _items(_walk(path), path, out)
+    else:
+        yield BatchItem(path, path.name or path.resolve().name)
+
+
+def _items(paths: Iterable[Path], base: Path, out: Path) -> Iterator[BatchItem]:
+    """Yield images below `base`: not what lies in an image folder, nor in the output below it."""
+    base_real, out_real = os.path.realpath(base), os.path.realpath(out)
+    folders: set[Path] = set()
+    for path in paths:
+        if folders & set(path.parents):
+            continue
+        real = os.path.realpath(path)
+        if out_real != base_real and _is_below(out_real, base_real) and _is_below(real, out_real):
+            continue
+        if path.is_dir():
+            if not _is_image_folder(path):
+                continue
+            folders.add(path)
+        yield BatchItem(path, path.relative_to(base).as_posix(), is_found=True)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield images in a folder and the folders in it, sorted; hidden ones are left alone."""
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError as error:
+        raise UnreadableFileError(
+            f"Cannot look into {str(folder)!r}: {error.strerror or error}."
+        ) from error
+    for each in inside:
+        if each.name.startswith("."):
+            continue
+        if each.is_dir():
+            if each.is_symlink() and each.resolve() in folder.resolve().parents:
+                continue  # it leads round in a circle
+            if _is_image_folder(each):
+                yield each
+            else:
+                yield from _walk(each)
+        elif each.name.lower().endswith(ENDINGS):
+            yield each
+
+
+def _is_image_folder(folder: Path) -> bool:
+    """Return whether a folder is one image: a `.zarr`, or slices of a DICOM series."""
+    if folder.suffix.lower() == ".zarr":
+        return True
+    try:
+        names = (each for each in sorted(folder.iterdir()) if not each.name.startswith("."))
+        first = next((each for each in names if each.is_file()), None)
+        if first is None:
+            return False
+        if first.suffix.lower() == ".dcm":
+            return True
+        if first.suffix:
+            return False
+        with first.open("rb") as file:
+            return file.read(132)[_DICOM_MAGIC[0] :] == _DICOM_MAGIC[1]
+    except OSError:
+        return False
+
+
+def _base(pattern: str) -> Path:
+    """Return the folder of a pattern before its first sign that stands for others."""
+    parts = Path(pattern).parts
+    plain = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    return Path(*parts[:plain])
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(os.path.join(folder, ""))
+
+
+def _real(path: Path) -> str:
+    """Return where a path leads, to compare by; macOS and Windows take A.tif and a.tif for one."""
+    return os.path.realpath(path).casefold()
+
+
+def _nothing(wanted: str) -> str:
+    """Return the sentence about a word that stands for no image."""
+    if Path(wanted).is_dir():
+        return f"There is no image in {wanted!r}; images end with {', '.join(ENDINGS)}."
+    return f"No file fits the pattern {wanted!r}; look at the folder's name and the ending."

@@ -1,0 +1,183 @@
+"""The files of one image's result: where they lie, whether they are whole, how they appear.
+
+Everything is made in a folder of the run and then renamed into place: first the
+record, which names the SHA-256 of every file, last the labels. So wherever a run is
+killed, what is there is whole or is known not to be. What was not made by the
+same choices from the same image, or was changed since, is never replaced unasked.
+"""
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_rwkv_seg.errors import OutputError, RwkvSegError
+from napari_rwkv_seg.files import read_bytes
+
+from .batch_items import BatchItem, digest_of
+
+RUN_FOLDER = ".batch."
+"""How the name of a run's folder begins; host, process and a random part follow."""
+
+_RECORD_LIMIT = 64_000_000
+_ADVICE = "Overwrite it (--overwrite), or choose another folder for the results."
+
+
+@dataclass(frozen=True)
+class ResultFiles:
+    """Where the result of one image lies.
+
+    Parameters
+    ----------
+    labels : Path
+        The labels.
+    record : Path
+        How they were made, as JSON.
+    objects : Path
+        Measurements of every object, as CSV.
+    overlay : Path
+        A picture of image and labels.
+    """
+
+    labels: Path
+    record: Path
+    objects: Path
+    overlay: Path
+
+    def all(self) -> tuple[Path, ...]:
+        """Return all files, the labels first."""
+        return (self.labels, self.record, self.objects, self.overlay)
+
+
+def results_of(item: BatchItem, out: Path, ending: str) -> ResultFiles:
+    """Return where the result of an image lies below `out`, for labels with `ending`."""
+    stem = out / item.stem
+    labels = stem.with_name(f"{stem.name}_labels{ending}")
+    # Labels of several formats may lie side by side: each has a record of its own.
+    record = f"{stem.name}_labels.json" if ending == ".tif" else f"{labels.name}.json"
+    return ResultFiles(
+        labels=labels,
+        record=stem.with_name(record),
+        objects=stem.with_name(f"{stem.name}_objects.csv"),
+        overlay=stem.with_name(f"{stem.name}_overlay.png"),
+    )
+
+
+def kept_record(
+    files: ResultFiles, wanted: Sequence[Path], source: str, asked: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Return the record of a result that is there and is the one asked for.
+
+    Parameters
+    ----------
+    files : ResultFiles
+        Where it would lie.
+    wanted : sequence of Path
+        Those of `files` that belong to it, besides the record.
+    source : str
+        SHA-256 of the image as it is now.
+    asked : dict
+        What the labels depend on besides, of `BatchChoices.asked`.
+
+    Returns
+    -------
+    dict or None
+        None if there is no result, or not all of it.
+
+    Raises
+    ------
+    OutputError
+        If something else lies there; the text says what, and what to do.
+    """
+    if not (files.labels.exists() or files.labels.is_symlink()):
+        return None
+    there = f"{str(files.labels)!r} is there already"
+    record = read_record(files.record)
+    if record is None:
+        raise OutputError(f"{there}, and nothing says how it was made. {_ADVICE}")
+    made: dict[str, Any] = record["batch"]
+    for path in wanted:
+        if path.exists() and digest_of(path) != made["files"].get(path.name):
+            if path == files.labels:
+                raise OutputError(f"{there}, and was changed since it was made. {_ADVICE}")
+            raise OutputError(f"{str(path)!r} is there, and is not that of the labels. {_ADVICE}")
+    if made["source_sha256"] != source:
+        raise OutputError(f"{there}, made from another image of this name. {_ADVICE}")
+    if different := _different(made["asked"], asked):
+        raise OutputError(f"{there}, made with {different}. {_ADVICE}")
+    return record if all(path.exists() for path in wanted) else None
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Return what was written by `put_in_place`, or None if there is none, or it is damaged."""
+    try:
+        record = json.loads(read_bytes(path, _RECORD_LIMIT))
+        made = record["batch"]
+        is_whole = isinstance(made["files"], dict) and isinstance(made["asked"], dict)
+        return record if is_whole and "source_sha256" in made else None
+    except (RwkvSegError, ValueError, KeyError, TypeError):
+        return None
+
+
+def put_in_place(made: Path, files: ResultFiles) -> None:
+    """Move what lies in the folder `made` to its place: the record first, the labels last.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be moved; the labels are then not there, or are the old ones.
+    """
+    order = [files.record, files.objects, files.overlay, files.labels]
+    try:
+        files.labels.parent.mkdir(parents=True, exist_ok=True)
+        for target in order:
+            source = made / target.name
+            if not source.exists():
+                continue
+            if source.is_dir() and target.is_dir():
+                target.rename(made / f"{target.name}.old")
+            source.replace(target)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {str(files.labels)!r}: {error.strerror or error}. "
+            "Choose a folder that you may write to and that has room."
+        ) from error
+
+
+def run_folder_name(token: str) -> str:
+    """Return the name of the hidden folder in which this process makes results."""
+    return f"{RUN_FOLDER}{socket.gethostname()}.{os.getpid()}.{token}"
+
+
+def sweep(out: Path) -> None:
+    """Remove what runs of this machine have left that were killed."""
+    import psutil
+
+    for folder in out.glob(f"{RUN_FOLDER}{glob_escape(socket.gethostname())}.*.*"):
+        process = folder.name.split(".")[-2]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def glob_escape(text: str) -> str:
+    """Return `text` for a pattern in which it stands for itself."""
+    return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in text)
+
+
+def _different(made: dict[str, Any], asked: dict[str, Any]) -> str:
+    """Return in words how the choices of a result differ from those of now, or ""."""
+    names = [name for name in asked if made.get(name) != asked[name]]
+    if not names:
+        return ""
+    if "model_sha256" in names:
+        return "another model"
+    if "settings" in names:
+        before, now = made.get("settings") or {}, asked["settings"]
+        names.remove("settings")
+        names += [name for name in now if before.get(name) != now[name]]
+    words = [name.replace("_", " ") for name in names]
+    return f"another choice of {', '.join(words)}"

@@ -1,0 +1,295 @@
+"""The work on one image of a batch: look whether it is done, segment, measure, write.
+
+It may be done again at any time and anywhere that sees the same folders: what
+is whole and right is kept, anything else is made anew in a folder of the run
+and renamed into place. Knows no window, no process and no cluster.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from traceback import extract_tb
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_rwkv_seg.errors import OutputError, RwkvSegError
+from napari_rwkv_seg.files import write_atomically
+
+from .batch_choices import ENDINGS, BatchChoices
+from .batch_items import BatchItem, digest_of
+from .batch_results import ResultFiles, kept_record, put_in_place, results_of
+from .batch_rows import Row, write_csv
+
+if TYPE_CHECKING:
+    from napari_rwkv_seg.evaluation.measure import Measurements, Spacing
+    from napari_rwkv_seg.images.readers import ImageFile
+    from napari_rwkv_seg.inference.loading import Model
+    from napari_rwkv_seg.inference.progress import Progress
+    from napari_rwkv_seg.inference.segment import Segmentation
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be done with each image of a batch.
+
+    Parameters
+    ----------
+    out : Path
+        The folder for results.
+    making : Path
+        The run's folder in it.
+    choices : BatchChoices
+        What the user chose.
+    asked : dict
+        What labels depend on besides their image.
+    """
+
+    out: Path
+    making: Path
+    choices: BatchChoices
+    asked: dict[str, Any]
+
+    def files_of(self, item: BatchItem) -> ResultFiles:
+        """Return where the result of an image lies."""
+        return results_of(item, self.out, ENDINGS[self.choices.format])
+
+    def wanted_of(self, files: ResultFiles) -> list[Path]:
+        """Return the files that a result consists of, besides its record."""
+        wanted = [files.labels]
+        wanted += [files.objects] if self.choices.measure else []
+        return wanted + ([files.overlay] if self.choices.overlay else [])
+
+
+Load = Callable[[], "Model"]
+Steps = Generator["Progress", None, Row]
+
+
+def item_steps(item: BatchItem, row: Row, order: Order, load: Load) -> Steps:
+    """Do one image, yielding before every tile.
+
+    Parameters
+    ----------
+    item : BatchItem
+        The image.
+    row : Row
+        Its row.
+    order : Order
+        What to do.
+    load : callable
+        Returns the model; called only if there is something to do. What it raises
+        goes through, for it concerns all images.
+
+    Yields
+    ------
+    Progress
+        Closing the generator cancels; nothing of the image is left behind.
+
+    Returns
+    -------
+    Row
+        How it ended: "done", "skipped" or "failed".
+    """
+    start = time.monotonic()
+    files = order.files_of(item)
+    image, source = None, ""
+    try:
+        image = item.read() if item.read else None
+        source = digest_of(item.image) if image is None else _digest_of_pixels(image)
+        if not order.choices.overwrite:
+            record = kept_record(files, order.wanted_of(files), source, order.asked)
+            if record is not None:
+                return _skipped(row, record, files, order)
+    except Exception as error:  # noqa: BLE001 - a job's boundary: the other images must still be done
+        return replace(row, state="failed", note=sentence(error))
+    model = load()
+    try:
+        with _making(order) as made:
+            ended = yield from _make(item, row, order, _Start(image, source, model, start, made))
+            put_in_place(made, files)
+            return ended
+    except Exception as error:  # noqa: BLE001 - the same
+        seconds = time.monotonic() - start
+        return replace(row, state="failed", note=sentence(error), seconds=seconds)
+
+
+def sentence(error: BaseException) -> str:
+    """Return what went wrong with one image; a fault of ours with the place to report."""
+    if isinstance(error, RwkvSegError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "There is not enough memory. Close other programs, or choose smaller tiles (--tile)."
+    ours = Path(__file__).parents[1]
+    frames = extract_tb(error.__traceback__)
+    inside = [frame for frame in frames if ours in Path(frame.filename).parents] or frames
+    place = f" in {Path(inside[-1].filename).name}, line {inside[-1].lineno}" if inside else ""
+    return f"Unexpected {type(error).__name__}{place}: {error}. Please report this."
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What is known when the making of a result begins."""
+
+    image: "ImageFile | None"
+    source: str
+    model: "Model"
+    began: float
+    made: Path
+
+
+def _make(item: BatchItem, row: Row, order: Order, start: _Start) -> Steps:
+    """Make all files of a result in a folder of their own, and return the row of a done image."""
+    from napari_rwkv_seg.images.readers import read_image
+
+    files, choices = order.files_of(item), order.choices
+    image = start.image or read_image(item.image)
+    result, notes = yield from _segment(image, start.model, choices)
+    measured = None
+    if choices.measure:
+        measured = yield from _measure(result, image)
+        _write_objects(start.made / files.objects.name, Path(item.name).name, measured)
+    if choices.overlay:
+        _write_overlay(start.made / files.overlay.name, image.data, result)
+    record = {"image": Path(item.name).name, **result.provenance}
+    _write_labels(start.made / files.labels.name, result, image, record)
+    seconds = time.monotonic() - start.began
+    record["batch"] = {
+        "source_sha256": start.source,
+        "asked": order.asked,
+        "files": {path.name: digest_of(start.made / path.name) for path in order.wanted_of(files)},
+        "seconds": round(seconds, 3),
+        "classes": measured.classes if measured else [],
+    }
+    text = json.dumps(record, indent=2) + "\n"
+    write_atomically(start.made / files.record.name, lambda file: file.write(text.encode()))
+    done = replace(row, state="done", seconds=seconds, note=" ".join(notes))
+    return replace(done, labels=_place(files, order), classes=_classes(record))
+
+
+def _segment(
+    image: "ImageFile", model: "Model", choices: BatchChoices
+) -> Generator["Progress", None, tuple["Segmentation", list[str]]]:
+    """Return the segmentation of an image, and what is worth knowing about it alone."""
+    from napari_rwkv_seg.images.axes import describe_axes
+    from napari_rwkv_seg.inference.segment import segment_steps
+
+    axes = choices.axes or image.axes
+    notes = []
+    if not choices.axes and len(axes) > 2:  # not all files say it, so it may be wrong
+        notes.append(f"Read as {describe_axes(image.data.shape, axes)}")
+    result = yield from segment_steps(
+        image.data,
+        model,
+        axes=axes,
+        settings=choices.labels_for(model.card),
+        tile_size=choices.tile_size,
+        channel=choices.channel,
+    )
+    return result, [*notes, *(note for note in result.notes if note not in model.notes)]
+
+
+def _measure(
+    result: "Segmentation", image: "ImageFile"
+) -> Generator["Progress", None, "Measurements"]:
+    """Return the measurements of an image."""
+    from napari_rwkv_seg.evaluation.measure import Measurements, measure_steps
+    from napari_rwkv_seg.inference.progress import Progress
+
+    measured = Measurements()
+    for _ in measure_steps(result, image.data, _spacing(image), measured):
+        yield Progress(1, 1, 0.0, "Measuring …")
+    return measured
+
+
+def _spacing(image: "ImageFile") -> "Spacing":
+    """Return how large the pixels of a file are, as far as it says so."""
+    from napari_rwkv_seg.evaluation.measure import Spacing
+
+    if image.pixel_size is None:
+        return Spacing()
+    return Spacing(dict(zip("YX", image.pixel_size, strict=True)), "um")
+
+
+def _write_objects(path: Path, image: str, measured: "Measurements") -> None:
+    """Write a row for every object."""
+    columns = ["image", *measured.objects]
+    rows = zip(*measured.objects.values(), strict=True)
+    write_csv(path, columns, ((image, *row) for row in rows))
+
+
+def _write_labels(
+    path: Path, result: "Segmentation", image: "ImageFile", record: dict[str, Any]
+) -> None:
+    """Write the labels with the size of the image's pixels."""
+    from napari_rwkv_seg.images.writers import write_labels
+
+    write_labels(
+        path,
+        result.labels,
+        image.pixel_size,
+        axes=result.axes.replace("C", ""),
+        provenance=record,
+    )
+
+
+def _write_overlay(path: Path, image: Any, result: "Segmentation") -> None:
+    """Write image and labels as one picture; of a stack, its middle plane."""
+    from napari_rwkv_seg.images.axes import planes, stack_shape
+    from napari_rwkv_seg.images.writers import write_overlay
+
+    middle = tuple(length // 2 for length in stack_shape(image.shape, result.axes))
+    plane = next(plane for index, plane in planes(image, result.axes) if index == middle)
+    colors = [each.color for each in result.card.classes]
+    by_class = result.settings.output == "classes"
+    write_overlay(path, plane, result.labels[middle], colors if by_class else None)
+
+
+def _skipped(row: Row, record: dict[str, Any], files: ResultFiles, order: Order) -> Row:
+    """Return the row of an image whose result is there."""
+    row = replace(row, labels=_place(files, order), classes=_classes(record))
+    note = "Its result is there, made by the same choices."
+    return replace(row, state="skipped", note=note, seconds=record["batch"].get("seconds"))
+
+
+def _classes(record: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    return tuple(record["batch"].get("classes", ()))
+
+
+def _place(files: ResultFiles, order: Order) -> str:
+    """Return where the labels lie below the output folder."""
+    return files.labels.relative_to(order.out).as_posix()
+
+
+@contextmanager
+def _making(order: Order) -> Iterator[Path]:
+    """Give a folder to make one result in; what is not moved out of it goes away.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made, as where a worker does not see the run's folder.
+    """
+    try:
+        made = Path(tempfile.mkdtemp(dir=order.making))
+    except OSError as error:
+        raise OutputError(
+            f"Results cannot be written to {str(order.out)!r}: {error.strerror or error}. "
+            "Choose a folder that you may write to, and that all workers see by this path."
+        ) from error
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _digest_of_pixels(image: "ImageFile") -> str:
+    """Return the SHA-256 of pixels that are in no file."""
+    whole = hashlib.sha256(f"{image.data.shape} {image.data.dtype} {image.axes}".encode())
+    whole.update(np.ascontiguousarray(image.data).tobytes())
+    return whole.hexdigest()
