@@ -60,6 +60,10 @@ class TrainingDataError(RwkvSegError):
     """Images and labels that a model cannot be trained on: none, too few, or not fitting."""
 
 
+class EvaluationError(RwkvSegError):
+    """Labels that cannot be compared: of another shape or place, or no labels at all."""
+
+
 class CancelledError(Exception):
     """The user cancelled the work; not a fault, so not a `RwkvSegError`."""
 

@@ -4,6 +4,8 @@ Labels are integer arrays with 0 for background. Both scores lie between 0 and
 1; two empty images agree fully (1).
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,21 +60,57 @@ def object_f1(labels: Labels, truth: Labels, iou: float = 0.5) -> float:
     ----------
     Caicedo et al., Nat. Methods 16, 1247 (2019), equation for F1 at an IoU threshold.
     """
-    _check_shapes(labels, truth)
     if not 0.5 <= iou < 1:
         raise ValueError(
             f"object_f1 matches an object once at most for iou in [0.5, 1), not {iou}."
         )
+    return match_objects(labels, truth).f1(iou)
+
+
+@dataclass(frozen=True)
+class ObjectMatches:
+    """How well objects overlap those of the truth.
+
+    Parameters
+    ----------
+    ious : float array (pairs,)
+        Intersection over union of every pair of objects that meet.
+    found, true : int
+        How many objects there are in the labels and in the truth.
+    """
+
+    ious: NDArray[np.float64]
+    found: int
+    true: int
+
+    def f1(self, iou: float) -> float:
+        """Return 2 TP / (found + true) at an IoU of 0.5 or more; 1 without any object."""
+        total = self.found + self.true
+        return 2.0 * int((self.ious > iou).sum()) / total if total else 1.0
+
+
+def match_objects(labels: Labels, truth: Labels) -> ObjectMatches:
+    """Return the overlaps of all objects, from which `object_f1` at any threshold follows.
+
+    Parameters
+    ----------
+    labels, truth : ndarray of integers, any equal shape
+        One number an object, 0 for background.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    _check_shapes(labels, truth)
     found, found_ids = _numbered(labels)
     wanted, wanted_ids = _numbered(truth)
-    if found_ids + wanted_ids == 0:
-        return 1.0
     # Only pairs that meet: a table of all pairs would fill the memory for many objects.
     pairs, overlap = np.unique(found * (wanted_ids + 1) + wanted, return_counts=True)
     first, second = np.divmod(pairs, wanted_ids + 1)
     union = np.bincount(found)[first] + np.bincount(wanted)[second] - overlap
-    matched = int(((overlap > iou * union) & (first > 0) & (second > 0)).sum())
-    return 2.0 * matched / (found_ids + wanted_ids)
+    are_objects = (first > 0) & (second > 0)
+    return ObjectMatches((overlap / union)[are_objects], found_ids, wanted_ids)
 
 
 def _numbered(labels: Labels) -> tuple[NDArray[np.int64], int]:
