@@ -1,10 +1,36 @@
-"""What all tests share: the folder of reference material and the device."""
+"""What all tests share: the folder of reference material, the device, the register of faults."""
 
+import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def _register() -> object:
+    """Return tests/faults/register.py, which other modules here import by its name."""
+    path = Path(__file__).parent / "faults" / "register.py"
+    spec = importlib.util.spec_from_file_location("fault_register", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+REGISTER = _register()
+FAULTS = REGISTER.rows_of_tests(REGISTER.read_rows())
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Put the numbers of the faults that a test holds into its name, and mark it `fault`."""
+    file = metafunc.definition.path.relative_to(Path(__file__).parent).as_posix()
+    numbers = FAULTS.get(f"{file}::{metafunc.function.__name__}")
+    if numbers:
+        metafunc.fixturenames.append("faults_held")
+        held = pytest.param(numbers, id="+".join(numbers), marks=pytest.mark.fault)
+        metafunc.parametrize("faults_held", [held])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -161,7 +161,37 @@ def check_pairs(
         raise TrainingDataError(
             "Nothing is labelled: all checked pixels are background. Paint some objects first."
         )
-    return _warnings(facts, known)
+    return (*_warnings(facts, known), *_repeated(pairs))
+
+
+def first_alike(pairs: Sequence[TrainingPair]) -> list[int]:
+    """Return for each pair the index of the first with the very same pixels, often its own.
+
+    Only images that agree in every sixteenth line and column are compared whole.
+    """
+    seen: dict[Any, list[int]] = {}
+    firsts = []
+    for index, pair in enumerate(pairs):
+        image = np.asarray(pair.image)
+        alike = seen.setdefault((image.shape, image.dtype.str, image[::16, ::16].tobytes()), [])
+        same = (i for i in alike if np.array_equal(np.asarray(pairs[i].image), image))
+        firsts.append(next(same, index))
+        if firsts[-1] == index:
+            alike.append(index)
+    return firsts
+
+
+def _repeated(pairs: Sequence[TrainingPair]) -> list[str]:
+    """Return a warning about images that are there more than once."""
+    firsts = enumerate(first_alike(pairs))
+    both = [f"{pairs[f].name!r} and {pairs[i].name!r}" for i, f in firsts if f != i]
+    if not both:
+        return []
+    more = f" (and {len(both) - 3} more)" if both[3:] else ""
+    return [
+        f"The same image is there twice: {', '.join(both[:3])}{more}. Both are learnt from or "
+        "both held out, so that the check stays honest."
+    ]
 
 
 def _warnings(facts: Sequence[PairSummary], classes: Sequence[ClassCard]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import TrainingDataError
 
-from .pairs import LabelKind, TrainingPair, class_map
+from .pairs import LabelKind, TrainingPair, class_map, first_alike
 
 Mask = NDArray[np.bool_]
 
@@ -130,11 +130,17 @@ def _class_counts(pair: TrainingPair, labels: LabelKind, classes: int) -> NDArra
 
 
 def _groups(pairs: Sequence[TrainingPair], counts: NDArray[np.int64]) -> list[list[int]]:
-    """Return the indices of the pairs of each group in which anything is checked."""
+    """Return the indices of the pairs of each group in which anything is checked.
+
+    One image under two names is one group: it must not be both learnt from and held out.
+    """
+    keys = [(pair.group, -1 if pair.group else index) for index, pair in enumerate(pairs)]
+    for index, first in enumerate(first_alike(pairs)):
+        keys = [keys[first] if key == keys[index] else key for key in keys]
     groups: dict[tuple[str, int], list[int]] = {}
-    for index, pair in enumerate(pairs):
+    for index, key in enumerate(keys):
         if counts[index].any():
-            groups.setdefault((pair.group, -1 if pair.group else index), []).append(index)
+            groups.setdefault(key, []).append(index)
     return list(groups.values())
 
 

@@ -91,3 +91,16 @@ def test_the_classes_of_the_base_serve_where_the_settings_name_none():
     settings = SimpleNamespace(labels="classes", classes=[])
     with pytest.raises(TrainingDataError, match="hold 2"):
         check_pairs([pair([[0, 2]])], settings, CLASSES[:2])
+
+
+def test_one_image_under_two_names_is_warned_of():
+    image = np.arange(800).reshape(20, 40)
+    labels = np.zeros((20, 40), int)
+    labels[3:6] = 1
+    other = image.copy()
+    other[3, 3] = 7  # between the lines that are compared first
+    pairs = [pair(labels, each, name=name) for name, each in
+             (("a", image), ("b", other), ("c", image.copy()))]  # fmt: skip
+    (warning,) = (w for w in check_pairs(pairs, AS_CLASSES) if "twice" in w)
+    assert "'a' and 'c'" in warning
+    assert "'b'" not in warning

@@ -12,7 +12,7 @@ from napari_rwkv_seg.training.split import Split, split_pairs
 def one_cell(shape=(256, 256), rows=slice(20, 35), columns=slice(40, 55)) -> TrainingPair:
     labels = np.zeros(shape, np.uint8)
     labels[rows, columns] = 1
-    return TrainingPair("one.png", np.zeros(shape, np.uint8), labels, np.ones(shape, bool))
+    return TrainingPair("one.png", labels * 90, labels, np.ones(shape, bool))
 
 
 def held(split: Split) -> list[int]:
@@ -84,7 +84,8 @@ def test_images_are_chosen_so_that_every_class_is_in_both_parts():
         labels = np.zeros((40, 40), np.uint8)
         labels[5:15, 5:15] = 1
         labels[20:30, 20:30] = 2 if number in (1, 4) else 1
-        pairs.append(TrainingPair(str(number), labels, labels, np.ones((40, 40), bool)))
+        image = labels + np.uint8(number)
+        pairs.append(TrainingPair(str(number), image, labels, np.ones((40, 40), bool)))
     for seed in range(5):
         assert held(split_pairs(pairs, "classes", 3, 64, seed))[0] in (1, 4)
 
@@ -95,7 +96,8 @@ def test_a_class_that_only_one_image_has_is_learnt_rather_than_checked():
         labels = np.zeros((40, 40), np.uint8)
         labels[5:15, 5:15] = 1
         labels[20:30, 20:30] = 2 if number == 2 else 1
-        pairs.append(TrainingPair(str(number), labels, labels, np.ones((40, 40), bool)))
+        image = labels + np.uint8(number)
+        pairs.append(TrainingPair(str(number), image, labels, np.ones((40, 40), bool)))
     for some in (pairs, pairs[1:3]):
         split = split_pairs(some, "classes", 3, 64, seed=0)
         assert (
@@ -155,3 +157,12 @@ def test_a_split_survives_json(make_cells):
     assert again.sentence == split.sentence
     assert np.array_equal(again.train[0], split.train[0])
     assert np.array_equal(again.validation[0], split.validation[0])
+
+
+def test_one_image_under_two_names_is_never_both_learnt_from_and_held_out(make_cells):
+    pairs = [make_cells(seed=seed, name=f"{seed}") for seed in range(3)]
+    pairs += [replace(pair, name=f"copy of {pair.name}", group=pair.name) for pair in pairs]
+    for seed in range(5):
+        found = held(split_pairs(pairs, "objects", 2, 64, seed=seed))
+        assert {index % 3 for index in found} & {i % 3 for i in range(6) if i not in found} == set()
+        assert found
