@@ -22,7 +22,6 @@ import json
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,19 +32,15 @@ import torch
 from finetune_data import (
     KINDS,
     keep,
-    machine,
     read_results,
-    started,
     test_scores,
-    training_pairs,
+    train_and_test,
 )
 from finetune_unet import UNET_RATE, learning_rate, random_unet, register_unet
 
 from napari_rwkv_seg.files import write_atomically
 from napari_rwkv_seg.inference import load_model
-from napari_rwkv_seg.training.finetune import run_finetune
 from napari_rwkv_seg.training.process import settle_process
-from napari_rwkv_seg.training.run_folder import prepare_run
 from napari_rwkv_seg.training.run_settings import make_settings
 from napari_rwkv_seg.zoo import DEFAULT_MODEL
 
@@ -117,11 +112,7 @@ def parse() -> argparse.Namespace:
 
 def measure(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
     """Do one run and return all that is known of it."""
-    pairs = training_pairs(cell.name, cell.k, cell.seed)
     before = base_scores(cell, options)
-    load = os.getloadavg()
-    events: list[dict[str, Any]] = []
-    start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench_finetune_") as scratch:
         folder = Path(scratch)
         settings = make_settings(
@@ -134,31 +125,8 @@ def measure(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
             seed=cell.seed,
         )
         with learning_rate(None if cell.arm == "ours" else UNET_RATE):
-            run = prepare_run(folder / "run", settings, pairs)
-            shown = run_finetune(run.path, events.append)
-        spent = time.monotonic() - start
-        after = test_scores(load_model(run.model, "cpu"), cell.name, options.on)
-    return {
-        "test_before": before,
-        "test_after": after,
-        "shown": {key: shown[key] for key in ("before", "after", "recommended", "regions")},
-        "sentence": shown["sentence"],
-        "split": next(event["sentence"] for event in events if event["event"] == "prepared"),
-        "checks": [
-            (event["step"], round(event["seconds"], 1), round(event["score"], 4))
-            for event in events
-            if event["event"] == "validated"
-        ],
-        "run": started(events),
-        "steps": shown["steps"],
-        "best_step": shown["best_step"],
-        "seconds": shown["seconds"],
-        "wall_seconds": round(spent, 1),
-        "load_before": [round(value, 2) for value in load],
-        "load_after": [round(value, 2) for value in os.getloadavg()],
-        "scored_on": options.on,
-        "machine": machine(),
-    }  # fmt: skip
+            found = train_and_test(folder / "run", settings, cell.name, cell.k, options.on)
+    return {"test_before": before, **found}
 
 
 def base_scores(cell: Cell, options: argparse.Namespace) -> dict[str, float]:

@@ -15,8 +15,11 @@ from napari_rwkv_seg.evaluation import dice
 from napari_rwkv_seg.evaluation.regions import Tally, predict_classes
 from napari_rwkv_seg.files import write_atomically
 from napari_rwkv_seg.images import planes, read_image
-from napari_rwkv_seg.inference import Model
+from napari_rwkv_seg.inference import Model, load_model
+from napari_rwkv_seg.training.finetune import run_finetune
 from napari_rwkv_seg.training.pairs import TrainingPair, class_map
+from napari_rwkv_seg.training.run_folder import prepare_run
+from napari_rwkv_seg.training.run_settings import RunSettings
 from napari_rwkv_seg.training.samples import read_split
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,6 +87,53 @@ def test_scores(model: Model, name: str, split: str) -> dict[str, float]:
         tally.add(labels.astype(np.uint8), truth)
     pooled = tally.scores(len(pairs), ()).mean
     return {"mean": float(np.mean(means)), "pooled": pooled, "images": len(pairs)}
+
+
+def train_and_test(
+    folder: Path, settings: RunSettings, name: str, k: int, on: str
+) -> dict[str, Any]:
+    """Do a run on k images of a set, and return all that is known of it.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run; to be made.
+    settings : RunSettings
+        Its seed draws the images as well.
+    name : str
+        The set.
+    k : int
+        Training images.
+    on : str
+        The split to score the new model on, "test" or "val".
+    """
+    pairs = training_pairs(name, k, settings.seed)
+    load, start = os.getloadavg(), time.monotonic()
+    events: list[dict[str, Any]] = []
+    run = prepare_run(folder, settings, pairs)
+    shown = run_finetune(run.path, events.append)
+    spent = time.monotonic() - start
+    after = test_scores(load_model(run.model, settings.device), name, on)
+    return {
+        "test_after": after,
+        "shown": {key: shown[key] for key in ("before", "after", "recommended", "regions")},
+        "sentence": shown["sentence"],
+        "split": next(event["sentence"] for event in events if event["event"] == "prepared"),
+        "checks": [
+            (event["step"], round(event["seconds"], 1), round(event["score"], 4))
+            for event in events
+            if event["event"] == "validated"
+        ],
+        "run": started(events),
+        "steps": shown["steps"],
+        "best_step": shown["best_step"],
+        "seconds": shown["seconds"],
+        "wall_seconds": round(spent, 1),
+        "load_before": [round(value, 2) for value in load],
+        "load_after": [round(value, 2) for value in os.getloadavg()],
+        "scored_on": on,
+        "machine": machine(),
+    }
 
 
 def started(events: list[dict[str, Any]]) -> dict[str, Any]:
