@@ -99,11 +99,10 @@ def key_of(row: ModelRow, rows: Sequence[ModelRow]) -> str:
     return row.entry.name if first.key == row.key else row.key
 
 
-def card_text(row: ModelRow) -> str:
-    """Return the whole card: the facts, a line each, and the page of the folder."""
-    facts = [f"{name[:1].upper()}{name[1:]}: {value}" for name, value in facts_of(row.entry)]
-    page = page_of(row.entry)
-    return "\n".join([*facts, *(["", "—" * 12, "", page] if page else [])])
+def card_of(row: ModelRow) -> tuple[list[tuple[str, str]], str]:
+    """Return the whole card: the facts as names and values, and the page of the folder."""
+    facts = [(f"{name[:1].upper()}{name[1:]}", value) for name, value in facts_of(row.entry)]
+    return facts, page_of(row.entry)
 
 
 def deleted_line(deleted: Deleted) -> str:

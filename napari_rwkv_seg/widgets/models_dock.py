@@ -13,7 +13,6 @@ from qtpy.QtCore import Qt, QUrl
 from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QMessageBox,
-    QPlainTextEdit,
     QSizePolicy,
     QSplitter,
     QVBoxLayout,
@@ -22,8 +21,8 @@ from qtpy.QtWidgets import (
 
 from napari_rwkv_seg.controllers.models import ModelsController, made_folder
 from napari_rwkv_seg.controllers.models_jobs import Arrived, JobEnd, Wish, empty_trash_wish
-from napari_rwkv_seg.controllers.models_rows import ModelRow, card_text, key_of
-from napari_rwkv_seg.controllers.models_sentences import EMPTY_TRASH, GONE, end_line, refusal
+from napari_rwkv_seg.controllers.models_rows import ModelRow, card_of, key_of
+from napari_rwkv_seg.controllers.models_sentences import EMPTY_TRASH, GONE, NOTHING_CHOSEN, end_line
 from napari_rwkv_seg.errors import RwkvSegError
 from napari_rwkv_seg.zoo.card import ModelCard
 from napari_rwkv_seg.zoo.manage import Deleted
@@ -34,6 +33,7 @@ from .job_runner import JobRunner
 from .model_news import ModelNews
 from .models_asking import Asking, ImportQuestion, TextQuestion
 from .models_buttons import ComingButtons, DoingButtons
+from .models_card import CardView
 from .models_export import ExportQuestion
 from .models_get import GetQuestion
 from .models_job_row import ModelsJobRow
@@ -66,7 +66,7 @@ class ModelsDock(ClosingDock):
         self.doing = DoingButtons()
         self.undo = UndoRow()
         self.job = ModelsJobRow()
-        self.card = QPlainTextEdit()
+        self.card = CardView()
         self.trash = TrashList()
         self._lay_out()
         self._wire()
@@ -210,7 +210,7 @@ class ModelsDock(ClosingDock):
     def _show_chosen(self, key: str) -> None:
         row = self._controller.row(key)
         self.doing.show_row(row, self._busy)
-        self.card.setPlainText(card_text(row) if row is not None else refusal("reveal", None))
+        self.card.show_card(*(card_of(row) if row is not None else ([], NOTHING_CHOSEN)))
 
     def _show_started(self, wish: Wish) -> None:
         self._busy = wish.title
@@ -256,9 +256,6 @@ class ModelsDock(ClosingDock):
         )
 
     def _lay_out(self) -> None:
-        self.card.setReadOnly(True)
-        self.card.setAccessibleName("Card of the chosen model")
-        self.card.setMinimumHeight(80)
         upper = QWidget()
         column = QVBoxLayout(upper)
         column.setContentsMargins(0, 0, 0, 0)
@@ -270,8 +267,7 @@ class ModelsDock(ClosingDock):
         splitter.setChildrenCollapsible(False)
         splitter.addWidget(upper)
         splitter.addWidget(group("Card", self.card))
-        splitter.setStretchFactor(0, 3)
-        splitter.setStretchFactor(1, 2)
+        splitter.setSizes([1, 1])
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.addWidget(splitter, 1)

@@ -188,10 +188,10 @@ def get_encoder(
     pretrained = find_pretrained(name)
     if is_here(pretrained):
         return find_encoder(name)
-    from .importing import Origin, import_checkpoint
-
     file = fetch(_download_of(pretrained, mirror), report)
     sha256 = _check_first_seen(pretrained, file)
+    from .importing import Origin, import_checkpoint  # torch, only now that there is a file
+
     origin = Origin(pretrained.url, pretrained.license, pretrained.citation, sha256)
     try:
         import_checkpoint(file, name=pretrained.name, origin=origin, overwrite=True)
