@@ -18,6 +18,8 @@ LIGHT = [
     "napari_rwkv_seg.controllers.doctor",
     "napari_rwkv_seg.controllers.finetune",
     "napari_rwkv_seg.controllers.journal",
+    "napari_rwkv_seg.controllers.models",
+    "napari_rwkv_seg.controllers.models_choices",
     "napari_rwkv_seg.controllers.segment",
     "napari_rwkv_seg.images.samples",
     "napari_rwkv_seg.inference",
@@ -30,6 +32,7 @@ LIGHT = [
     "napari_rwkv_seg.training.run_settings",
     "napari_rwkv_seg.widgets",
     "napari_rwkv_seg.zoo.card",
+    "napari_rwkv_seg.zoo.exchange",
     "napari_rwkv_seg.zoo.store",
 ]
 HEAVY = {"torch", "monai", "torchvision"}

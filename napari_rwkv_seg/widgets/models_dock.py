@@ -10,7 +10,7 @@ from pathlib import Path
 
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt, QUrl
-from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut
+from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import (
     QMessageBox,
     QSizePolicy,
@@ -150,7 +150,7 @@ class ModelsDock(ClosingDock):
     def _forget(self, _: int = 0) -> None:
         self.question = None
 
-    def _shortcut(self, word: str) -> None:
+    def _on_key(self, word: str) -> None:
         if self.doing.buttons[word].isEnabled():
             self._press(word)
 
@@ -238,14 +238,11 @@ class ModelsDock(ClosingDock):
         self.coming.pressed.connect(self._press)
         self.doing.pressed.connect(self._press)
         self.table.chosen.connect(self._show_chosen)
+        self.table.wanted.connect(self._on_key)
         self.undo.undo_wanted.connect(self._undo)
         self.trash.restore_wanted.connect(self._restore)
         self.trash.empty_wanted.connect(self._empty_trash)
         self.job.cancel_wanted.connect(controller.cancel)
-        for key, word in (("F2", "rename"), ("Del", "delete")):
-            shortcut = QShortcut(QKeySequence(key), self.table)
-            shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
-            shortcut.activated.connect(lambda word=word: self._shortcut(word))
         self._ending = Ending(_Jobs(controller, self._runner))
         self._ending.connect(
             (controller.listed, self._show_listed),

@@ -6,7 +6,7 @@ What cannot be used is greyed, slanted, and says so in words.
 from collections.abc import Sequence
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QPalette
+from qtpy.QtGui import QKeyEvent, QPalette
 from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem, QWidget
 from superqt.utils import signals_blocked
 
@@ -16,6 +16,7 @@ from .texts import tooltip
 
 _WIDTHS = (150, 62, 190, 110, 68, 90, 110, 150)  # pixels, to begin with
 _KEY = Qt.ItemDataRole.UserRole
+_WANTED = {Qt.Key.Key_F2: "rename", Qt.Key.Key_Delete: "delete"}
 _MOST_TEXT = 300  # characters of a cell
 
 
@@ -42,9 +43,12 @@ class ModelTable(QTableWidget):
     -------
     chosen : str
         The key of the chosen row; "" if there is none.
+    wanted : str
+        The user pressed a key that wants something: "rename" or "delete".
     """
 
     chosen = Signal(str)
+    wanted = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(0, len(COLUMNS), parent)
@@ -72,6 +76,14 @@ class ModelTable(QTableWidget):
         rows = self.selectionModel().selectedRows()
         item = self.item(rows[0].row(), 0) if rows else None
         return str(item.data(_KEY)) if item is not None else ""
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
+        """Hear F2 and Delete, as lists of files do."""
+        word = _WANTED.get(event.key())
+        if word is None:
+            super().keyPressEvent(event)
+        else:
+            self.wanted.emit(word)
 
     def show_rows(self, rows: Sequence[ModelRow]) -> None:
         """List `rows`; the chosen one stays chosen if it is still there."""

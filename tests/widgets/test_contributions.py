@@ -13,6 +13,7 @@ from napari_rwkv_seg.images.samples import SAMPLES
 from napari_rwkv_seg.widgets.contributions import (
     CheckInstallation,
     FinetuneOnMyLabels,
+    Models,
     SegmentWithMedURWKV,
 )
 from napari_rwkv_seg.widgets.installation_dock import InstallationDock
@@ -20,6 +21,7 @@ from napari_rwkv_seg.widgets.installation_dock import InstallationDock
 PLUGIN = "napari-rwkv-seg"
 SEGMENT = "Segment with Med-URWKV"
 FINETUNE = "Fine-tune on my labels"
+MODELS = "Models"
 
 OPEN_THE_DOCK = """
 import sys
@@ -28,9 +30,10 @@ from napari._qt.qt_event_loop import get_qapp
 get_qapp()
 viewer = napari.Viewer(show=False)
 before = set(sys.modules)
-from napari_rwkv_seg.widgets.contributions import FinetuneOnMyLabels, SegmentWithMedURWKV
+from napari_rwkv_seg.widgets.contributions import FinetuneOnMyLabels, Models, SegmentWithMedURWKV
 viewer.window.add_dock_widget(SegmentWithMedURWKV(viewer))
 viewer.window.add_dock_widget(FinetuneOnMyLabels(viewer))
+viewer.window.add_dock_widget(Models(viewer))
 heavy = {"torch", "scipy.ndimage", "skimage.segmentation", "safetensors", "monai", "tifffile"}
 heavy.add("pyqtgraph")
 found = heavy & (set(sys.modules) - before)
@@ -74,7 +77,9 @@ def test_titles_of_samples_in_menu_and_package_agree(manifest):
     assert {one.key: one.display_name for one in manifest.contributions.sample_data} == SAMPLES
 
 
-@pytest.mark.parametrize("dock", [SegmentWithMedURWKV, FinetuneOnMyLabels, CheckInstallation])
+@pytest.mark.parametrize(
+    "dock", [SegmentWithMedURWKV, FinetuneOnMyLabels, Models, CheckInstallation]
+)
 def test_docks_are_widgets_as_napari_wants_them(dock):
     assert issubclass(dock, QWidget)
 
@@ -90,6 +95,7 @@ def test_the_plugins_menu_has_a_submenu_with_the_dock(make_napari_viewer):
 
     assert any(title.startswith(SEGMENT) for title in titles)
     assert any(title.startswith(FINETUNE) for title in titles)
+    assert any(title.startswith(MODELS) for title in titles)
 
 
 @pytest.mark.gui
@@ -100,6 +106,16 @@ def test_the_dock_opens_as_from_the_menu(make_napari_viewer):
 
     assert isinstance(dock, SegmentWithMedURWKV)
     assert "Open Sample" in dock.job.problem.text()
+
+
+@pytest.mark.gui
+def test_the_models_dock_opens_as_from_the_menu(make_napari_viewer):
+    viewer = make_napari_viewer()
+
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, MODELS)
+
+    assert isinstance(dock, Models)
+    assert dock.table.item(0, 0).text() == "med_urwkv_t_nuclei"
 
 
 @pytest.mark.gui
