@@ -148,7 +148,7 @@ class Geometry:
             spacing=pick(self.spacing, unknown.spacing),
             units=pick(self.units, unknown.units),
             origin=pick(self.origin, unknown.origin),
-            nifti=None,
+            nifti=self.nifti if set(wanted) - {"T"} == set(self.axes) - {"T"} else None,
             dicom=None,
         )
 

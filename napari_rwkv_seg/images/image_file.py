@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from napari_rwkv_seg.errors import UnreadableFileError
+from napari_rwkv_seg.errors import OutputError, UnreadableFileError
 
 from .geometry import Geometry
 
@@ -124,7 +124,7 @@ def _advice(error: BaseException) -> str:
 
 
 def needed(module: str, extra: str, path: Path) -> ModuleType:
-    """Return an optional library.
+    """Return an optional library that reads `path`.
 
     Raises
     ------
@@ -134,10 +134,29 @@ def needed(module: str, extra: str, path: Path) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
-        raise UnreadableFileError(
-            f"{path.name!r} takes a library that is not installed ({module.partition('.')[0]}): "
-            f"pip install 'napari-rwkv-seg[{extra}]'."
-        ) from error
+        raise UnreadableFileError(_missing(module, extra, path)) from error
+
+
+def needed_to_write(module: str, extra: str, path: Path) -> ModuleType:
+    """Return an optional library that writes `path`.
+
+    Raises
+    ------
+    OutputError
+        As `needed`.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise OutputError(_missing(module, extra, path)) from error
+
+
+def _missing(module: str, extra: str, path: Path) -> str:
+    library = module.partition(".")[0]
+    return (
+        f"{path.name!r} takes a library that is not installed ({library}): "
+        f"pip install 'napari-rwkv-seg[{extra}]'."
+    )
 
 
 def first_bytes(path: Path, count: int = 16) -> bytes:

@@ -6,6 +6,7 @@ from pathlib import Path
 from napari_rwkv_seg.errors import UnreadableFileError
 
 from .image_file import first_bytes
+from .nifti import is_nifti
 from .pictures import JPEG, PNG
 from .tiff import TIFF
 
@@ -15,6 +16,7 @@ class Kind(Enum):
 
     TIFF = "TIFF"
     PICTURE = "PNG or JPEG"
+    NIFTI = "NIfTI"
 
 
 def kind_of(path: Path) -> Kind:
@@ -30,7 +32,11 @@ def kind_of(path: Path) -> Kind:
         return Kind.TIFF
     if start.startswith((PNG, JPEG)):
         return Kind.PICTURE
-    raise UnreadableFileError(f"{str(path)!r} is {_what(start)}; use a TIFF, PNG or JPEG image.")
+    if is_nifti(path, start):
+        return Kind.NIFTI
+    raise UnreadableFileError(
+        f"{str(path)!r} is {_what(start)}; use a TIFF, PNG or JPEG image, NIfTI, DICOM or OME-Zarr."
+    )
 
 
 def _what(start: bytes) -> str:

@@ -75,3 +75,67 @@ def block_length(length: int, unit: int, wanted: int = BLOCK) -> int:
     if length <= wanted:
         return max(length, 1)
     return min(length, max(1, wanted // max(unit, 1)) * max(unit, 1))
+
+
+class RawReading:
+    """Pixels that lie uncompressed and in order in a file; rows are read, and cut in memory.
+
+    Parameters
+    ----------
+    path : Path
+        The file; open only while a box is read.
+    offset : int
+        Where the first pixel lies, in bytes.
+    stored : dtype
+        As in the file.
+    shape : sequence of int
+        Of the whole, the last axis being the one that lies closest together.
+    has_samples : bool
+        Whether the last axis holds the colours of a pixel.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        offset: int,
+        stored: np.dtype[Any],
+        shape: Sequence[int],
+        has_samples: bool = False,
+    ) -> None:
+        self.path, self.offset, self.stored = path, offset, stored
+        self.shape = tuple(int(length) for length in shape)
+        self.dtype = stored.newbyteorder("=")
+        self._split = len(self.shape) - 2 - has_samples  # the axis of rows
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """The lengths of a piece: whole rows of one plane."""
+        rows = block_length(self.shape[self._split], 1)
+        return (1,) * self._split + (rows, *self.shape[self._split + 1 :])
+
+    def read(self, region: Region) -> NDArray[Any]:
+        """Return a box.
+
+        Raises
+        ------
+        ValueError
+            If the file ends before it.
+        """
+        split, size = self._split, self.stored.itemsize
+        lengths = [part.stop - part.start for part in region]
+        strides = [math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape))]
+        rows = region[split]
+        count = (rows.stop - rows.start) * strides[split]
+        found = np.empty(lengths, dtype=self.dtype)
+        with self.path.open("rb") as file:
+            for index in np.ndindex(*lengths[:split]):
+                places = [part.start + i for part, i in zip(region, index, strict=False)]
+                start = sum(p * s for p, s in zip(places, strides, strict=False))
+                file.seek(self.offset + (start + rows.start * strides[split]) * size)
+                content = file.read(count * size)
+                if len(content) < count * size:
+                    raise ValueError("the file ends before its pixels do")
+                block = np.frombuffer(content, self.stored)
+                block = block.reshape(rows.stop - rows.start, *self.shape[split + 1 :])
+                found[index] = block[(slice(None), *region[split + 1 :])]
+        return found

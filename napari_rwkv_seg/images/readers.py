@@ -13,6 +13,7 @@ from napari_rwkv_seg.errors import UnreadableFileError
 
 from .image_file import PIXEL_LIMIT, ImageFile, Level, decoding
 from .kinds import Kind, kind_of
+from .nifti import read_nifti
 from .pictures import read_picture
 from .tiff import read_tiff, tiff_levels
 
@@ -100,6 +101,8 @@ def _read(path: Path, level: int, limit: int, series: str | None, *, lazy: bool)
             return read_tiff(path, limit, level, lazy=lazy)
         if level:
             raise UnreadableFileError(f"{str(path)!r} has 1 resolution level; there is no {level}.")
+        if kind is Kind.NIFTI:
+            return read_nifti(path, limit, lazy=lazy)
         return read_picture(path, limit)
 
 

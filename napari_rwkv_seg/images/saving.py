@@ -13,6 +13,7 @@ from napari_rwkv_seg.errors import OutputError
 from .axes import check_axes
 from .geometry import Geometry, flat_geometry
 from .image_file import ImageFile
+from .nifti_writer import write_nifti
 from .png import write_png
 from .writers import default_axes, write_ome_tiff
 
@@ -21,6 +22,8 @@ SUFFIXES = {  # of the name, the longest first: the format
     ".ome.tif": "ome-tiff",
     ".tiff": "ome-tiff",
     ".tif": "ome-tiff",
+    ".nii.gz": "nifti",
+    ".nii": "nifti",
     ".png": "png",
 }
 
@@ -160,6 +163,10 @@ def _save_ome_tiff(saving: Saving) -> None:
     write_ome_tiff(saving.path, saving.labels, saving.geometry, saving.provenance)
 
 
+def _save_nifti(saving: Saving) -> None:
+    write_nifti(saving.path, saving.labels, saving.geometry, saving.provenance)
+
+
 def _save_png(saving: Saving) -> None:
     colors = tuple(each.color for each in saving.classes)
     write_png(saving.path, saving.labels, colors, saving.provenance)
@@ -167,6 +174,7 @@ def _save_png(saving: Saving) -> None:
 
 _WRITERS: dict[str, Callable[[Saving], None]] = {
     "ome-tiff": _save_ome_tiff,
+    "nifti": _save_nifti,
     "png": _save_png,
 }
 FORMATS = tuple(_WRITERS)

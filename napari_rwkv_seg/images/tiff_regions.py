@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .image_file import check_size
-from .lazy import Region, as_dask, block_length
+from .lazy import RawReading, Region, as_dask, block_length
 
 if TYPE_CHECKING:
     import tifffile
@@ -25,12 +25,9 @@ def lazy_series(path: Path, series: "tifffile.TiffPageSeries", limit: int) -> An
     if series.is_multifile or series.transform is not None or page.shaped[1] != 1:
         return None
     if series.dataoffset is not None:
-        reading: Any = _Raw(path, series)
-        chunks = (1,) * (len(series.shape) - 2) + _rows(reading.shape[-2:])
-        if series.axes.endswith("S"):
-            tail = reading.shape[-3:]
-            chunks = (1,) * (len(series.shape) - 3) + (*_rows(tail[:2]), tail[2])
-        return as_dask(path, reading, chunks, limit)
+        stored = np.dtype(series.dtype).newbyteorder(series.keyframe.parent.byteorder)
+        raw = RawReading(path, series.dataoffset, stored, series.shape, series.axes.endswith("S"))
+        return as_dask(path, raw, raw.chunks, limit)
     leading = math.prod(series.shape) // max(1, math.prod(page.shape))
     if len(series) != leading or tuple(series.shape[-len(page.shape) :]) != tuple(page.shape):
         return None
@@ -38,42 +35,6 @@ def lazy_series(path: Path, series: "tifffile.TiffPageSeries", limit: int) -> An
         check_size(path, page.nbytes, limit)  # one strip: a plane is decoded as a whole
     reading = _Segments(path, series)
     return as_dask(path, reading, reading.chunks, limit)
-
-
-def _rows(shape: tuple[int, ...]) -> tuple[int, int]:
-    return block_length(shape[0], 1), block_length(shape[1], 1, wanted=shape[1])
-
-
-class _Raw:
-    """Pixels that lie uncompressed and in order in the file."""
-
-    def __init__(self, path: Path, series: "tifffile.TiffPageSeries") -> None:
-        self._path = path
-        self._offset = int(series.dataoffset or 0)
-        self.shape = tuple(int(length) for length in series.shape)
-        order = series.keyframe.parent.byteorder
-        self._stored = np.dtype(series.dtype).newbyteorder(order)
-        self.dtype = self._stored.newbyteorder("=")
-
-    def read(self, region: Region) -> NDArray[Any]:
-        """Return a box: row blocks are read whole along the trailing axes."""
-        strides = [math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape))]
-        split = max(0, len(self.shape) - 2 - (self.shape[-1] <= 4 < self.shape[-2]))
-        lengths = [part.stop - part.start for part in region]
-        found = np.empty(lengths, dtype=self.dtype)
-        rows = region[split]
-        count = (rows.stop - rows.start) * strides[split]
-        with self._path.open("rb") as file:
-            for index in np.ndindex(*lengths[:split]):
-                places = [part.start + i for part, i in zip(region, index, strict=False)]
-                start = sum(p * s for p, s in zip(places, strides, strict=False))
-                file.seek(
-                    self._offset + (start + rows.start * strides[split]) * self._stored.itemsize
-                )
-                block = np.frombuffer(file.read(count * self._stored.itemsize), self._stored)
-                block = block.reshape(rows.stop - rows.start, *self.shape[split + 1 :])
-                found[index] = block[(slice(None), *region[split + 1 :])]
-        return found
 
 
 class _Segments:
