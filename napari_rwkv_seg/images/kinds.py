@@ -5,6 +5,7 @@ from pathlib import Path
 
 from napari_rwkv_seg.errors import UnreadableFileError
 
+from .dicom_headers import has_dicom
 from .image_file import first_bytes
 from .nifti import is_nifti
 from .pictures import JPEG, PNG
@@ -17,6 +18,7 @@ class Kind(Enum):
     TIFF = "TIFF"
     PICTURE = "PNG or JPEG"
     NIFTI = "NIfTI"
+    DICOM = "DICOM"
 
 
 def kind_of(path: Path) -> Kind:
@@ -27,15 +29,28 @@ def kind_of(path: Path) -> Kind:
     UnreadableFileError
         If it is missing, cannot be read, or is of no kind that is known.
     """
-    start = first_bytes(path)
+    if path.is_dir():
+        return _kind_of_folder(path)
+    start = first_bytes(path, 132)
     if start.startswith(TIFF):
         return Kind.TIFF
     if start.startswith((PNG, JPEG)):
         return Kind.PICTURE
+    if start[128:] == b"DICM":
+        return Kind.DICOM
     if is_nifti(path, start):
         return Kind.NIFTI
     raise UnreadableFileError(
         f"{str(path)!r} is {_what(start)}; use a TIFF, PNG or JPEG image, NIfTI, DICOM or OME-Zarr."
+    )
+
+
+def _kind_of_folder(path: Path) -> Kind:
+    """Return the kind of an image that lies in a folder."""
+    if has_dicom(path):
+        return Kind.DICOM
+    raise UnreadableFileError(
+        f"{str(path)!r} is a folder without a DICOM series or an OME-Zarr image; choose an image."
     )
 
 

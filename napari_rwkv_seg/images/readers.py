@@ -11,6 +11,7 @@ from pathlib import Path
 
 from napari_rwkv_seg.errors import UnreadableFileError
 
+from .dicom import read_dicom
 from .image_file import PIXEL_LIMIT, ImageFile, Level, decoding
 from .kinds import Kind, kind_of
 from .nifti import read_nifti
@@ -103,6 +104,8 @@ def _read(path: Path, level: int, limit: int, series: str | None, *, lazy: bool)
             raise UnreadableFileError(f"{str(path)!r} has 1 resolution level; there is no {level}.")
         if kind is Kind.NIFTI:
             return read_nifti(path, limit, lazy=lazy)
+        if kind is Kind.DICOM:
+            return read_dicom(path, limit, series, lazy=lazy)
         return read_picture(path, limit)
 
 

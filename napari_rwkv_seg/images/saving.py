@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from napari_rwkv_seg.errors import OutputError
 
 from .axes import check_axes
+from .dicom_seg import write_seg
 from .geometry import Geometry, flat_geometry
 from .image_file import ImageFile
 from .nifti_writer import write_nifti
@@ -24,6 +25,7 @@ SUFFIXES = {  # of the name, the longest first: the format
     ".tif": "ome-tiff",
     ".nii.gz": "nifti",
     ".nii": "nifti",
+    ".dcm": "dicom-seg",
     ".png": "png",
 }
 
@@ -167,6 +169,11 @@ def _save_nifti(saving: Saving) -> None:
     write_nifti(saving.path, saving.labels, saving.geometry, saving.provenance)
 
 
+def _save_seg(saving: Saving) -> None:
+    names = [each.name for each in saving.classes]
+    write_seg(saving.path, saving.labels, saving.geometry, names, saving.provenance)
+
+
 def _save_png(saving: Saving) -> None:
     colors = tuple(each.color for each in saving.classes)
     write_png(saving.path, saving.labels, colors, saving.provenance)
@@ -175,6 +182,7 @@ def _save_png(saving: Saving) -> None:
 _WRITERS: dict[str, Callable[[Saving], None]] = {
     "ome-tiff": _save_ome_tiff,
     "nifti": _save_nifti,
+    "dicom-seg": _save_seg,
     "png": _save_png,
 }
 FORMATS = tuple(_WRITERS)
