@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .predictor import Prediction, Progress, predict_steps
     from .segment import Segmentation, relabel, relabel_steps, segment_steps
     from .settings import LabelSettings
+    from .streaming import StreamedSegmentation, StreamOptions, segment_to_store_steps
 
 _ROOMS = {
     "LabelSettings": "settings",
@@ -21,12 +22,15 @@ _ROOMS = {
     "Prediction": "predictor",
     "Progress": "predictor",
     "Segmentation": "segment",
+    "StreamOptions": "streaming",
+    "StreamedSegmentation": "streaming",
     "label_probabilities": "labels",
     "load_model": "loading",
     "predict_steps": "predictor",
     "relabel": "segment",
     "relabel_steps": "segment",
     "segment_steps": "segment",
+    "segment_to_store_steps": "streaming",
 }
 __all__ = [
     "LabelSettings",
@@ -34,12 +38,15 @@ __all__ = [
     "Prediction",
     "Progress",
     "Segmentation",
+    "StreamOptions",
+    "StreamedSegmentation",
     "label_probabilities",
     "load_model",
     "predict_steps",
     "relabel",
     "relabel_steps",
     "segment_steps",
+    "segment_to_store_steps",
 ]
 
 

@@ -58,7 +58,7 @@ def label_planes(
     """Fill `labels` (..., Y, X) plane by plane, and yield after each how many are done."""
     found = 0
     for done, index in enumerate(np.ndindex(*labels.shape[:-2]), start=1):
-        classes = _classes(probabilities[(slice(None), *index)], settings.threshold)
+        classes = classes_of(probabilities[(slice(None), *index)], settings.threshold)
         if settings.fill_holes:
             _fill_holes(classes)
         if settings.output == "classes":
@@ -70,7 +70,7 @@ def label_planes(
         yield done
 
 
-def _classes(plane: Probabilities, threshold: float) -> NDArray[np.uint8]:
+def classes_of(plane: Probabilities, threshold: float) -> NDArray[np.uint8]:
     """Return the likeliest foreground class where all of them reach `threshold`, else 0."""
     foreground: Mask = 1 - plane[0].astype(np.float32) >= threshold
     if len(plane) == 2:
@@ -79,7 +79,7 @@ def _classes(plane: Probabilities, threshold: float) -> NDArray[np.uint8]:
     return np.where(foreground, likeliest + 1, 0).astype(np.uint8)
 
 
-def _present(classes: NDArray[np.uint8]) -> list[int]:
+def present_classes(classes: NDArray[np.uint8]) -> list[int]:
     """Return the foreground classes that occur."""
     return [int(number) for number in np.flatnonzero(np.bincount(classes.ravel())) if number > 0]
 
@@ -88,7 +88,7 @@ def _fill_holes(classes: NDArray[np.uint8]) -> None:
     """Give background that one class encloses to that class, in place; other classes stay."""
     from scipy import ndimage
 
-    for number in _present(classes):
+    for number in present_classes(classes):
         outside, found = ndimage.label(classes != number)
         is_hole = np.ones(found + 1, dtype=bool)
         is_hole[0] = False
@@ -100,25 +100,48 @@ def _fill_holes(classes: NDArray[np.uint8]) -> None:
 def _without_small(classes: NDArray[np.uint8], smallest: int) -> NDArray[np.uint8]:
     """Return `classes` without connected regions of fewer than `smallest` pixels."""
     if smallest > 1:
-        for number in _present(classes):
-            regions = _regions(classes == number)
+        for number in present_classes(classes):
+            regions = regions_of(classes == number)
             classes[(classes == number) & (_large_only(regions, smallest) == 0)] = 0
     return classes
 
 
 def _objects(classes: NDArray[np.uint8], settings: LabelSettings) -> Objects:
     """Return the separate objects (Y, X) of all classes, counted from 1."""
+    return _large_only(all_objects(classes, settings)[0], settings.smallest_object)
+
+
+def all_objects(
+    classes: NDArray[np.uint8], settings: LabelSettings
+) -> tuple[Objects, NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the objects of all classes, however small, class by class.
+
+    Returns
+    -------
+    objects : int32 array (Y, X)
+        Counted from 1.
+    kinds : uint8 array (N,)
+        The class of each object.
+    seeds : int64 array (N,)
+        The pixel that it was flooded from, in flat order; -1 where nothing was split.
+    """
     objects = np.zeros(classes.shape, dtype=np.int32)
-    for number in _present(classes):
+    kinds: list[int] = []
+    seeds: list[NDArray[np.int64]] = []
+    for number in present_classes(classes):
         mask = classes == number
-        regions = _regions(mask)
+        regions = regions_of(mask)
+        found = np.full(int(regions.max()), -1, dtype=np.int64)
         if settings.split:
-            regions = _split(mask, regions, settings.split_distance)
-        objects = np.where(mask, regions + objects.max(initial=0), objects)
-    return _large_only(objects, settings.smallest_object)
+            regions, found = _split(mask, regions, settings.split_distance)
+        objects = np.where(mask, regions + np.int32(len(kinds)), objects)
+        kinds += [number] * len(found)
+        seeds.append(found)
+    every = np.concatenate([*seeds, np.zeros(0, dtype=np.int64)])
+    return objects, np.array(kinds, dtype=np.uint8), every
 
 
-def _regions(mask: Mask) -> Objects:
+def regions_of(mask: Mask) -> Objects:
     """Return the connected regions of `mask`, counted from 1."""
     from scipy import ndimage
 
@@ -139,17 +162,19 @@ def _large_only(objects: Objects, smallest: int) -> Objects:
     return table[objects]
 
 
-def _split(mask: Mask, regions: Objects, distance: int) -> Objects:
+def _split(mask: Mask, regions: Objects, distance: int) -> tuple[Objects, NDArray[np.int64]]:
     """Cut `regions` between centres that lie at least `distance` pixels apart.
 
-    Centres are the tops of the smoothed distance to the background; the cut is
-    where their catchments meet (watershed). A region without a top keeps its best pixel.
+    Returns the objects, counted from 1, and the centre of each in flat order (-1 for a
+    region that is the whole plane). Centres are the tops of the smoothed distance to the
+    background; the cut is where their catchments meet (watershed). A region without a
+    top keeps its best pixel.
     """
     from scipy import ndimage
     from skimage import feature, segmentation
 
     if mask.all() or not mask.any():
-        return regions
+        return regions, np.full(int(regions.max(initial=0)), -1, dtype=np.int64)
     depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(mask), SMOOTHING) * mask
     tops = feature.peak_local_max(  # type: ignore[no-untyped-call]
         depth, min_distance=distance, threshold_abs=0, exclude_border=False
@@ -159,8 +184,9 @@ def _split(mask: Mask, regions: Objects, distance: int) -> Objects:
     bare = np.setdiff1d(np.arange(1, regions.max() + 1), regions[tuple(tops.T)])
     for place in ndimage.maximum_position(depth, regions, bare) if len(bare) else ():
         seeds[place] = 1
-    seeds[seeds > 0] = np.arange(1, np.count_nonzero(seeds) + 1)
+    centres = np.flatnonzero(seeds)
+    seeds.ravel()[centres] = np.arange(1, len(centres) + 1)
     split: Objects = segmentation.watershed(  # type: ignore[no-untyped-call]
         -depth, seeds, connectivity=2, mask=mask
     )
-    return split
+    return split, centres

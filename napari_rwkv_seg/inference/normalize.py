@@ -6,7 +6,7 @@ the same values give the same result in any dtype, and the input is never change
 Planes are (Y, X, C), the result is (C, Y, X).
 """
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from napari_rwkv_seg.errors import ImageError
 from napari_rwkv_seg.zoo.card import Normalization
 
-SAMPLE_PIXELS = 4_000_000  # percentiles of larger planes are taken on a regular subsample
+from .windows import EMPTY, Window, window_of
+
 NO_FINITE_PIXEL = "The image has no finite pixel (all are NaN, infinite or masked)."
 _ROWS = 1024  # rows that are converted at once, to keep float64 copies small
-_LARGEST = 1e30  # larger pixels count as this, so that no float32 overflows
 
 Plane = NDArray[Any]
 
@@ -121,17 +121,46 @@ def prepare_plane(plane: Plane, normalization: Normalization, channels: int) -> 
     """
     check_dtype(plane.dtype)
     plane, _ = match_channels(plane, channels)
-    windows = [_window(plane[..., index], normalization) for index in range(plane.shape[-1])]
+    windows = [window_of(plane[..., index], normalization) for index in range(plane.shape[-1])]
+    pixels, invalid = scale_pixels(plane, windows, normalization, channels)
+    return PreparedPlane(pixels, invalid if invalid.any() else None, has_contrast(windows))
+
+
+def scale_pixels(
+    plane: Plane, windows: Sequence[Window | None], normalization: Normalization, channels: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return what the network takes of a plane, or of a piece of one, when its windows are known.
+
+    Parameters
+    ----------
+    plane : array (Y, X, C)
+        As `match_channels` returns it; all of a plane, or a piece.
+    windows : sequence of Window or None
+        One a channel of `plane`, each of the whole plane; None where nothing is finite.
+    normalization, channels
+        As in `prepare_plane`.
+
+    Returns
+    -------
+    pixels : float32 array (channels, Y, X)
+        Finite everywhere.
+    invalid : bool array (Y, X)
+        Pixels that were NaN or masked in any channel, or all if a channel has no window.
+    """
     invalid = _invalid(plane) if all(windows) else np.ones(plane.shape[:2], dtype=bool)
     pixels = np.empty((channels, *plane.shape[:2]), dtype=np.float32)
     for index in range(channels):
         if index < plane.shape[-1]:  # else it is grey, and the one channel serves again
-            unit = _scaled(plane[..., index], windows[index] or _EMPTY, invalid)
+            unit = _scaled(plane[..., index], windows[index] or EMPTY, invalid)
         mean = normalization.mean[index % len(normalization.mean)]
         std = normalization.std[index % len(normalization.std)]
         pixels[index] = (unit - np.float32(mean)) / np.float32(std)
-    contrast = any(window.high > window.low for window in windows if window)
-    return PreparedPlane(pixels, invalid if invalid.any() else None, contrast)
+    return pixels, invalid
+
+
+def has_contrast(windows: Sequence[Window | None]) -> bool:
+    """Return whether any channel has more than one finite value."""
+    return any(window.high > window.low for window in windows if window)
 
 
 def normalize_plane(
@@ -152,53 +181,6 @@ def normalize_plane(
     return prepared.pixels
 
 
-@dataclass(frozen=True)
-class _Window:
-    """Values are clipped to low … high, then `(value - offset) / span`."""
-
-    low: float
-    high: float
-    offset: float
-    span: float
-
-
-_EMPTY = _Window(0.0, 0.0, 0.0, 1.0)
-
-
-def _window(values: Plane, normalization: Normalization) -> _Window | None:
-    """Return the window of one channel (Y, X), or None if no pixel of it is finite."""
-    step = max(1, math.ceil(math.sqrt(values.size / SAMPLE_PIXELS)))
-    sample = _finite(values[::step, ::step])
-    if normalization.kind == "percentile" and sample.size:
-        low, high = np.percentile(sample, (normalization.low, normalization.high))
-        if low < high:
-            return _Window(float(low), float(high), float(low), float(high - low))
-    # All of the plane: nothing finite in the sample, or few pixels that differ from the rest.
-    everything = sample if step == 1 else _finite(values)
-    if not everything.size:
-        return None
-    low, high = float(everything.min()), float(everything.max())
-    if normalization.kind == "fixed":
-        return _Window(low, high, 0.0, normalization.scale)
-    return _Window(low, high, low, (high - low) or 1.0)
-
-
-def _finite(values: Plane) -> NDArray[np.float64]:
-    """Return the finite, unmasked values as a flat float64 array."""
-    mask = np.ma.getmask(values)
-    plain = np.asarray(values) if mask is np.ma.nomask else np.asarray(values)[~mask]
-    flat = _float64(plain).ravel()
-    return flat if plain.dtype.kind in "bui" else flat[np.isfinite(flat)]
-
-
-def _float64(values: Plane) -> NDArray[np.float64]:
-    """Return `values` as float64, finite ones cut to where nothing can overflow."""
-    numbers = values.astype(np.float64)
-    if values.dtype.kind == "f" and values.dtype.itemsize >= 4:
-        np.clip(numbers, -_LARGEST, _LARGEST, out=numbers, where=np.isfinite(numbers))
-    return numbers
-
-
 def _invalid(plane: Plane) -> NDArray[np.bool_]:
     """Return where any channel of a plane (Y, X, C) is NaN or masked, (Y, X)."""
     invalid = np.zeros(plane.shape[:2], dtype=bool)
@@ -211,7 +193,7 @@ def _invalid(plane: Plane) -> NDArray[np.bool_]:
     return invalid
 
 
-def _scaled(values: Plane, window: _Window, invalid: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _scaled(values: Plane, window: Window, invalid: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return one channel (Y, X) clipped and scaled; 0 where `invalid`."""
     result = np.empty(values.shape, dtype=np.float32)
     plain = np.asarray(values)

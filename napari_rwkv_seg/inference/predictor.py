@@ -108,11 +108,10 @@ def predict_steps(
     RwkvSegError
         If memory does not suffice even for the smallest tiles.
     """
-    image, axes, notes = _opened(image, axes)
-    _check_channels(image.shape, axes, model, channel)
+    image, axes, notes = opened(image, axes, model, channel)
     height, width = plane_shape(image.shape, axes)
     stack = stack_shape(image.shape, axes)
-    run = Run(height, width, math.prod(stack), _tile_size(model, tile_size), notes)
+    run = Run(height, width, math.prod(stack), first_tile_size(model, tile_size), notes)
     digest = hashlib.sha256(f"{tuple(image.shape)} {image.dtype.str} {axes}".encode())
     yield run.progress()
     try:
@@ -132,18 +131,30 @@ def predict_steps(
     return Prediction(probabilities, axes, run.notes(), run.size, digest.hexdigest())
 
 
-def _opened(image: Any, axes: str | None) -> tuple[Any, str, list[str]]:
-    """Return an image as something to index, its axes, and notes about both."""
+def opened(
+    image: Any, axes: str | None, model: Model, channel: int | None
+) -> tuple[Any, str, list[str]]:
+    """Return an image as something to index, its axes, and notes about both.
+
+    Raises
+    ------
+    ImageError
+        If dtype, axes or the number of channels do not fit.
+    """
     if not isinstance(getattr(image, "dtype", None), np.dtype) or isinstance(image, np.matrix):
         try:
             image = np.asarray(image)
         except ValueError as error:
             raise ImageError(f"The image is no array: {error}.") from error
     check_dtype(image.dtype)
+    notes: list[str] = []
     if axes is not None:
-        return image, check_axes(image.shape, axes), []
-    axes = guess_axes(image.shape)
-    notes = [f"Read as {describe_axes(image.shape, axes)}"] if len(image.shape) > 2 else []
+        axes = check_axes(image.shape, axes)
+    else:
+        axes = guess_axes(image.shape)
+        if len(image.shape) > 2:
+            notes = [f"Read as {describe_axes(image.shape, axes)}"]
+    _check_channels(image.shape, axes, model, channel)
     return image, axes, notes
 
 
@@ -153,7 +164,7 @@ def _check_channels(shape: tuple[int, ...], axes: str, model: Model, channel: in
     match_channels(np.empty((1, 1, count)), model.card.input_channels, channel)
 
 
-def _tile_size(model: Model, wished: int | None) -> int:
+def first_tile_size(model: Model, wished: int | None) -> int:
     """Return the tile size to begin with."""
     if wished is None:
         return model.card.tile_size

@@ -20,6 +20,7 @@ from .labels import empty_labels, label_planes
 from .loading import Model, load_model
 from .predictor import Prediction, predict_steps
 from .progress import Progress
+from .provenance import provenance_of
 from .settings import LabelSettings
 
 
@@ -220,22 +221,10 @@ def _provenance(
     model: Model, prediction: Prediction, settings: LabelSettings, channel: int | None
 ) -> dict[str, Any]:
     """Return how a segmentation was made, as plain values."""
-    import torch
-
-    from napari_rwkv_seg import __version__
-
     return {
-        "model": model.card.name,
-        "sha256": model.card.weights_sha256,
-        "version": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "settings": settings.to_dict(),
+        **provenance_of(model, settings),
         "axes": prediction.axes,
         "channel": channel,
-        "device": model.device,
-        "backend": model.backend,
-        "backend_reason": model.backend_reason,
         "tile_size": prediction.tile_size,
         "notes": [*model.notes, *prediction.notes],
         "image_sha256": prediction.image_sha256,

@@ -53,8 +53,8 @@ def tiles(height: int, width: int, size: int) -> Iterator[Tile]:
     size : int
         Longest side of a tile.
     """
-    across = list(_pieces(width, size))
-    for rows, down_weights in _pieces(height, size):
+    across = list(pieces(width, size))
+    for rows, down_weights in pieces(height, size):
         for columns, across_weights in across:
             yield Tile(rows, columns, np.outer(down_weights, across_weights))
 
@@ -70,7 +70,7 @@ def _starts(length: int, size: int) -> list[int]:
     return sorted(starts)
 
 
-def _pieces(length: int, size: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+def pieces(length: int, size: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Yield the tiles along one axis with their weights, which sum to 1 at every place."""
     places = [slice(start, min(start + size, length)) for start in _starts(length, size)]
     total = np.zeros(length)

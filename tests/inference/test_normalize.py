@@ -213,13 +213,13 @@ def test_a_channel_that_is_not_there_is_refused():
 def test_percentiles_of_a_large_plane_come_from_a_subsample_of_like_result(monkeypatch):
     plane = picture((600, 701, 1)).astype(np.float32)
     whole = normalize_plane(plane, PERCENTILE, 1)
-    monkeypatch.setattr("napari_rwkv_seg.inference.normalize.SAMPLE_PIXELS", 10_000)
+    monkeypatch.setattr("napari_rwkv_seg.inference.windows.SAMPLE_PIXELS", 10_000)
 
     np.testing.assert_allclose(normalize_plane(plane, PERCENTILE, 1), whole, atol=0.02)
 
 
 def test_a_subsample_that_misses_all_finite_pixels_is_not_trusted(monkeypatch):
-    monkeypatch.setattr("napari_rwkv_seg.inference.normalize.SAMPLE_PIXELS", 100)
+    monkeypatch.setattr("napari_rwkv_seg.inference.windows.SAMPLE_PIXELS", 100)
     plane = np.full((101, 101, 1), np.nan)
     plane[1, 1], plane[1, 2] = 3, 4
 

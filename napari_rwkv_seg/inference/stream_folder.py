@@ -1,0 +1,73 @@
+"""A store of streamed labels from outside: whether a folder is one, and what it shows."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from napari_rwkv_seg.errors import OutputError, RunError, UnreadableFileError
+from napari_rwkv_seg.files import read_bytes
+
+PROGRESS = "progress.json"
+FORMAT = "napari-rwkv-seg streamed labels 1"
+_MOST_JSON = 64_000_000  # bytes
+
+
+def zarr_module() -> Any:
+    """Return zarr.
+
+    Raises
+    ------
+    OutputError
+        If it is not installed, or too old.
+    """
+    try:
+        import zarr
+
+        zarr.create_array  # noqa: B018 - zarr 2 has none
+    except (ImportError, AttributeError) as error:
+        raise OutputError(
+            "Results of huge images are kept as Zarr, which is not installed. "
+            "Install it with: pip install 'napari-rwkv-seg[zarr]'"
+        ) from error
+    return zarr
+
+
+def read_progress(folder: Path) -> dict[str, Any] | None:
+    """Return what a store's progress file says, None if it is no store of ours."""
+    try:
+        content = json.loads(read_bytes(folder / PROGRESS, _MOST_JSON))
+    except (UnreadableFileError, ValueError):
+        return None
+    is_ours = isinstance(content, dict) and content.get("format") == FORMAT
+    return content if is_ours and {"run", "state"} <= content.keys() else None
+
+
+def open_levels(folder: Path) -> list[Any]:
+    """Return the labels of a store, one read-only array a level, finest first.
+
+    Raises
+    ------
+    RunError
+        If the folder is no store of ours.
+    """
+    content = read_progress(folder)
+    if content is None:
+        raise RunError(f"{str(folder)!r} is not a store of streamed labels.")
+    zarr = zarr_module()
+    names = sorted((one.name for one in folder.iterdir() if one.name.isdecimal()), key=int)
+    return [zarr.open_array(folder / name, mode="r") for name in names]
+
+
+@contextlib.contextmanager
+def told(folder: Path) -> Iterator[None]:
+    """Turn what the system says into an OutputError."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"Cannot use {str(folder)!r}: {reason}. "
+            "Choose a folder that you may write to and that has room."
+        ) from error

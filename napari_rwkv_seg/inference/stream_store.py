@@ -1,0 +1,246 @@
+"""The folder that a streamed run fills: an OME-Zarr labels image, and what is done of it.
+
+Made so that it can be cut off at any moment. A block is one chunk of each level
+of the pyramid, written whole; only then does the progress file, which appears in
+one step, say that it is done. What is needed to go on lies in `work/` and goes
+when the result is complete, but for the classes: with them labels can be made
+anew without the network. Needs zarr, the extra `[zarr]`.
+"""
+
+import io
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_rwkv_seg.errors import RunError
+from napari_rwkv_seg.files import in_memory, read_bytes, write_atomically
+
+from .stream_folder import FORMAT, PROGRESS, read_progress, told, zarr_module
+from .stream_state import (
+    Layout,
+    PlaneState,
+    StoreState,
+    attributes,
+    differences,
+    same_classes,
+    state_of,
+)
+
+_MOST_FACTS = 256_000_000
+
+Labels = NDArray[np.integer[Any]]
+
+
+class StreamStore:
+    """A store that is being filled, or is complete.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it lies.
+    run : dict
+        What tells this run from others: image, model and settings, as plain values.
+    layout : Layout
+        The arrays.
+    state : StoreState
+        What is done.
+    """
+
+    def __init__(
+        self, folder: Path, run: dict[str, Any], layout: Layout, state: StoreState
+    ) -> None:
+        self.folder, self.run, self.layout, self.state = folder, run, layout, state
+        self._arrays: dict[str, Any] = {}
+
+    @classmethod
+    def open(
+        cls, folder: Path, run: dict[str, Any], layout: Layout, tile_size: int, *, begin_anew: bool
+    ) -> "StreamStore":
+        """Return a new store, or the one in `folder` if it is of the same run.
+
+        Raises
+        ------
+        RunError
+            If `folder` holds something else, or another run and `begin_anew` is not wished.
+        OutputError
+            If zarr is missing, or the folder cannot be made.
+        """
+        zarr_module()
+        found = read_progress(folder) if folder.exists() else None
+        if found is None:
+            _refuse_foreign(folder)
+        elif begin_anew and not same_classes(found["run"], run):
+            _remove(folder)
+            found = None
+        elif found["run"] != run and not begin_anew:
+            what = ", ".join(differences(found["run"], run))
+            raise RunError(
+                f"{str(folder)!r} holds the result of another run; different: {what}. "
+                "Choose another folder, or say that it shall begin anew."
+            )
+        if found is None:
+            return cls._made(folder, run, layout, tile_size)
+        store = cls(folder, run, layout, state_of(found["state"]))
+        store._make_arrays()  # those that are missing: it may have been cut off here
+        if found["run"] != run or begin_anew:
+            store._forget_labels()
+        return store
+
+    @classmethod
+    def _made(
+        cls, folder: Path, run: dict[str, Any], layout: Layout, tile_size: int
+    ) -> "StreamStore":
+        """Return an empty store; the progress file comes first, and says whose the folder is."""
+        planes = [PlaneState() for _ in range(int(np.prod(layout.shape[:-2], dtype=int)))]
+        store = cls(folder, run, layout, StoreState(tile_size, planes))
+        with told(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        store.save()
+        store._make_arrays()
+        return store
+
+    def save(self) -> None:
+        """Write down what is done."""
+        content = {"format": FORMAT, "run": self.run, "state": asdict(self.state)}
+        text = json.dumps(content, indent=1).encode()
+        write_atomically(self.folder / PROGRESS, lambda file: file.write(text))
+
+    def show(self, plane: tuple[int, ...], start: tuple[int, int], labels: Labels) -> None:
+        """Write final or provisional labels of whole blocks into all levels.
+
+        Parameters
+        ----------
+        plane : tuple of int
+            The place in the stack.
+        start : (int, int)
+            The first row and column, multiples of the block.
+        labels : array (Y, X)
+            Whole blocks, or up to the border of the plane.
+        """
+        for level in range(len(self.layout.levels)):
+            step = 1 << level
+            part = labels[::step, ::step].astype(self.layout.dtype)
+            self._put(str(level), plane, (start[0] >> level, start[1] >> level), part)
+
+    def write_work(
+        self, name: str, plane: tuple[int, ...], start: tuple[int, int], values: Labels
+    ) -> None:
+        """Write whole blocks of "classes", "filled" or "pieces"."""
+        self._put(f"work/{name}", plane, start, values)
+
+    def read_work(
+        self, name: str, plane: tuple[int, ...], rows: slice, columns: slice
+    ) -> NDArray[Any]:
+        """Return (Y, X) of "classes", "filled" or "pieces"."""
+        with told(self.folder):
+            return np.asarray(self._array(f"work/{name}")[(*plane, rows, columns)])
+
+    def write_facts(self, name: str, **facts: NDArray[Any]) -> None:
+        """Keep arrays about a block; whoever finds them knows that the block is done."""
+        with told(self.folder):
+            self._facts(name).parent.mkdir(parents=True, exist_ok=True)
+        content = in_memory(lambda file: np.savez(file, **facts))  # type: ignore[arg-type]
+        write_atomically(self._facts(name), lambda file: file.write(content))
+
+    def has_facts(self, name: str) -> bool:
+        """Return whether arrays of that name are kept."""
+        return self._facts(name).is_file()
+
+    def read_facts(self, name: str) -> dict[str, NDArray[Any]]:
+        """Return what `write_facts` kept."""
+        content = io.BytesIO(read_bytes(self._facts(name), _MOST_FACTS))
+        with np.load(content, allow_pickle=False) as facts:
+            return {key: facts[key] for key in facts.files}
+
+    def finish(self, provenance: dict[str, Any]) -> None:
+        """Say that the labels are final, then put away what was needed to get there."""
+        self.state.complete = True
+        self.state.provenance = provenance
+        self.save()
+        self._clear_work()
+
+    def _forget_labels(self) -> None:
+        self.state.complete = False
+        for plane in self.state.planes:
+            plane.forget_labels()
+        self.save()
+        self._clear_work()
+        self._make_work()
+
+    def _clear_work(self) -> None:
+        """Remove all that is quickly made again from the classes."""
+        for name in ("filled", "pieces", "facts"):
+            shutil.rmtree(self.folder / "work" / name, ignore_errors=True)
+            self._arrays.pop(f"work/{name}", None)
+
+    def _facts(self, name: str) -> Path:
+        return self.folder / "work" / "facts" / f"{name}.npz"
+
+    def _put(
+        self, name: str, plane: tuple[int, ...], start: tuple[int, int], values: Labels
+    ) -> None:
+        rows = slice(start[0], start[0] + values.shape[0])
+        columns = slice(start[1], start[1] + values.shape[1])
+        with told(self.folder):
+            self._array(name)[(*plane, rows, columns)] = values
+
+    def _array(self, name: str) -> Any:
+        if name not in self._arrays:
+            self._arrays[name] = zarr_module().open_array(self.folder / name, mode="r+")
+        return self._arrays[name]
+
+    def _make_arrays(self) -> None:
+        """Make the arrays that are not there yet; nothing is written into them."""
+        if not (self.folder / "zarr.json").is_file():
+            with told(self.folder):
+                zarr_module().create_group(self.folder, attributes=attributes(self.layout))
+        for level, shape in enumerate(self.layout.levels):
+            self._make_array(str(level), shape, self.layout.block >> level, self.layout.dtype)
+        self._make_array("work/classes", self.layout.shape, self.layout.block, "uint8")
+        if not self.state.complete:
+            self._make_work()
+
+    def _make_work(self) -> None:
+        self._make_array("work/filled", self.layout.shape, self.layout.block, "uint8")
+        self._make_array("work/pieces", self.layout.shape, self.layout.block, "int32")
+
+    def _make_array(self, name: str, shape: tuple[int, ...], chunk: int, dtype: str) -> None:
+        folder = self.folder / name
+        if (folder / "zarr.json").is_file():
+            return
+        chunks = (*(1 for _ in shape[:-2]), min(chunk, shape[-2]), min(chunk, shape[-1]))
+        with told(self.folder):
+            zarr_module().create_array(
+                folder,
+                shape=shape,
+                chunks=chunks,
+                dtype=dtype,
+                fill_value=0,
+                dimension_names=list(self.layout.axes.lower()),
+            )
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse a folder with anything in it that is no store of ours."""
+    with told(folder):
+        is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not is_free:
+        raise RunError(
+            f"{str(folder)!r} is there already and is not a store of streamed labels. "
+            "Choose another folder."
+        )
+
+
+def _remove(folder: Path) -> None:
+    """Remove what a store of ours holds; its progress file goes last: until then it is ours."""
+    with told(folder):
+        for one in folder.iterdir():
+            if one.is_dir() and (one.name == "work" or one.name.isdecimal()):
+                shutil.rmtree(one)
+        (folder / "zarr.json").unlink(missing_ok=True)
+        (folder / PROGRESS).unlink()

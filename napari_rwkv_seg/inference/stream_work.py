@@ -1,0 +1,183 @@
+"""What there is to do for a store: brightness, classes and labels of every plane.
+
+Does what the store does not say is done, and writes down what is.
+"""
+
+import time
+from collections.abc import Generator, Iterator
+
+import numpy as np
+
+from napari_rwkv_seg.errors import ImageError
+
+from .loading import Model
+from .normalize import NO_FINITE_PIXEL
+from .progress import SMALLEST_TILE, Progress
+from .settings import LabelSettings
+from .stream_image import Brightness, StreamImage, brightness_steps
+from .stream_labels import PlaneLabels
+from .stream_plan import Grid, Strip
+from .stream_predict import OutOfMemoryError, StripRun, smaller_tiles
+from .stream_state import PlaneState
+from .stream_store import StreamStore
+from .windows import Window
+
+
+class StreamWork:
+    """What there is to do for a store, plane by plane."""
+
+    def __init__(
+        self,
+        model: Model,
+        image: StreamImage,
+        settings: LabelSettings,
+        store: StreamStore,
+        first_size: int,
+    ) -> None:
+        self.model, self.image, self.settings, self.store = model, image, settings, store
+        self.first_size = first_size
+        self._grid = Grid(*image.plane, store.layout.block)
+        self._total = self._left = self._timed = 0
+        self._since = time.monotonic()
+
+    def steps(self) -> Iterator[Progress]:
+        """Do all that is not done."""
+        planes = list(zip(self.image.planes(), self.store.state.planes, strict=True))
+        for index, state in planes:
+            if state.windows is None:
+                yield from self._measure(index, state)
+        if all(state.blank for _, state in planes):
+            raise ImageError(NO_FINITE_PIXEL)
+        self._count()
+        for index, state in planes:
+            while not (yield from self._predict(index, state)):
+                yield self._halve(state)
+        found = 0
+        for number, (_, state) in enumerate(planes):
+            if state.objects is None:
+                yield from self._label(number, found)
+            found += state.objects or 0
+
+    def notes(self) -> list[str]:
+        """Return what the user should know in the end."""
+        planes, size = self.store.state.planes, self.store.state.tile_size
+        notes = []
+        if size != self.first_size:
+            notes.append(
+                f"Not enough memory for {self.first_size}-px tiles; "
+                f"ran with {size}-px tiles. The result is complete."
+            )
+        invalid = sum(plane.invalid for plane in planes)
+        if invalid:
+            pixels = "1 pixel was" if invalid == 1 else f"{invalid} pixels were"
+            notes.append(f"{pixels} not a number (or masked) and became background.")
+        flat = sum(plane.flat for plane in planes)
+        if flat:
+            where = f" in {flat} of {len(planes)} planes" if len(planes) > 1 else ""
+            notes.append(f"There is no contrast{where}: all pixels have one value.")
+        return notes
+
+    def _measure(self, index: tuple[int, ...], state: PlaneState) -> Iterator[Progress]:
+        """Find out how bright a plane is."""
+        normalization = self.model.card.normalization
+        found = yield from brightness_steps(self.image, index, normalization)
+        state.windows = [
+            [one.low, one.high, one.offset, one.span] if one else None for one in found.windows
+        ]
+        state.flat, state.blank = found.is_flat, found.is_blank
+        self.store.save()
+
+    def _predict(
+        self, index: tuple[int, ...], state: PlaneState
+    ) -> Generator[Progress, None, bool]:
+        """Write the classes of a plane; return whether memory was enough."""
+        if state.blank:
+            return True
+        windows = tuple(Window(*one) if one else None for one in state.windows or ())
+        for number, strip in enumerate(self._strips()):
+            missing = self._missing(state, number)
+            run = StripRun(
+                self.model, self.image, index, Brightness(windows), strip, self.settings.threshold
+            )
+            for row in missing:
+                try:
+                    yield from self._predict_row(run, index, (number, row), strip)
+                except OutOfMemoryError:
+                    return False
+        return True
+
+    def _predict_row(
+        self, run: StripRun, index: tuple[int, ...], place: tuple[int, int], strip: Strip
+    ) -> Iterator[Progress]:
+        """Write one row of blocks, and show what is final of it meanwhile."""
+        rows = self._grid.rows(place[1])
+        start = (rows.start, strip.columns.start)
+        steps = run.rows(rows)
+        while True:
+            try:
+                final = next(steps)
+            except StopIteration as end:
+                classes, invalid = end.value
+                break
+            if final is None:
+                self._timed += 1
+                self._left = max(0, self._left - 1)
+                yield self._progress()
+            elif len(final) < rows.stop - rows.start:
+                missing = rows.stop - rows.start - len(final)
+                self.store.show(index, start, np.pad(final, ((0, missing), (0, 0))))
+        self.store.show(index, start, classes)
+        self.store.write_work("classes", index, start, classes)
+        stack = self.image.stack
+        state = self.store.state.planes[int(np.ravel_multi_index(index, stack)) if stack else 0]
+        state.rows.append(list(place))
+        state.invalid += invalid
+        self.store.save()
+
+    def _label(self, number: int, found: int) -> Iterator[Progress]:
+        """Make the labels of a plane of its classes."""
+        classes = len(self.model.card.classes)
+        labels = PlaneLabels(self.store, number, self._grid, self.settings, classes)
+        planes = len(self.store.state.planes)
+        where = f", plane {number + 1} of {planes}" if planes > 1 else ""
+        for what, share in labels.steps(found):
+            yield Progress(1, 1, None, f"{what}{where}: {share:.0%}")
+
+    def _halve(self, state: PlaneState) -> Progress:
+        """Begin a plane anew with smaller tiles."""
+        size = smaller_tiles(self.store.state.tile_size, self._grid, SMALLEST_TILE)
+        self.store.state.tile_size = size
+        state.forget_classes()
+        self.store.save()
+        self._count()
+        return self._progress(f"Not enough memory; going on with {size}-px tiles.")
+
+    def _strips(self) -> list[Strip]:
+        """Return the strips of a plane."""
+        classes = len(self.model.card.classes)
+        each = self.image.bytes_per_pixel + 8 * classes  # sums, and the copy that makes room
+        size = self.store.state.tile_size
+        return [Strip.of(self._grid, one, size) for one in self._grid.strips(each, size)]
+
+    def _missing(self, state: PlaneState, strip: int) -> list[int]:
+        """Return the rows of blocks of a strip whose classes are not written."""
+        done = {row for which, row in state.rows if which == strip}
+        return [row for row in range(self._grid.down) if row not in done]
+
+    def _count(self) -> None:
+        """Count the tiles that there are, and those that must still be run."""
+        strips, every = self._strips(), list(range(self._grid.down))
+        planes = [state for state in self.store.state.planes if not state.blank]
+        self._total = len(planes) * sum(strip.count(self._grid, every) for strip in strips)
+        self._left = sum(
+            strip.count(self._grid, self._missing(state, number))
+            for state in planes
+            for number, strip in enumerate(strips)
+        )
+        self._timed, self._since = 0, time.monotonic()
+
+    def _progress(self, note: str = "") -> Progress:
+        """Return how far the network is; the rest is short."""
+        each = (time.monotonic() - self._since) / self._timed if self._timed else None
+        left = None if each is None else each * self._left
+        return Progress(self._total - self._left, self._total, left, note)

@@ -1,0 +1,206 @@
+"""Segment an image larger than memory into a store, and go on after an interruption.
+
+The same tiles, blending and labels as `segment`, but nothing is held whole: a
+plane is read once to measure its brightness and once for the network, classes
+are written as blocks are done, and objects are joined across blocks afterwards.
+What is done is written down; running again with the same image, model and
+settings continues. Probabilities are not kept. Lengths are in pixels.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_rwkv_seg.errors import RwkvSegError, SettingsError
+from napari_rwkv_seg.zoo.card import ModelCard
+from napari_rwkv_seg.zoo.store import DEFAULT_MODEL
+
+from .loading import Model, load_model
+from .predictor import first_tile_size, opened
+from .progress import Progress
+from .provenance import provenance_of
+from .settings import LabelSettings
+from .stream_image import StreamImage
+from .stream_state import Layout
+from .stream_store import StreamStore
+from .stream_work import StreamWork
+
+BLOCK = 1024  # pixels: one file of a level; rows of blocks are what a cut-off run repeats
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """Where the pixels lie in the world, and how the store is made.
+
+    Parameters
+    ----------
+    scale, translate : tuple of float, optional
+        Size of a pixel and place of the first, along the axes of the labels.
+    units : tuple of str, optional
+        OME's names of their units, such as "micrometer".
+    block : int
+        Side of a block, a multiple of 16.
+    begin_anew : bool
+        Whether a store of another run in the same folder may be replaced.
+    about : dict, optional
+        Plain facts for the provenance.
+    """
+
+    scale: tuple[float, ...] | None = None
+    translate: tuple[float, ...] | None = None
+    units: tuple[str, ...] | None = None
+    block: int = BLOCK
+    begin_anew: bool = False
+    about: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.block < 16 or self.block % 16:
+            raise SettingsError(f"Block must be a multiple of 16 pixels, got {self.block}.")
+
+
+@dataclass(frozen=True)
+class StreamedSegmentation:
+    """Labels in a store, and how they came about.
+
+    Parameters
+    ----------
+    folder : Path
+        The store: OME-Zarr, one array a level.
+    shape : tuple of int
+        (*stack, Y, X) of the labels.
+    count : int
+        How many objects; 0 for class labels.
+    card, settings, axes, notes, provenance
+        As in `Segmentation`.
+    """
+
+    folder: Path
+    shape: tuple[int, ...]
+    count: int
+    card: ModelCard
+    settings: LabelSettings
+    axes: str
+    notes: tuple[str, ...]
+    provenance: dict[str, Any]
+
+
+def segment_to_store_steps(  # noqa: PLR0913 - the choices of a run are its parameters
+    image: Any,
+    model: Model | str | Path = DEFAULT_MODEL,
+    store: Path = Path("labels.ome.zarr"),
+    *,
+    axes: str | None = None,
+    settings: LabelSettings | None = None,
+    tile_size: int | None = None,
+    channel: int | None = None,
+    options: StreamOptions | None = None,
+) -> Generator[Progress, None, StreamedSegmentation]:
+    """Segment an image into a store, yielding before every step; continue if it was begun.
+
+    Parameters
+    ----------
+    image, model, axes, settings, tile_size, channel
+        As in `segment`; of the image only pieces are read.
+    store : Path
+        A folder that is new, empty, or of the same run.
+    options : StreamOptions, optional
+        Scale and units for the store's metadata, size of blocks, whether to begin anew.
+
+    Yields
+    ------
+    Progress
+        After every tile and every block. Closing the generator cancels; the store stays
+        and can be continued.
+
+    Returns
+    -------
+    StreamedSegmentation
+        The store is complete. Labels are those of `segment`, if no object that touches
+        others is larger than `stream_pieces.HALO`; such ones may be cut otherwise.
+
+    Raises
+    ------
+    RunError
+        If `store` holds something else, or another run.
+    OutputError
+        If zarr is missing or the store cannot be written.
+    ImageError, ModelError, SettingsError, RwkvSegError
+        As `segment`; an image that cannot be read at some place leaves what is done.
+    """
+    options = options or StreamOptions()
+    if not isinstance(model, Model):
+        yield Progress(0, 1, note=f"Loading model {Path(model).name}…")
+        model = load_model(model)
+    settings = settings or LabelSettings.for_model(model.card)
+    image, axes, notes = opened(image, axes, model, channel)
+    source = StreamImage(image, axes, model.card.input_channels, channel)
+    size = first_tile_size(model, tile_size)
+    yield Progress(0, 0, None, "Looking at the image …")
+    run = _identity(source, model, settings, size, options)
+    layout = _layout(source, settings, options)
+    kept = StreamStore.open(store, run, layout, size, begin_anew=options.begin_anew)
+    work = StreamWork(model, source, settings, kept, size)
+    if not kept.state.complete:
+        try:
+            yield from work.steps()
+        except MemoryError as error:  # beside the network, which has its own way out
+            raise RwkvSegError(
+                "Not enough memory to go on; close other programs. What is done is kept: "
+                "run again to continue."
+            ) from error
+        kept.finish(_provenance(work, [*notes, source.note()], options))
+    facts = kept.state.provenance
+    return StreamedSegmentation(
+        folder=store,
+        shape=layout.shape,
+        count=sum(plane.objects or 0 for plane in kept.state.planes),
+        card=model.card,
+        settings=settings,
+        axes=axes,
+        notes=tuple(facts["notes"]),
+        provenance=facts,
+    )
+
+
+def _identity(
+    image: StreamImage, model: Model, settings: LabelSettings, size: int, options: StreamOptions
+) -> dict[str, Any]:
+    """Return what tells a run from others; a store of another one is not touched."""
+    return {
+        "image": image.fingerprint(),
+        "model": {"name": model.card.name, "sha256": model.card.weights_sha256},
+        "settings": settings.to_dict(),
+        "axes": image.axes,
+        "channel": image.channel,
+        "tile size": size,
+        "block": options.block,
+    }
+
+
+def _layout(image: StreamImage, settings: LabelSettings, options: StreamOptions) -> Layout:
+    """Return what the store holds."""
+    axes = image.axes.replace("C", "")
+    return Layout(
+        shape=(*image.stack, *image.plane),
+        axes=axes,
+        block=options.block,
+        dtype="uint8" if settings.output == "classes" else "int32",
+        scale=options.scale or (1.0,) * len(axes),
+        translate=options.translate or (0.0,) * len(axes),
+        units=options.units or ("",) * len(axes),
+    )
+
+
+def _provenance(work: StreamWork, notes: list[str], options: StreamOptions) -> dict[str, Any]:
+    """Return how the labels were made, as plain values."""
+    said = [note for note in (*work.model.notes, *notes, *work.notes()) if note]
+    return {
+        **provenance_of(work.model, work.settings),
+        "axes": work.image.axes,
+        "channel": work.image.channel,
+        "tile_size": work.store.state.tile_size,
+        "notes": list(dict.fromkeys(said)),
+        "image_fingerprint": work.store.run["image"],
+        **(options.about or {}),
+    }
