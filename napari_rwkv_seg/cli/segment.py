@@ -24,12 +24,6 @@ class Output(StrEnum):
     OBJECTS = "objects"
 
 
-class Format(StrEnum):
-    """How labels are written."""
-
-    OME_TIFF = "ome-tiff"
-
-
 def segment(  # noqa: PLR0913 - the options of a command are its parameters
     images: Annotated[
         list[str],
@@ -96,9 +90,12 @@ def segment(  # noqa: PLR0913 - the options of a command are its parameters
             help="Write {stem}_objects.csv with every object, and summary.csv with every class.",
         ),
     ] = False,
-    labels_format: Annotated[Format, typer.Option("--format", help="Format of the labels.")] = (
-        Format.OME_TIFF
-    ),
+    labels_format: Annotated[
+        str,
+        typer.Option(
+            "--format", help="Of the labels: ome-tiff, nifti, ome-zarr, dicom-seg, coco or png."
+        ),
+    ] = "ome-tiff",
     part: Annotated[
         str,
         typer.Option(
@@ -143,7 +140,7 @@ def segment(  # noqa: PLR0913 - the options of a command are its parameters
             axes=axes.upper() if axes else None,
             channel=channel,
             tile_size=tile,
-            format=labels_format.value,
+            format=labels_format.lower(),
             measure=measure,
             overlay=overlay,
             overwrite=overwrite,

@@ -220,8 +220,12 @@ def prepare_folder(folder: Path) -> None:
 def _items(batch: Batch) -> tuple[list[BatchItem], list[str]]:
     """Return the images of a batch, and sentences about what was left out."""
     found, notes = find_items(batch.images, batch.out)
-    ending = ENDINGS[batch.choices.format]
-    apart = check_apart([(each, results_of(each, batch.out, ending).all()) for each in found])
+    own = ENDINGS[batch.choices.format]
+    apart = check_apart(
+        found,
+        lambda item: results_of(item, batch.out, own).all(),
+        lambda item: [results_of(item, batch.out, one).labels for one in ENDINGS.values()],
+    )
     return (part_of(apart, batch.part) if batch.part else apart), notes
 
 

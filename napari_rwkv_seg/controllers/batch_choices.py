@@ -1,19 +1,25 @@
 """What a user chose for all images of a batch: plain values that any worker understands."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 from napari_rwkv_seg.errors import SettingsError
+from napari_rwkv_seg.images.saving import FORMATS
 from napari_rwkv_seg.inference.settings import LabelSettings
 from napari_rwkv_seg.zoo.card import ModelCard
 from napari_rwkv_seg.zoo.store import DEFAULT_MODEL
 
 from .settings import Output
 
-Format = Literal["ome-tiff"]
-FORMATS: tuple[Format, ...] = get_args(Format)
-ENDINGS: dict[str, str] = {"ome-tiff": ".tif"}
-"""Ending of a labels file by its format."""
+ENDINGS: dict[str, str] = {
+    "ome-tiff": ".tif",
+    "png": ".png",
+    "nifti": ".nii.gz",
+    "ome-zarr": ".ome.zarr",
+    "dicom-seg": ".dcm",
+    "coco": ".coco.json",
+}
+"""Ending of a labels file by its format; which formats can be written, `images.FORMATS` says."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class BatchChoices:
     tile_size : int, optional
         Side of a tile in pixels; None for the model's.
     format : str
-        One of `FORMATS`.
+        How labels are saved, one of `images.FORMATS`.
     measure : bool
         Write measurements beside the labels.
     overlay : bool
@@ -58,14 +64,14 @@ class BatchChoices:
     axes: str | None = None
     channel: int | None = None
     tile_size: int | None = None
-    format: Format = "ome-tiff"
+    format: str = "ome-tiff"
     measure: bool = False
     overlay: bool = False
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if self.format not in ENDINGS:
-            raise SettingsError(f"Format is one of {', '.join(ENDINGS)}, not {self.format!r}.")
+        if self.format not in FORMATS:
+            raise SettingsError(f"Format is one of {', '.join(FORMATS)}, not {self.format!r}.")
 
     def labels_for(self, card: ModelCard) -> LabelSettings:
         """Return how probabilities become labels with a model.

@@ -54,6 +54,7 @@ class BatchItem:
 
 
 Wanted = str | Path | BatchItem
+Others = Callable[[BatchItem], Sequence[Path]]
 
 
 def find_items(wanted: Sequence[Wanted], out: Path) -> tuple[list[BatchItem], list[str]]:
@@ -122,40 +123,48 @@ def digest_of(path: Path) -> str:
         raise UnreadableFileError(f"Cannot read {str(path)!r}: {reason}.") from error
 
 
-def check_apart(results: Sequence[tuple[BatchItem, Sequence[Path]]]) -> list[BatchItem]:
+def check_apart(
+    items: Sequence[BatchItem], results: Callable[[BatchItem], Sequence[Path]], others: Others
+) -> list[BatchItem]:
     """Return the images but those that are results of others and were not named themselves.
 
     Parameters
     ----------
-    results : sequence of (BatchItem, paths)
-        Every image, and the files that will be written for it, the labels first.
+    items : sequence of BatchItem
+        All images.
+    results : callable
+        Returns the files that will be written for an image, the labels first.
+    others : callable
+        Returns the files that other choices would write for it.
 
     Raises
     ------
     OutputError
         If two images share a result, or a result would replace an image that was named.
     """
-    images = {_real(item.image): item for item, _ in results if item.read is None}
-    made = {_real(path): item for item, paths in results for path in paths}
-    left_out = {
-        key for key, item in images.items() if item.is_found and made.get(key, item) is not item
-    }
-    kept = [pair for pair in results if _real(pair[0].image) not in left_out or pair[0].read]
+    made = {_real(path): item for item in items for path in (*results(item), *others(item))}
+    kept = [
+        item
+        for item in items
+        if not item.is_found or made.get(_real(item.image), item).name == item.name
+    ]
+    images = {_real(item.image) for item in kept if item.read is None}
     owners: dict[str, BatchItem] = {}
-    for item, paths in kept:
-        other = owners.setdefault(_real(paths[0]), item)
+    for item in kept:
+        labels, *_ = paths = results(item)
+        other = owners.setdefault(_real(labels), item)
         if other is not item:
             raise OutputError(
                 f"{str(other.image)!r} and {str(item.image)!r} would both be written to "
-                f"{paths[0].name!r}. Rename one, segment them into separate folders, or name "
+                f"{labels.name!r}. Rename one, segment them into separate folders, or name "
                 "the folder above them, so that folders are kept."
             )
-        if any(_real(path) in images.keys() - left_out for path in paths):
+        if any(_real(path) in images for path in paths):
             raise OutputError(
                 f"The result of {str(item.image)!r} would replace one of the images. "
                 "Choose another folder for the results."
             )
-    return [item for item, _ in kept]
+    return kept
 
 
 def _found(wanted: str, out: Path) -> Iterator[BatchItem]:

@@ -23,12 +23,13 @@ from napari_rwkv_seg.errors import OutputError, RwkvSegError
 from napari_rwkv_seg.files import write_atomically
 
 from .batch_choices import ENDINGS, BatchChoices
+from .batch_files import spacing, write_labels, write_objects, write_overlay
 from .batch_items import BatchItem, digest_of
 from .batch_results import ResultFiles, kept_record, put_in_place, results_of
-from .batch_rows import Row, write_csv
+from .batch_rows import Row
 
 if TYPE_CHECKING:
-    from napari_rwkv_seg.evaluation.measure import Measurements, Spacing
+    from napari_rwkv_seg.evaluation.measure import Measurements
     from napari_rwkv_seg.images.readers import ImageFile
     from napari_rwkv_seg.inference.loading import Model
     from napari_rwkv_seg.inference.progress import Progress
@@ -149,15 +150,17 @@ def _make(item: BatchItem, row: Row, order: Order, start: _Start) -> Steps:
 
     files, choices = order.files_of(item), order.choices
     image = start.image or read_image(item.image)
+    if image.is_labels and item.is_found:
+        return replace(row, state="skipped", note="It holds labels, not an image.")
     result, notes = yield from _segment(image, start.model, choices)
     measured = None
     if choices.measure:
         measured = yield from _measure(result, image)
-        _write_objects(start.made / files.objects.name, Path(item.name).name, measured)
+        write_objects(start.made / files.objects.name, Path(item.name).name, measured)
     if choices.overlay:
-        _write_overlay(start.made / files.overlay.name, image.data, result)
+        write_overlay(start.made / files.overlay.name, image.data, result)
     record = {"image": Path(item.name).name, **result.provenance}
-    _write_labels(start.made / files.labels.name, result, image, record)
+    write_labels(start.made / files.labels.name, result, image, record, choices.format)
     seconds = time.monotonic() - start.began
     record["batch"] = {
         "source_sha256": start.source,
@@ -180,7 +183,7 @@ def _segment(
     from napari_rwkv_seg.inference.segment import segment_steps
 
     axes = choices.axes or image.axes
-    notes = []
+    notes = list(image.notes)
     if not choices.axes and len(axes) > 2:  # not all files say it, so it may be wrong
         notes.append(f"Read as {describe_axes(image.data.shape, axes)}")
     result = yield from segment_steps(
@@ -202,52 +205,9 @@ def _measure(
     from napari_rwkv_seg.inference.progress import Progress
 
     measured = Measurements()
-    for _ in measure_steps(result, image.data, _spacing(image), measured):
+    for _ in measure_steps(result, image.data, spacing(image), measured):
         yield Progress(1, 1, 0.0, "Measuring …")
     return measured
-
-
-def _spacing(image: "ImageFile") -> "Spacing":
-    """Return how large the pixels of a file are, as far as it says so."""
-    from napari_rwkv_seg.evaluation.measure import Spacing
-
-    if image.pixel_size is None:
-        return Spacing()
-    return Spacing(dict(zip("YX", image.pixel_size, strict=True)), "um")
-
-
-def _write_objects(path: Path, image: str, measured: "Measurements") -> None:
-    """Write a row for every object."""
-    columns = ["image", *measured.objects]
-    rows = zip(*measured.objects.values(), strict=True)
-    write_csv(path, columns, ((image, *row) for row in rows))
-
-
-def _write_labels(
-    path: Path, result: "Segmentation", image: "ImageFile", record: dict[str, Any]
-) -> None:
-    """Write the labels with the size of the image's pixels."""
-    from napari_rwkv_seg.images.writers import write_labels
-
-    write_labels(
-        path,
-        result.labels,
-        image.pixel_size,
-        axes=result.axes.replace("C", ""),
-        provenance=record,
-    )
-
-
-def _write_overlay(path: Path, image: Any, result: "Segmentation") -> None:
-    """Write image and labels as one picture; of a stack, its middle plane."""
-    from napari_rwkv_seg.images.axes import planes, stack_shape
-    from napari_rwkv_seg.images.writers import write_overlay
-
-    middle = tuple(length // 2 for length in stack_shape(image.shape, result.axes))
-    plane = next(plane for index, plane in planes(image, result.axes) if index == middle)
-    colors = [each.color for each in result.card.classes]
-    by_class = result.settings.output == "classes"
-    write_overlay(path, plane, result.labels[middle], colors if by_class else None)
 
 
 def _skipped(row: Row, record: dict[str, Any], files: ResultFiles, order: Order) -> Row:

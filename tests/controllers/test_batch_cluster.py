@@ -1,0 +1,136 @@
+"""A batch on a real cluster of two worker processes, one of which is killed on the way."""
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from napari_rwkv_seg.controllers import batch_tasks
+from napari_rwkv_seg.controllers.batch import Batch, BatchChoices, batch_steps
+from napari_rwkv_seg.controllers.batch_items import BatchItem
+from napari_rwkv_seg.controllers.batch_tasks import Crew, Task, TaskNews, crew_of, run_tasks
+from napari_rwkv_seg.errors import ClusterError, SettingsError
+
+from .batching import run, states, write_images, write_tiny_model
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Return a cluster of two worker processes; a worker that dies is started anew."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def crew(cluster: Any) -> Crew:
+    return Crew(scheduler=cluster.scheduler_address)
+
+
+@pytest.fixture
+def batch(tmp_path: Path, crew: Crew) -> Batch:
+    model = write_tiny_model(tmp_path / "tiny")
+    write_images(tmp_path / "images", 6, broken=1)
+    choices = BatchChoices(model=str(model), device="cpu", measure=True)
+    return Batch([tmp_path / "images"], tmp_path / "out", choices, crew=crew)
+
+
+def pids(cluster: Any) -> dict[str, int]:
+    from distributed import Client
+
+    with Client(cluster, set_as_default=False) as client:
+        found: dict[str, int] = client.run(os.getpid)
+    return found
+
+
+def ended(steps: Iterator[TaskNews]) -> dict[str, TaskNews]:
+    return {news.task.key: news for news in steps if news.task and news.state != "running"}
+
+
+def test_a_worker_that_is_killed_on_the_way_costs_no_image(cluster: Any, batch: Batch) -> None:
+    victim = next(iter(pids(cluster).values()))
+    steps, table, killed = batch_steps(batch), None, False
+    while table is None:
+        try:
+            news = next(steps)
+        except StopIteration as end:
+            table = end.value
+            break
+        if not killed and any(row.state == "done" for row in news.rows):
+            os.kill(victim, signal.SIGKILL)
+            killed = True
+    assert killed
+    assert table.sentence() == "5 done, 0 skipped, 1 failed of 6 images."
+    again = run(replace(batch, crew=None))
+    assert again.sentence() == "0 done, 5 skipped, 1 failed of 6 images."
+    assert list(batch.out.glob(".batch.*")) == []
+
+
+def test_a_task_that_kills_every_worker_is_lost_alone(crew: Crew) -> None:
+    tasks = [Task("deadly", os._exit, (1,)), *(Task(f"{n}", pow, (n, 2)) for n in range(5))]
+    found = ended(run_tasks(tasks, crew))
+    assert [found[f"{n}"].value for n in range(5)] == [0, 1, 4, 9, 16]
+    assert found["deadly"].state == "lost"
+    assert "Several workers died" in str(found["deadly"].error)
+
+
+def test_what_a_task_raises_is_told(crew: Crew) -> None:
+    news = ended(run_tasks([Task("x", divmod, (1, 0))], crew))["x"]
+    assert news.state == "lost"
+    assert isinstance(news.error, ZeroDivisionError)
+
+
+def test_a_path_that_workers_do_not_see_is_a_sentence(crew: Crew, tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match=r"does not see .*no such folder"):
+        next(run_tasks([Task("x", pow, (1, 1))], crew, [tmp_path / "no such folder"]))
+
+
+def test_torch_has_its_share_of_the_cores(crew: Crew) -> None:
+    import torch
+
+    news = ended(run_tasks([Task("x", torch.get_num_threads)], crew))["x"]
+    assert news.value == max(1, batch_tasks._cores() // 2)
+
+
+def test_layers_are_not_sent(batch: Batch) -> None:
+    item = BatchItem(Path("layer"), "layer", lambda: None)
+    with pytest.raises(ClusterError, match="save them as files"):
+        run(replace(batch, images=[item]))
+
+
+def test_workers_of_ones_own_are_started_and_ended(batch: Batch) -> None:
+    import psutil
+
+    before = set(psutil.Process().children(recursive=True))
+    table = run(replace(batch, crew=Crew(workers=1)))
+    assert list(states(table).values()).count("done") == 5
+    assert {
+        p for p in set(psutil.Process().children(recursive=True)) - before if p.is_running()
+    } == set()
+
+
+def test_a_scheduler_that_does_not_answer_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_tasks, "JOIN_S", 2.0)
+    with pytest.raises(ClusterError, match="No scheduler answers"):
+        next(run_tasks([], Crew(scheduler="tcp://127.0.0.1:9")))
+
+
+def test_without_the_extra_it_is_a_sentence_which_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batch_tasks.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ClusterError, match=r"napari-rwkv-seg\[cluster\]"):
+        crew_of(workers=2)
+
+
+def test_workers_and_a_scheduler_together_are_refused() -> None:
+    with pytest.raises(SettingsError, match="not both"):
+        crew_of(2, "tcp://host:8786")
+    assert crew_of() is None
