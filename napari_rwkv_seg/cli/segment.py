@@ -120,7 +120,7 @@ def segment(  # noqa: PLR0913 - the options of a command are its parameters
     """
     from napari_rwkv_seg.controllers.batch import Batch
     from napari_rwkv_seg.controllers.batch_choices import BatchChoices
-    from napari_rwkv_seg.controllers.batch_tasks import crew_of
+    from napari_rwkv_seg.controllers.batch_workers import crew_of
     from napari_rwkv_seg.zoo.store import DEFAULT_MODEL
 
     from .batch import segment_all

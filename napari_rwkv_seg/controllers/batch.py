@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_rwkv_seg.inference.loading import Model
     from napari_rwkv_seg.inference.progress import Progress
 
-    from .batch_tasks import Crew
+    from .batch_workers import Crew
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def segment_batch(
     RwkvSegError
         Before any work, as `batch_steps` raises it; of single images nothing is raised.
     """
-    from .batch_tasks import crew_of
+    from .batch_workers import crew_of
 
     wanted = [images] if isinstance(images, str | Path) else list(images)
     chosen = BatchChoices(model=str(model), device=device, **choices)

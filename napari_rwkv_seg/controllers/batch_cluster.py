@@ -10,8 +10,9 @@ from napari_rwkv_seg.errors import ClusterError, ModelError
 
 from .batch_items import BatchItem
 from .batch_rows import Row
-from .batch_tasks import Crew, Task, run_tasks
+from .batch_tasks import Task, run_tasks, take_share
 from .batch_work import Order, item_steps, sentence
+from .batch_workers import Crew
 
 if TYPE_CHECKING:
     from napari_rwkv_seg.inference.loading import Model
@@ -76,6 +77,7 @@ def _engine() -> "InferenceEngine":
 
 def _model(order: Order) -> "Model":
     """Return the model, if the worker has the very one that the batch was begun with."""
+    take_share()
     model = _engine().load(order.choices.model, order.choices.device)
     if model.card.weights_sha256 != order.asked["model_sha256"]:
         raise ModelError(

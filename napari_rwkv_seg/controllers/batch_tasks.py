@@ -6,39 +6,26 @@ chunks of one huge image. Needs the extra `cluster`; nothing of it is imported b
 """
 
 import importlib
-import importlib.util
-import logging
 import os
 import secrets
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from napari_rwkv_seg.errors import ClusterError, SettingsError
+from napari_rwkv_seg.errors import ClusterError
 
-JOIN_S = 60.0  # for the first worker to join a scheduler
+from .batch_workers import Crew, check_workers, connected
+
 _BEAT_S = 0.5  # at least so often news is told, so that whoever listens can end it
 _AHEAD = 2  # tasks a worker's thread has at hand, so that it need not wait for the next
-_WORDS = "pip install 'napari-rwkv-seg[cluster]'"
-
-
-@dataclass(frozen=True)
-class Crew:
-    """Who does the work.
-
-    Parameters
-    ----------
-    workers : int
-        Processes to start on this machine; 0 if `scheduler` is given.
-    scheduler : str
-        Address of a running scheduler, or "".
-    """
-
-    workers: int = 0
-    scheduler: str = ""
+_ALONE = "-alone"
+_DEADLY = (
+    "Several workers died while they had this one; most often memory does not suffice. "
+    "Give them more, or start fewer on one machine."
+)
+_SHARE: ContextVar[int] = ContextVar("share", default=1)
 
 
 @dataclass(frozen=True)
@@ -85,25 +72,6 @@ class TaskNews:
 Steps = Generator[TaskNews, None, None]
 
 
-def crew_of(workers: int = 0, scheduler: str = "") -> Crew | None:
-    """Return the crew of these choices, or None if there is to be none.
-
-    Raises
-    ------
-    SettingsError
-        If both are given, or `workers` is negative.
-    ClusterError
-        If the extra `cluster` is not installed.
-    """
-    if not workers and not scheduler:
-        return None
-    if workers < 0 or (workers and scheduler):
-        raise SettingsError("Give a number of workers or a scheduler's address, not both.")
-    if importlib.util.find_spec("distributed") is None:
-        raise ClusterError(f"Sharing work needs the package 'distributed': {_WORDS}.")
-    return Crew(workers, scheduler)
-
-
 def run_tasks(tasks: Sequence[Task], crew: Crew, paths: Sequence[Path] = ()) -> Steps:
     """Have tasks done by the workers of a crew.
 
@@ -128,121 +96,91 @@ def run_tasks(tasks: Sequence[Task], crew: Crew, paths: Sequence[Path] = ()) -> 
         If there is no scheduler or no worker, a worker has another version or does not
         see `paths`, or the scheduler is lost on the way.
     """
-    with _connected(crew) as client:
-        _check_workers(client, paths)
-        yield from _drive(client, tasks)
+    with connected(crew) as client:
+        check_workers(client, paths)
+        yield from _Drive(client, tasks, crew.workers).steps()
 
 
-@contextmanager
-def _connected(crew: Crew) -> Iterator[Any]:
-    """Give a client of the crew's scheduler."""
-    dask: Any = importlib.import_module("distributed")
-    cluster = None
-    try:
-        if crew.scheduler:
-            client = dask.Client(crew.scheduler, timeout=JOIN_S / 4, set_as_default=False)
+class _Drive:
+    """Hands out tasks, a few more than there are workers, until all have ended.
+
+    When a worker dies, Dask suspects all tasks that the worker had at hand, and gives up
+    those that it has suspected several times. They are tried once more, each alone, so that
+    only the one that kills its workers is lost.
+    """
+
+    def __init__(self, client: Any, tasks: Sequence[Task], workers: int) -> None:
+        self._client = client
+        self._waiting = list(reversed(tasks))
+        self._suspects: list[Task] = []
+        self._given: dict[Any, Task] = {}
+        self._share = max(1, workers)
+        self._token = secrets.token_hex(4)
+        self._dask: Any = importlib.import_module("distributed")
+
+    def steps(self) -> Steps:
+        """Yield what becomes of the tasks."""
+        try:
+            while self._waiting or self._given or self._suspects:
+                yield from self._hand_out()
+                if not self._some_ended():
+                    yield TaskNews()
+                for future in [each for each in self._given if each.status != "pending"]:
+                    yield from self._end(future, self._given.pop(future))
+        finally:
+            self._client.cancel(list(self._given), force=True)
+
+    def _hand_out(self) -> Steps:
+        """Give the workers what they can take."""
+        on_one, in_all = _threads(self._client)
+        self._share = max(self._share, on_one)  # a worker that died comes back
+        while self._waiting and len(self._given) < max(1, _AHEAD * in_all):
+            yield self._submit(self._waiting.pop(), "")
+        if self._suspects and not self._waiting and not self._given:
+            yield self._submit(self._suspects.pop(), _ALONE)
+
+    def _submit(self, task: Task, manner: str) -> TaskNews:
+        key = f"napari-rwkv-seg-{self._token}-{task.key}{manner}"
+        call = (self._share, task.function, task.arguments)
+        self._given[self._client.submit(_do, *call, key=key, pure=False)] = task
+        return TaskNews(task)
+
+    def _some_ended(self) -> bool:
+        """Wait a moment; return whether a task has ended."""
+        try:
+            with self._client.as_current():
+                self._dask.wait(list(self._given), timeout=_BEAT_S, return_when="FIRST_COMPLETED")
+        except TimeoutError:
+            return False
+        return True
+
+    def _end(self, future: Any, task: Task) -> Steps:
+        """Tell what has become of a task that is not under way any more."""
+        if future.status == "finished":
+            yield TaskNews(task, "done", future.result())
+            return
+        if future.status != "error":
+            raise ClusterError(
+                "The scheduler was lost while it had work. Start it again and repeat the command: "
+                "what is done is kept."
+            )
+        error: BaseException = future.exception()
+        if not isinstance(error, self._dask.KilledWorker):
+            yield TaskNews(task, "lost", error=error)
+        elif future.key.endswith(_ALONE):
+            yield TaskNews(task, "lost", error=ClusterError(_DEADLY))
         else:
-            cluster = dask.LocalCluster(
-                n_workers=crew.workers,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",  # nobody else is to join
-                dashboard_address=None,
-                memory_limit=0,  # what an image needs is checked when it is read
-                silence_logs=logging.CRITICAL,
-            )
-            client = dask.Client(cluster, set_as_default=False)
-    except (OSError, ValueError) as error:
-        if cluster is not None:
-            cluster.close()
-        raise ClusterError(
-            f"No scheduler answers at {crew.scheduler or 'this machine'!r}: {error}. "
-            "Start one with 'dask scheduler', and give the address that it tells."
-        ) from error
-    try:
-        yield client
-    finally:
-        client.close()
-        if cluster is not None:
-            cluster.close()
+            self._suspects.append(task)
 
 
-def _check_workers(client: Any, paths: Sequence[Path]) -> None:
-    """Wait for a worker, and see that every worker can do the work."""
-    try:
-        client.wait_for_workers(1, timeout=JOIN_S)
-    except TimeoutError as error:
-        raise ClusterError(
-            f"No worker has joined the scheduler within {JOIN_S:.0f} s. "
-            "Start some with 'dask worker' and the scheduler's address."
-        ) from error
-    answers = client.run(_seen, [str(path) for path in paths], on_error="return")
-    for worker, answer in answers.items():
-        if isinstance(answer, BaseException):
-            raise ClusterError(
-                f"Worker {worker} cannot run this package ({type(answer).__name__}: {answer}). "
-                "Install the same version of napari-rwkv-seg there."
-            )
-        its_version, missing = answer
-        if its_version != version("napari-rwkv-seg"):
-            raise ClusterError(
-                f"Worker {worker} has version {its_version} of napari-rwkv-seg, not "
-                f"{version('napari-rwkv-seg')}. Install the same version there."
-            )
-        if missing:
-            raise ClusterError(
-                f"Worker {worker} does not see {missing[0]!r}. Images, results and models must "
-                "lie on a disk that all workers share, under the same path."
-            )
+def take_share() -> int:
+    """Let torch have this task's share of the cores, and return how many; on a worker."""
+    import torch
 
-
-def _seen(paths: list[str]) -> tuple[str, list[str]]:
-    """Return the version of this package, and those of `paths` that are not there; on a worker."""
-    return version("napari-rwkv-seg"), [path for path in paths if not os.path.exists(path)]
-
-
-def _drive(client: Any, tasks: Sequence[Task]) -> Steps:
-    """Hand out tasks, a few more than there are workers, until all have ended."""
-    dask: Any = importlib.import_module("distributed")
-    token, waiting = secrets.token_hex(4), list(reversed(tasks))
-    given: dict[Any, Task] = {}
-    try:
-        while waiting or given:
-            share, threads = _threads(client)
-            while waiting and len(given) < max(1, _AHEAD * threads):
-                task = waiting.pop()
-                key = f"napari-rwkv-seg-{token}-{task.key}"
-                call = (share, task.function, task.arguments)
-                given[client.submit(_do, *call, key=key, pure=False)] = task
-                yield TaskNews(task)
-            try:
-                with client.as_current():
-                    dask.wait(list(given), timeout=_BEAT_S, return_when="FIRST_COMPLETED")
-            except TimeoutError:
-                yield TaskNews()
-            for future in [each for each in given if each.status != "pending"]:
-                yield _ended(future, given.pop(future))
-    finally:
-        client.cancel(list(given), force=True)
-
-
-def _ended(future: Any, task: Task) -> TaskNews:
-    """Return what has become of a task that is not under way any more."""
-    dask: Any = importlib.import_module("distributed")
-    if future.status == "finished":
-        return TaskNews(task, "done", future.result())
-    if future.status != "error":
-        raise ClusterError(
-            "The scheduler was lost while it had work. Start it again and repeat the command: "
-            "what is done is kept."
-        )
-    error: BaseException = future.exception()
-    if isinstance(error, dask.KilledWorker):
-        error = ClusterError(
-            "Several workers died while they had this one; most often memory does not suffice. "
-            "Give them more, or start fewer on one machine."
-        )
-    return TaskNews(task, "lost", error=error)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = max(1, (cores or 1) // _SHARE.get())
+    torch.set_num_threads(threads)
+    return threads
 
 
 def _threads(client: Any) -> tuple[int, int]:
@@ -255,15 +193,6 @@ def _threads(client: Any) -> tuple[int, int]:
 
 
 def _do(share: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """Do a task; on a worker. Torch gets its share of the cores."""
-    import torch
-
-    torch.set_num_threads(max(1, _cores() // share))
+    """Do a task that shares its machine with others; on a worker."""
+    _SHARE.set(share)
     return function(*arguments)
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

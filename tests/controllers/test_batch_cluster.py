@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from napari_rwkv_seg.controllers import batch_tasks
+from napari_rwkv_seg.controllers import batch_tasks, batch_workers
 from napari_rwkv_seg.controllers.batch import Batch, BatchChoices, batch_steps
 from napari_rwkv_seg.controllers.batch_items import BatchItem
-from napari_rwkv_seg.controllers.batch_tasks import Crew, Task, TaskNews, crew_of, run_tasks
+from napari_rwkv_seg.controllers.batch_tasks import Task, TaskNews, run_tasks
+from napari_rwkv_seg.controllers.batch_workers import Crew, crew_of
 from napari_rwkv_seg.errors import ClusterError, SettingsError
 
-from .batching import run, states, write_images, write_tiny_model
+from .batching import run, write_images, write_tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +25,19 @@ def cluster() -> Iterator[Any]:
     from distributed import LocalCluster
 
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=50
+        n_workers=2,
+        threads_per_worker=1,
+        dashboard_address="127.0.0.1:0",
+        memory_limit=0,
+        silence_logs=50,
     ) as cluster:
         yield cluster
 
 
 @pytest.fixture
 def crew(cluster: Any) -> Crew:
+    """Return the cluster's workers, both of them."""
+    cluster.wait_for_workers(2, timeout=60)
     return Crew(scheduler=cluster.scheduler_address)
 
 
@@ -95,8 +102,12 @@ def test_a_path_that_workers_do_not_see_is_a_sentence(crew: Crew, tmp_path: Path
 def test_torch_has_its_share_of_the_cores(crew: Crew) -> None:
     import torch
 
-    news = ended(run_tasks([Task("x", torch.get_num_threads)], crew))["x"]
-    assert news.value == max(1, batch_tasks._cores() // 2)
+    before = torch.get_num_threads()
+    alone = batch_tasks.take_share()
+    torch.set_num_threads(before)
+    assert ended(run_tasks([Task("x", batch_tasks.take_share)], crew))["x"].value == max(
+        1, alone // 2
+    )
 
 
 def test_layers_are_not_sent(batch: Batch) -> None:
@@ -105,19 +116,18 @@ def test_layers_are_not_sent(batch: Batch) -> None:
         run(replace(batch, images=[item]))
 
 
-def test_workers_of_ones_own_are_started_and_ended(batch: Batch) -> None:
+def test_workers_of_ones_own_are_started_and_ended() -> None:
     import psutil
 
     before = set(psutil.Process().children(recursive=True))
-    table = run(replace(batch, crew=Crew(workers=1)))
-    assert list(states(table).values()).count("done") == 5
-    assert {
-        p for p in set(psutil.Process().children(recursive=True)) - before if p.is_running()
-    } == set()
+    news = ended(run_tasks([Task("x", os.getpid)], Crew(workers=1)))["x"]
+    assert news.value != os.getpid()
+    left = set(psutil.Process().children(recursive=True)) - before
+    assert news.value not in {process.pid for process in left}
 
 
 def test_a_scheduler_that_does_not_answer_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_tasks, "JOIN_S", 2.0)
+    monkeypatch.setattr(batch_workers, "JOIN_S", 2.0)
     with pytest.raises(ClusterError, match="No scheduler answers"):
         next(run_tasks([], Crew(scheduler="tcp://127.0.0.1:9")))
 
@@ -125,7 +135,7 @@ def test_a_scheduler_that_does_not_answer_is_a_sentence(monkeypatch: pytest.Monk
 def test_without_the_extra_it_is_a_sentence_which_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(batch_tasks.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(batch_workers.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ClusterError, match=r"napari-rwkv-seg\[cluster\]"):
         crew_of(workers=2)
 
