@@ -21,6 +21,7 @@ LIGHT = [
     "napari_rwkv_seg.controllers.models",
     "napari_rwkv_seg.controllers.models_choices",
     "napari_rwkv_seg.controllers.segment",
+    "napari_rwkv_seg.evaluation",
     "napari_rwkv_seg.images.samples",
     "napari_rwkv_seg.inference",
     "napari_rwkv_seg.inference.labels",
@@ -109,7 +110,9 @@ def test_a_module_that_the_window_needs_is_imported_without_torch(module: str) -
     assert loaded_after(f"import {module}") & HEAVY == set()
 
 
-@pytest.mark.parametrize("command", ["--help", "segment --help", "finetune --help", "models"])
+@pytest.mark.parametrize(
+    "command", ["--help", "segment --help", "evaluate --help", "finetune --help", "models"]
+)
 def test_a_command_that_runs_no_network_loads_neither_torch_nor_a_window(command: str) -> None:
     code = f"""
 import sys

@@ -9,7 +9,7 @@ import pytest
 
 import napari_rwkv_seg
 
-FUNCTIONS = ["finetune", "list_models", "load_model", "segment", "segment_batch"]
+FUNCTIONS = ["evaluate", "finetune", "list_models", "load_model", "segment", "segment_batch"]
 
 
 def test_the_face_has_at_most_eight_names_and_each_is_there() -> None:
@@ -46,11 +46,13 @@ def test_a_docstring_names_every_parameter(name: str) -> None:
 
 def test_the_face_hands_out_the_very_functions_of_the_floors() -> None:
     from napari_rwkv_seg.controllers.batch import segment_batch
+    from napari_rwkv_seg.evaluation.run import evaluate
     from napari_rwkv_seg.inference.loading import load_model
     from napari_rwkv_seg.inference.segment import segment
     from napari_rwkv_seg.training.api import finetune
     from napari_rwkv_seg.zoo.store import list_models
 
+    assert napari_rwkv_seg.evaluate is evaluate
     assert napari_rwkv_seg.finetune is finetune
     assert napari_rwkv_seg.segment is segment
     assert napari_rwkv_seg.segment_batch is segment_batch

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from . import journal, models
+from . import evaluate, journal, models
 from .segment import Device, Output, segment
 from .speech import say_errors
 
@@ -24,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(models.app)
+app.add_typer(evaluate.app)
 app.add_typer(journal.app, name="journal")
 
 

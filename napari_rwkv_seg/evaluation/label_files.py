@@ -1,0 +1,249 @@
+"""Labels in files: match those of two folders by name, and read pairs that lie at one place.
+
+Files are read by `images.read_image`, whatever kinds that knows. A series over time
+is compared frame by frame; a stack in depth as one body, in three dimensions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_rwkv_seg.errors import EvaluationError, UnreadableFileError
+from napari_rwkv_seg.images import ImageFile, check_axes, read_image
+
+from .comparison import LabelPair, as_labels
+from .lengths import Spacing, pixels
+
+ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".nii", ".nii.gz", ".zarr")
+_TYPE_ENDINGS = (".ome.tif", ".ome.tiff", ".ome.zarr", *ENDINGS)  # the longer ones first
+_MARKS = ("masks", "mask", "labels", "label", "seg", "segmentation", "gt")
+_JPEGS = (".jpg", ".jpeg")
+_SAME_SIZE = 1e-3  # relative: files round sizes of pixels
+_NAMED = 3  # files in a note
+
+
+@dataclass(frozen=True)
+class MatchedLabels:
+    """Files that belong together, and sentences about those that do not."""
+
+    matched: tuple[tuple[Path, Path], ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FileChoices:
+    """What the user knows better than the files.
+
+    Parameters
+    ----------
+    axes : str, optional
+        One letter for every axis but the channel, from T, Z, Y, X.
+    spacing : Spacing, optional
+        Size of a pixel along the axes in space; one size serves all.
+    """
+
+    axes: str | None = None
+    spacing: Spacing | None = None
+
+
+def match_labels(found: Path, true: Path) -> MatchedLabels:
+    """Return the label files that belong together: two files, or those of two folders by name.
+
+    Names are compared without their endings, and without _mask, _labels, _seg, _gt and the like.
+
+    Raises
+    ------
+    EvaluationError
+        If one is a folder and the other is not, no file has a partner, or one has two.
+    UnreadableFileError
+        If a folder cannot be read.
+    """
+    are_folders = [_is_folder(path) for path in (found, true)]
+    if not any(are_folders):
+        return MatchedLabels(((found, true),))
+    if not all(are_folders):
+        raise EvaluationError(
+            f"Of {str(found)!r} and {str(true)!r} one is a folder; give two files or two folders."
+        )
+    by_name = [_by_name(folder) for folder in (found, true)]
+    names = [name for name in by_name[0] if name in by_name[1]]
+    if not names:
+        firsts = [next(iter(each.values())).name if each else "nothing" for each in by_name]
+        raise EvaluationError(
+            f"No label file in {str(found)!r} has the name of one in {str(true)!r} "
+            f"(there are {firsts[0]!r} and {firsts[1]!r}); name them alike."
+        )
+    notes = [
+        _left_out([path for name, path in each.items() if name not in names], folder)
+        for each, folder in zip(by_name, (found, true), strict=True)
+    ]
+    return MatchedLabels(
+        tuple((by_name[0][name], by_name[1][name]) for name in names),
+        tuple(note for note in notes if note),
+    )
+
+
+def read_label_pair(
+    found: Path, true: Path, choices: FileChoices | None = None
+) -> tuple[list[LabelPair], list[str]]:
+    """Read two label files; a series gives one pair a frame. Return pairs, and notes.
+
+    Raises
+    ------
+    EvaluationError
+        If the two do not lie at one place, or hold no labels.
+    UnreadableFileError
+        If a file cannot be read.
+    """
+    choices = choices or FileChoices()
+    notes: list[str] = []
+    files = [read_image(path) for path in (found, true)]
+    labels = [_labels(file, notes) for file in files]
+    letters = [file.axes.replace("C", "") for file in files]
+    if labels[0].shape != labels[1].shape:
+        raise EvaluationError(
+            f"{str(found)!r} is {_times(labels[0].shape)} pixels and {str(true)!r} is "
+            f"{_times(labels[1].shape)}; compare labels of the same image at the same size."
+        )
+    if choices.axes:
+        axes = check_axes(labels[0].shape, choices.axes)
+    elif letters[0] == letters[1]:
+        axes = letters[0]
+    else:
+        raise EvaluationError(
+            f"{str(found)!r} says that its axes are {letters[0]} and {str(true)!r} says "
+            f"{letters[1]}; state them."
+        )
+    spacing = choices.spacing or _spacing(files, axes, notes)
+    return frames(found.name, labels, axes, spacing), notes
+
+
+def frames(
+    name: str, labels: Sequence[NDArray[Any]], axes: str, spacing: Spacing
+) -> list[LabelPair]:
+    """Return a pair of labels for every frame, or one pair if there is no axis of time."""
+    spacing = _for_axes(spacing, sum(letter != "T" for letter in axes))
+    if "T" not in axes:
+        return [LabelPair(name, labels[0], labels[1], spacing)]
+    found, true = (np.moveaxis(each, axes.index("T"), 0) for each in labels)
+    return [
+        LabelPair(f"{name} [{frame}]", found[frame], true[frame], spacing)
+        for frame in range(len(found))
+    ]
+
+
+def _for_axes(spacing: Spacing, axes: int) -> Spacing:
+    """Return a spacing for that many axes; one size serves all."""
+    if len(spacing.sizes) == 1:
+        return Spacing(spacing.sizes * axes, spacing.unit)
+    if len(spacing.sizes) != axes:
+        raise EvaluationError(
+            f"{len(spacing.sizes)} sizes of a pixel are stated, but the labels have {axes} axes "
+            "in space; state one for each, or one for all."
+        )
+    return spacing
+
+
+def _spacing(files: Sequence[ImageFile], axes: str, notes: list[str]) -> Spacing:
+    """Return the size of a pixel as the files state it; in pixels if they do not."""
+    count = sum(letter != "T" for letter in axes)
+    stated = [file.pixel_size for file in files if file.pixel_size is not None]
+    if not stated:
+        return pixels(count)
+    if not np.allclose(stated[0], stated[-1], rtol=_SAME_SIZE, atol=0):
+        sizes = [" × ".join(f"{size:g}" for size in each) for each in stated]
+        raise EvaluationError(
+            f"The pixels of {str(files[0].path)!r} are {sizes[0]} µm and those of "
+            f"{str(files[1].path)!r} {sizes[1]} µm; compare labels at the same place."
+        )
+    if len(stated[0]) != count:
+        notes.append(
+            "The files do not say how far planes are apart, so distances are in pixels; "
+            "state the size of a pixel along Z, Y and X."
+        )
+        return pixels(count)
+    return Spacing(tuple(float(size) for size in stated[0]), "µm")
+
+
+def _labels(file: ImageFile, notes: list[str]) -> NDArray[Any]:
+    """Return the numbers in a file, without channels, as they are meant."""
+    if file.path.suffix.lower() in _JPEGS:
+        raise EvaluationError(
+            f"{str(file.path)!r} is a JPEG, in which numbers are not kept; "
+            "save the labels as PNG or TIFF."
+        )
+    labels = as_labels(_one_channel(file), str(file.path))
+    if set(np.unique(labels).tolist()) - {0} == {255}:
+        note = "Masks of 0 and 255 were read as 0 and 1."
+        if note not in notes:
+            notes.append(note)
+        return (labels > 0).astype(np.uint8)
+    return labels
+
+
+def _one_channel(file: ImageFile) -> NDArray[Any]:
+    """Return labels without their channels, which must be equal (but for an alpha)."""
+    if "C" not in file.axes:
+        return file.data
+    channels = np.moveaxis(file.data, file.axes.index("C"), 0)
+    colours = channels[:3] if len(channels) == 4 else channels
+    if any(not np.array_equal(colours[0], other) for other in colours[1:]):
+        raise EvaluationError(
+            f"{str(file.path)!r} is in colour; labels have one number a pixel. "
+            "Save them as a grey image, each class or object with a number of its own."
+        )
+    return np.ascontiguousarray(colours[0])
+
+
+def _is_folder(path: Path) -> bool:
+    """Return whether a path is a folder of files, not an image that is a folder."""
+    return path.is_dir() and not path.name.lower().endswith(".zarr")
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    """Return the label files in a folder by what the files of a pair share."""
+    try:
+        paths = sorted(
+            path
+            for path in folder.iterdir()
+            if path.name.lower().endswith(ENDINGS) and not path.name.startswith(".")
+        )
+    except OSError as error:
+        raise UnreadableFileError(f"Cannot read {str(folder)!r}: {error.strerror}.") from error
+    found: dict[str, Path] = {}
+    for path in paths:
+        if other := found.get(_name(path)):
+            raise EvaluationError(
+                f"Both {other.name!r} and {path.name!r} in {str(folder)!r} could be the partner "
+                f"of {_name(path)!r}; move one of them away."
+            )
+        found[_name(path)] = path
+    return found
+
+
+def _name(path: Path) -> str:
+    """Return a file's name without its ending, and without what says that it holds labels."""
+    ending = next(each for each in _TYPE_ENDINGS if path.name.lower().endswith(each))
+    stem = path.name[: -len(ending)]
+    for mark in _MARKS:
+        for joint in "_-.":
+            if stem.lower().endswith(joint + mark):
+                return stem[: -len(mark) - 1]
+    return stem
+
+
+def _left_out(paths: Sequence[Path], folder: Path) -> str:
+    """Return a sentence about files without a partner, or ""."""
+    if not paths:
+        return ""
+    names = ", ".join(path.name for path in paths[:_NAMED]) + (", …" if paths[_NAMED:] else "")
+    whose, are = ("file has", "is") if len(paths) == 1 else ("files have", "are")
+    return f"{len(paths)} {whose} no partner and {are} left out: {names} in {folder.name}."
+
+
+def _times(shape: Sequence[int]) -> str:
+    return " × ".join(str(length) for length in shape)
