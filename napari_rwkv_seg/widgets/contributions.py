@@ -6,11 +6,14 @@ napari gives the viewer to a QWidget subclass whose parameter is called
 
 from typing import Any
 
+from napari_rwkv_seg.controllers.evaluate import EvaluateController
 from napari_rwkv_seg.controllers.finetune import FinetuneController
 from napari_rwkv_seg.controllers.models import ModelsController
 from napari_rwkv_seg.controllers.segment import SegmentController
 from napari_rwkv_seg.zoo.store import list_models
 
+from .evaluate_dock import EvaluateDock
+from .evaluate_link import EvaluateLink
 from .finetune_dock import FinetuneDock
 from .finetune_link import FinetuneLink
 from .installation_dock import InstallationDock
@@ -73,6 +76,22 @@ class Models(ModelsDock):
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__(ModelsController(), news_of(_unwrapped(napari_viewer)))
+
+
+class Evaluate(EvaluateDock):
+    """Compare labels with the truth, and show how well they agree and where not.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer that the dock is opened in.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        viewer = _unwrapped(napari_viewer)
+        controller = EvaluateController()
+        super().__init__(controller, EvaluateLink(viewer, controller))
+        put_on_top(self, viewer)
 
 
 class CheckInstallation(InstallationDock):

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QWidget
 from napari_rwkv_seg.images.samples import SAMPLES
 from napari_rwkv_seg.widgets.contributions import (
     CheckInstallation,
+    Evaluate,
     FinetuneOnMyLabels,
     Models,
     SegmentWithMedURWKV,
@@ -30,7 +31,13 @@ from napari._qt.qt_event_loop import get_qapp
 get_qapp()
 viewer = napari.Viewer(show=False)
 before = set(sys.modules)
+<<<<<<< HEAD
 from napari_rwkv_seg.widgets.contributions import FinetuneOnMyLabels, Models, SegmentWithMedURWKV
+=======
+from napari_rwkv_seg.widgets.contributions import Evaluate, FinetuneOnMyLabels
+from napari_rwkv_seg.widgets.contributions import SegmentWithMedURWKV
+viewer.window.add_dock_widget(Evaluate(viewer))
+>>>>>>> 2f62cab (Evaluate in the window: two layers or folders, a table to sort, a layer of differences)
 viewer.window.add_dock_widget(SegmentWithMedURWKV(viewer))
 viewer.window.add_dock_widget(FinetuneOnMyLabels(viewer))
 viewer.window.add_dock_widget(Models(viewer))
@@ -69,7 +76,7 @@ def test_every_command_that_is_used_is_there(manifest):
 
 
 def test_every_menu_is_one_that_napari_lets_plugins_fill(manifest):
-    assert "napari/layers/segment" in manifest.contributions.menus
+    assert {"napari/layers/segment", "napari/layers/measure"} <= set(manifest.contributions.menus)
     assert all(is_menu_contributable(menu) for menu in manifest.contributions.menus)
 
 
@@ -78,7 +85,11 @@ def test_titles_of_samples_in_menu_and_package_agree(manifest):
 
 
 @pytest.mark.parametrize(
+<<<<<<< HEAD
     "dock", [SegmentWithMedURWKV, FinetuneOnMyLabels, Models, CheckInstallation]
+=======
+    "dock", [SegmentWithMedURWKV, FinetuneOnMyLabels, Evaluate, CheckInstallation]
+>>>>>>> 2f62cab (Evaluate in the window: two layers or folders, a table to sort, a layer of differences)
 )
 def test_docks_are_widgets_as_napari_wants_them(dock):
     assert issubclass(dock, QWidget)

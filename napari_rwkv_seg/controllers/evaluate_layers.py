@@ -1,0 +1,181 @@
+"""Two Labels layers as something to compare: whether they lie at one place, how large pixels are.
+
+Plain values that a window reads from its layers; knows no Qt and no napari.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_rwkv_seg.errors import EvaluationError
+from napari_rwkv_seg.evaluation.comparison import LabelPair, Meaning
+from napari_rwkv_seg.evaluation.differences import difference_map
+from napari_rwkv_seg.evaluation.label_files import frames
+from napari_rwkv_seg.evaluation.lengths import Spacing, pixels, spacing_from
+from napari_rwkv_seg.evaluation.run import PairSource
+
+Stack = Literal["body", "planes"]
+STACKS: tuple[Stack, ...] = ("body", "planes")
+
+_SAME_PLACE = 0.01  # of a pixel
+_SQUARE = 1e-6  # of the product of two sides: what rounding leaves of a right angle
+
+
+@dataclass(frozen=True, eq=False)
+class LayerFacts:
+    """What is known of a Labels layer.
+
+    Parameters
+    ----------
+    name : str
+        Of the layer.
+    shape : tuple of int
+        Of its array.
+    read : callable
+        Returns the array, as it was when the facts were taken; called in the worker.
+    matrix : float array (axes, axes)
+        From pixels to the world, without the shift: columns are the sides of a pixel.
+    shift : float array (axes,)
+        Where the first pixel lies in the world.
+    units : tuple of str
+        Of the world's axes.
+    means : "classes", "objects" or ""
+        What its numbers stand for, if it says so.
+    class_names : mapping of int to str
+        Names of its classes, if it has some.
+    is_series : bool
+        Whether its first axis is time, as far as it says so.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    read: Callable[[], Any]
+    matrix: NDArray[np.float64]
+    shift: NDArray[np.float64]
+    units: tuple[str, ...]
+    means: Meaning | Literal[""] = ""
+    class_names: Mapping[int, str] = field(default_factory=dict)
+    is_series: bool = False
+
+
+class LayerComparison:
+    """Two layers to compare; what of them differs is kept for a layer of differences.
+
+    Parameters
+    ----------
+    found, true : LayerFacts
+        Labels and the truth.
+    stack : "body" or "planes"
+        Whether a stack is one body in three dimensions, or each plane stands for itself.
+    labels : "classes" or "objects"
+        What numbers stand for.
+
+    Raises
+    ------
+    EvaluationError
+        If the layers have another shape or place.
+    """
+
+    def __init__(
+        self, found: LayerFacts, true: LayerFacts, stack: Stack, labels: Meaning = "classes"
+    ) -> None:
+        check_place(found, true)
+        self._found, self._true, self._stack, self._labels = found, true, stack, labels
+        self.differences: NDArray[np.uint8] | None = None
+        self._kept = [axis for axis in range(len(found.shape)) if _is_kept(found.shape, axis)]
+
+    def source(self) -> PairSource:
+        """Return what an evaluation reads."""
+        return PairSource(self._found.name, self._read)
+
+    def _read(self) -> tuple[list[LabelPair], list[str]]:
+        found, true = (np.asarray(each.read()) for each in (self._found, self._true))
+        for array, facts in ((found, self._found), (true, self._true)):
+            if array.shape != facts.shape:
+                raise EvaluationError(
+                    f"Layer {facts.name!r} has changed its size meanwhile; evaluate once more."
+                )
+        self.differences = difference_map(found, true, self._labels)
+        shape = [found.shape[axis] for axis in self._kept]
+        in_space = 2 if self._stack == "planes" else min(len(shape), 3)
+        notes: list[str] = []
+        spacing = self._spacing(self._kept[-in_space:], notes)
+        axes = "ZYX"[-in_space:]
+        if len(shape) > in_space:
+            axes = f"T{axes}"
+            shape = [-1, *shape[-in_space:]]
+        labels = [each.reshape(shape) for each in (found, true)]
+        return frames(self._found.name, labels, axes, spacing), notes
+
+    def _spacing(self, axes: list[int], notes: list[str]) -> Spacing:
+        """Return the size of a pixel along some axes; in pixels if units do not fit each other."""
+        sides = self._true.matrix[:, axes]
+        lengths = np.linalg.norm(sides, axis=0)
+        angles = sides.T @ sides / np.outer(lengths, lengths) - np.eye(len(axes))
+        if np.abs(angles).max() > _SQUARE:
+            raise EvaluationError(
+                f"Layer {self._true.name!r} is sheared, so distances in it cannot be measured; "
+                "remove the shear, or resample the layer."
+            )
+        units = [self._true.units[axis] for axis in axes]
+        spacing = spacing_from(lengths.tolist(), units)
+        if spacing is None:
+            notes.append(
+                f"The layer's axes have the units {', '.join(units)}, which are no lengths or do "
+                "not fit each other; distances are in pixels."
+            )
+            return pixels(len(axes))
+        return spacing
+
+
+def check_place(found: LayerFacts, true: LayerFacts) -> None:
+    """Refuse layers that do not have the same pixels at the same place.
+
+    Raises
+    ------
+    EvaluationError
+        With a sentence on what differs.
+    """
+    both = f"{found.name!r} and {true.name!r}"
+    if found.shape != true.shape:
+        raise EvaluationError(
+            f"The layers {both} have {_times(found.shape)} and {_times(true.shape)} pixels; "
+            "choose labels of the same image at the same size."
+        )
+    if not 2 <= sum(_is_kept(found.shape, axis) for axis in range(len(found.shape))) <= 4:
+        raise EvaluationError(
+            f"The layers {both} have {len(found.shape)} axes; 2 to 4 can be compared."
+        )
+    for matrix in (found.matrix, true.matrix):
+        lengths = np.linalg.norm(matrix, axis=0)
+        if not np.isfinite(matrix).all() or not lengths.all():
+            raise EvaluationError(
+                f"The scale of {both} is no size of a pixel; correct it and evaluate again."
+            )
+    pixel = np.linalg.norm(true.matrix, axis=0).min()
+    # The far corner moves most when two scales differ a little.
+    far = np.array(true.shape, float)
+    corners = np.stack([np.zeros_like(far), *(np.diag(far))])
+    ours, theirs = (corners @ each.matrix.T + each.shift for each in (found, true))
+    if not np.allclose(ours, theirs, rtol=0, atol=_SAME_PLACE * float(pixel)):
+        raise EvaluationError(
+            f"The layers {both} do not lie at the same place: scale, shift, rotation or shear "
+            "differ. Labels are not resampled; bring one layer to the other's place first."
+        )
+    if found.units != true.units:
+        raise EvaluationError(
+            f"The layers {both} have other units ({', '.join(found.units)} and "
+            f"{', '.join(true.units)}); give them the same."
+        )
+
+
+def _is_kept(shape: tuple[int, ...], axis: int) -> bool:
+    """Return whether an axis counts: the last two always, others if they are longer than 1."""
+    return axis >= len(shape) - 2 or shape[axis] > 1
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " × ".join(str(length) for length in shape)

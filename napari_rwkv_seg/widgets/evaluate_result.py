@@ -1,0 +1,158 @@
+"""The scores: the means in words, a table to sort, what can be done with them, and a legend."""
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_rwkv_seg.controllers.evaluate import Evaluated
+from napari_rwkv_seg.controllers.evaluate_table import (
+    DIFFERENCE_COLORS,
+    DIFFERENCE_MEANINGS,
+    NOT_DEFINED,
+    Cell,
+    summary_of,
+    table_of,
+)
+
+from .texts import HINT, WARNING, Line, tooltip
+
+_TEXT_COLUMNS = 2
+_SWATCH = 12  # pixels
+_ROWS_SHOWN = 12
+
+
+class ScoreTable(QTableWidget):
+    """A table that sorts numbers as numbers, and cannot be edited."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAccessibleName("Scores")
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setAlternatingRowColors(True)
+        self.verticalHeader().hide()
+
+    def show_scores(self, outcome: Evaluated | None) -> None:
+        """Show the scores of an evaluation, in its own order."""
+        self.setSortingEnabled(False)
+        self.clear()
+        table = table_of(outcome.evaluation) if outcome and outcome.evaluation else None
+        rows = table.rows if table else ()
+        self.setRowCount(len(rows))
+        self.setColumnCount(len(table.titles) if table else 0)
+        if table is None:
+            return
+        for column, (title, hint) in enumerate(zip(table.titles, table.hints, strict=True)):
+            header = QTableWidgetItem(title)
+            header.setToolTip(tooltip(hint))
+            self.setHorizontalHeaderItem(column, header)
+        for number, row in enumerate(rows):
+            for column, cell in enumerate(row):
+                self.setItem(number, column, _Item(cell, is_number=column >= _TEXT_COLUMNS))
+        self.resizeColumnsToContents()
+        # No column is marked as sorted until the user chooses one.
+        self.horizontalHeader().setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        self.setSortingEnabled(True)
+        lines = min(len(rows), _ROWS_SHOWN) + 2.5
+        self.setMinimumHeight(round(lines * self.verticalHeader().defaultSectionSize()))
+
+
+class _Item(QTableWidgetItem):
+    """A cell that knows what it is sorted by."""
+
+    def __init__(self, cell: Cell, *, is_number: bool) -> None:
+        super().__init__(cell.text)
+        self._value = cell.value
+        if is_number:
+            self.setTextAlignment(int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter))
+
+    def __lt__(self, other: QTableWidgetItem) -> bool:
+        return self._value < other._value if isinstance(other, _Item) else False
+
+
+class EvaluateResult(QWidget):
+    """The widgets of "Result".
+
+    Signals
+    -------
+    save_wanted, differences_wanted
+        The user pressed a button.
+    """
+
+    save_wanted = Signal()
+    differences_wanted = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.summary = Line("Scores in words")
+        self.notes = Line("What is worth knowing", WARNING)
+        self.table = ScoreTable()
+        self.undefined = Line("What a dash means", HINT)
+        self.save = QPushButton("Save as CSV …")
+        self.differences = QPushButton("Show differences")
+        self.legend = QWidget()
+        for button, hint in (
+            (self.save, "Write all scores of all images into a table that any program reads."),
+            (
+                self.differences,
+                "Add a layer of what is agreed, missed and added; your layers stay as they are.",
+            ),
+        ):
+            button.setAccessibleName(button.text())
+            button.setToolTip(tooltip(hint))
+        self._lay_out()
+        self.save.clicked.connect(self.save_wanted.emit)
+        self.differences.clicked.connect(self.differences_wanted.emit)
+        self.show_outcome(None)
+
+    def show_outcome(self, outcome: Evaluated | None) -> None:
+        """Show scores, or nothing yet."""
+        evaluation = outcome.evaluation if outcome else None
+        self.summary.say(summary_of(evaluation) if evaluation else "Nothing is evaluated yet.")
+        lines = (*evaluation.problems, *evaluation.notes) if evaluation else ()
+        self.notes.say("\n".join(lines))
+        self.table.show_scores(outcome)
+        has_rows = bool(evaluation and evaluation.rows)
+        self.table.setVisible(has_rows)
+        self.save.setVisible(has_rows)
+        self.undefined.say(NOT_DEFINED if has_rows and self._has_dash() else "")
+        has_layers = outcome is not None and outcome.differences is not None
+        self.differences.setVisible(has_layers)
+        self.legend.setVisible(has_layers)
+
+    def _has_dash(self) -> bool:
+        table = self.table
+        return any(
+            table.item(row, column).text() == "–"
+            for row in range(table.rowCount())
+            for column in range(_TEXT_COLUMNS, table.columnCount())
+        )
+
+    def _lay_out(self) -> None:
+        swatches = QHBoxLayout(self.legend)
+        swatches.setContentsMargins(0, 0, 0, 0)
+        for number, color in DIFFERENCE_COLORS.items():
+            pixmap = QPixmap(_SWATCH, _SWATCH)
+            pixmap.fill(QColor(color))
+            mark, text = QLabel(), QLabel(DIFFERENCE_MEANINGS[number])
+            mark.setPixmap(QIcon(pixmap).pixmap(_SWATCH, _SWATCH))
+            swatches.addWidget(mark)
+            swatches.addWidget(text)
+        swatches.addStretch()
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.differences)
+        buttons.addWidget(self.save)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.summary, self.notes, self.table, self.undefined):
+            layout.addWidget(widget)
+        layout.addLayout(buttons)
+        layout.addWidget(self.legend)

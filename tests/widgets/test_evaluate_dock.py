@@ -1,0 +1,252 @@
+"""The dock "Evaluate" in a real viewer."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_rwkv_seg.controllers import evaluate as room
+from napari_rwkv_seg.controllers.evaluate import NO_LAYERS, SAME_LAYER
+from napari_rwkv_seg.images import write_labels
+from napari_rwkv_seg.widgets.contributions import Evaluate
+from napari_rwkv_seg.widgets.evaluate_dock import EvaluateDock
+from napari_rwkv_seg.widgets.evaluate_link import facts_of
+from napari_rwkv_seg.widgets.finetune_matching import is_ours_to_show
+from napari_rwkv_seg.widgets.result_layers import METADATA_KEY
+
+pytestmark = pytest.mark.gui
+
+PLACE = {"scale": (0.5, 0.25), "translate": (10, 20), "units": ("um", "um")}
+
+
+@pytest.fixture
+def truth() -> np.ndarray:
+    labels = np.zeros((30, 40), np.int32)
+    labels[4:12, 5:15] = 1
+    labels[18:26, 20:30] = 2
+    return labels
+
+
+@pytest.fixture
+def evaluate(viewer: Any) -> EvaluateDock:
+    dock = Evaluate(viewer)
+    viewer.window.add_dock_widget(dock, name="Evaluate")
+    return dock
+
+
+@pytest.fixture
+def two(viewer: Any, truth: np.ndarray) -> list[Any]:
+    """Return a layer of the truth and, above it, one that is two pixels off."""
+    true = viewer.add_labels(truth, name="truth", **PLACE)
+    found = viewer.add_labels(np.roll(truth, 2, 1), name="found", **PLACE)
+    return [true, found]
+
+
+def run(dock: EvaluateDock, until: Any) -> None:
+    dock.run.button.click()
+    until(lambda: dock._controller.running is None and not dock._link.is_busy)
+
+
+def test_two_layers_give_a_table_and_a_layer_of_differences(evaluate, two, viewer, until, truth):
+    true, found = two
+    before = [layer.data.copy() for layer in two]
+    run(evaluate, until)
+    table = evaluate.result.table
+    titles = [table.horizontalHeaderItem(at).text() for at in range(table.columnCount())]
+    assert table.rowCount() == 2
+    assert table.item(0, titles.index("HD95 (µm)")).text() == "0.500"
+    assert table.item(0, titles.index("Dice")).text() == "0.800"
+    evaluate.result.differences.click()
+    differences = viewer.layers[-1]
+    assert differences.name == "found compared with truth"
+    assert np.array_equal(differences.data == 1, (truth > 0) & (found.data > 0))
+    assert np.allclose(differences.translate, true.translate)
+    assert np.allclose(differences.scale, true.scale)
+    assert is_ours_to_show(differences)
+    assert all(np.array_equal(a.data, b) for a, b in zip(two, before, strict=True))
+
+
+def test_differences_are_added_once_and_again_after_they_were_removed(evaluate, two, viewer, until):
+    run(evaluate, until)
+    evaluate.result.differences.click()
+    viewer.layers[-1].visible = False
+    evaluate.result.differences.click()
+    assert len(viewer.layers) == 3
+    assert viewer.layers[-1].visible
+    del viewer.layers[-1]
+    evaluate.result.differences.click()
+    assert len(viewer.layers) == 3
+
+
+def test_the_prediction_is_a_result_of_ours_or_the_topmost_layer(evaluate, viewer, truth):
+    assert NO_LAYERS in evaluate.run.problem.text()
+    assert not evaluate.run.button.isEnabled()
+    viewer.add_labels(truth, name="first")
+    viewer.add_labels(truth, name="second")
+    assert (evaluate.found.currentText(), evaluate.true.currentText()) == ("second", "first")
+    assert evaluate.run.button.isEnabled()
+    ours = viewer.add_labels(truth, name="result", metadata={METADATA_KEY: {"model": "m"}})
+    viewer.layers.move(2, 0)
+    ours.name = "renamed"
+    assert (evaluate.found.currentText(), evaluate.true.currentText()) == ("renamed", "second")
+
+
+def test_what_the_user_chose_stays_until_it_is_gone(evaluate, viewer, truth):
+    first = viewer.add_labels(truth, name="first")
+    viewer.add_labels(truth, name="second")
+    evaluate.found.setCurrentIndex(1)
+    evaluate.true.setCurrentIndex(0)
+    evaluate.found.activated.emit(1)
+    viewer.add_labels(truth, name="third")
+    assert (evaluate.found.currentText(), evaluate.true.currentText()) == ("first", "second")
+    viewer.layers.remove(first)
+    assert (evaluate.found.currentText(), evaluate.true.currentText()) == ("third", "second")
+    viewer.layers.clear()
+    assert NO_LAYERS in evaluate.run.problem.text()
+
+
+def test_the_same_layer_twice_and_another_place_are_refused_with_a_sentence(evaluate, two):
+    true, found = two
+    evaluate.found.setCurrentIndex(evaluate.true.currentIndex())
+    evaluate._show_choices()
+    assert evaluate.run.problem.text() == SAME_LAYER
+    evaluate._show_layers()
+    found.translate = (0, 0)
+    assert "same place" in evaluate.run.problem.text()
+    assert not evaluate.run.button.isEnabled()
+    found.translate = true.translate
+    assert evaluate.run.button.isEnabled()
+
+
+def test_results_of_ours_say_what_their_numbers_mean(evaluate, viewer, truth):
+    told = {METADATA_KEY: {"settings": {"output": "objects"}}}
+    viewer.add_labels(truth, metadata=told)
+    viewer.add_labels(truth)
+    assert evaluate.means.currentData() == "objects"
+
+
+def test_stacks_are_asked_about_and_time_is_known_by_its_name(evaluate, viewer, truth):
+    evaluate.show()
+    assert evaluate.stack.isHidden()
+    movie = np.stack([truth] * 3)
+    for _ in range(2):
+        viewer.add_labels(movie, axis_labels=("t", "y", "x"))
+    assert not evaluate.stack.isHidden()
+    assert evaluate.stack.currentData() == "planes"
+
+
+def test_a_wrong_tolerance_is_told_while_it_is_typed(evaluate, two, until):
+    evaluate.tolerance.setText("far")
+    assert "no length" in evaluate.run.problem.text()
+    evaluate.tolerance.setText("0.5 µm")
+    assert evaluate.run.button.isEnabled()
+    run(evaluate, until)
+    titles = [
+        evaluate.result.table.horizontalHeaderItem(at).text()
+        for at in range(evaluate.result.table.columnCount())
+    ]
+    assert "Surface Dice (0.5 µm)" in titles
+
+
+def test_columns_sort_by_number(evaluate, viewer, until):
+    from qtpy.QtCore import Qt
+
+    labels = np.zeros((40, 60), np.int32)
+    for number, width in enumerate((12, 1, 30), start=1):
+        labels[10 * number : 10 * number + 4, :width] = number
+    for name in ("a", "b"):
+        viewer.add_labels(labels, name=name)
+    run(evaluate, until)
+    table = evaluate.result.table
+    last = table.columnCount() - 1
+    assert [table.item(row, last).text() for row in range(3)] == ["48", "4", "120"]
+    table.sortItems(last, Qt.SortOrder.AscendingOrder)
+    assert [table.item(row, last).text() for row in range(3)] == ["4", "48", "120"]
+
+
+def test_the_table_is_saved_and_a_place_that_refuses_is_a_sentence(
+    evaluate, two, until, tmp_path: Path
+):
+    run(evaluate, until)
+    evaluate.ask_file = lambda: str(tmp_path / "scores")
+    evaluate.result.save.click()
+    until(lambda: (tmp_path / "scores.csv").is_file() and not evaluate._link.is_busy)
+    assert "scores.csv" in evaluate.run.status.text()
+    evaluate.ask_file = lambda: str(tmp_path / "no" / "scores.csv")
+    evaluate.result.save.click()
+    until(lambda: not evaluate._link.is_busy)
+    assert "Cannot write" in evaluate.run.problem.text()
+
+
+def test_two_folders_are_compared_and_what_has_no_partner_is_told(
+    evaluate, until, truth, tmp_path: Path
+):
+    for name in ("found", "true"):
+        (tmp_path / name).mkdir()
+        write_labels(tmp_path / name / "a.tif", truth, (0.5, 0.5))
+    write_labels(tmp_path / "found" / "b.tif", truth)
+    evaluate.ask_folder = lambda which: str(tmp_path / which)
+    evaluate.what.setCurrentIndex(1)
+    evaluate.what.activated.emit(1)
+    evaluate.found_folder.click()
+    assert not evaluate.run.button.isEnabled()
+    evaluate.true_folder.click()
+    run(evaluate, until)
+    assert evaluate.result.table.item(0, 0).text() == "a.tif"
+    assert "b.tif" in evaluate.result.notes.text()
+    assert evaluate.result.differences.isHidden()
+
+
+def test_a_job_can_be_cancelled_and_leaves_all_as_it_was(
+    evaluate, two, viewer, until, monkeypatch: pytest.MonkeyPatch
+):
+    gate, waiting = threading.Event(), threading.Event()
+    steps_of = room.evaluate_steps
+
+    def slow(*arguments: Any) -> Any:
+        waiting.set()
+        gate.wait(20)
+        return (yield from steps_of(*arguments))
+
+    monkeypatch.setattr(room, "evaluate_steps", slow)
+    evaluate.run.button.click()
+    assert evaluate.run.button.text() == "Cancel"
+    until(waiting.is_set)
+    evaluate.run.button.click()
+    gate.set()
+    until(lambda: not evaluate._link.is_busy)
+    assert "Cancelled" in evaluate.run.status.text()
+    assert evaluate.run.button.text() == "Evaluate"
+    assert len(viewer.layers) == 2
+
+
+def test_closing_the_dock_ends_a_job_and_lets_go_of_the_layers(
+    evaluate, two, viewer, until, monkeypatch: pytest.MonkeyPatch
+):
+    entered = threading.Event()
+
+    def endless(*_: Any) -> Any:
+        entered.set()
+        while True:
+            yield room.Compared(0, 1, "found")
+
+    monkeypatch.setattr(room, "evaluate_steps", endless)
+    evaluate.run.button.click()
+    until(entered.is_set)
+    link = evaluate._link
+    viewer.window.remove_dock_widget(evaluate)
+    until(lambda: not link.is_busy)
+    two[0].name = "free"
+    assert link._connections == []
+
+
+def test_the_matrix_of_a_layer_takes_its_pixels_where_napari_puts_them(viewer, truth):
+    layer = viewer.add_labels(
+        truth, scale=(2, 0.5), translate=(3, 4), rotate=30, shear=[0.2], affine=np.diag([2, 3, 1])
+    )
+    facts = facts_of(layer)
+    for point in ((0, 0), (5, 0), (7, 11)):
+        ours = facts.matrix @ np.array(point, float) + facts.shift
+        assert np.allclose(ours, layer.data_to_world(point))
