@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from napari_rwkv_seg.errors import UnreadableFileError
 
 from .dicom_frames import Frame, Stored, declared_bytes, dtype_of, frames_of, stored_of, values
-from .dicom_headers import SEGMENTATIONS, check_header, dicom_files, read_header, referred
+from .dicom_headers import (
+    DEFLATED,
+    SEGMENTATIONS,
+    check_header,
+    dicom_files,
+    quiet,
+    read_header,
+    referred,
+)
 from .dicom_stack import Stack, stack_frames
 from .image_file import ImageFile, check_size, needed
 from .lazy import Region, as_dask
@@ -142,6 +150,8 @@ class _Pixels:
         self._frames, self._stack = stack.frames, stack.stack
         self._stored: Stored = stored_of(header)
         self._palette = header if self._stored.photometric == "PALETTE COLOR" else None
+        syntax = str(header.file_meta.get("TransferSyntaxUID", ""))
+        self._is_packed = syntax == DEFLATED  # pydicom decodes single planes of all others
         self.plane = stack.frames[0].shape + ((3,) if self._palette is not None else ())
         self.dtype = dtype_of(stack.frames, self._stored, int(header.BitsAllocated))
         if self._palette is not None:
@@ -178,8 +188,10 @@ class _Pixels:
         pixels: Any = import_module("pydicom.pixels")
         path = frames[0].path
         try:
-            made = pixels.iter_pixels(path, indices=[frame.index for frame in frames])
-            stored = [np.asarray(plane) for plane in made]
+            with quiet():
+                source = needed("pydicom", "dicom", path).dcmread(path) if self._is_packed else path
+                made = pixels.iter_pixels(source, indices=[frame.index for frame in frames])
+                stored = [np.asarray(plane) for plane in made]
         except (RuntimeError, NotImplementedError) as error:
             if "plugin" not in str(error) and "dependenc" not in str(error):
                 raise

@@ -5,7 +5,9 @@ a result. What a file declares is checked before anything is inflated or decoded
 """
 
 import contextlib
+import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,17 +95,15 @@ def read_header(path: Path, limit: int) -> Any:
     """
     pydicom: Any = needed("pydicom", "dicom", path)
     _check_inflated(path, limit)
-    with _quiet():
+    with quiet():
         return pydicom.dcmread(
             path, stop_before_pixels=True, specific_tags=list(TAGS), defer_size=_DEFER
         )
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
+def quiet() -> Iterator[None]:
     """Silence pydicom's warnings of values against the standard: they quote the values."""
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
