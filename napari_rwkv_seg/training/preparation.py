@@ -3,18 +3,19 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from napari_rwkv_seg.errors import ModelError, RunError
-from napari_rwkv_seg.zoo.card import ModelCard
+from napari_rwkv_seg.zoo.card import ClassCard, ModelCard
 from napari_rwkv_seg.zoo.store import find_model, read_network
 
 from .crops import CPU_PIXELS, CUDA_PIXELS, CropSource
 from .depth import Depth, choose_depth, parameter_groups
 from .events import Tell
 from .heads import network_for_classes
-from .pairs import TrainingPair, check_pairs, class_map
+from .pairs import LabelKind, TrainingPair, check_pairs, class_map
 from .run_folder import RunFolder, read_snapshot
 from .run_settings import RunSettings
 from .split import BAND, Split, split_pairs
@@ -114,13 +115,32 @@ def prepare(run: RunFolder, tell: Tell, fabric: "Fabric") -> Start:
         "prepared",
         pairs=len(pairs),
         sentence=split.sentence,
-        warnings=list(warnings),
+        warnings=[*warnings, *unchecked_classes(pairs, split, settings.labels, card.classes)],
         train_pixels=sum(int(mask.sum()) for mask in split.train),
         regions=sum(bool(mask.any()) for mask in split.validation),
     )
     return Start(
         settings, base, card, network, pairs, split, depth, groups, crops, labelled, LEARNING_RATE
     )
+
+
+def unchecked_classes(
+    pairs: list[TrainingPair], split: Split, labels: LabelKind, classes: list[ClassCard]
+) -> list[str]:
+    """Return a warning that names the classes that are learnt, but in nothing held out."""
+    numbers: dict[str, set[int]] = {}
+    for part in ("train", "validation"):
+        masks = zip(pairs, getattr(split, part), strict=True)
+        found = (np.unique(class_map(pair, labels)[mask]).tolist() for pair, mask in masks)
+        numbers[part] = {number for each in found for number in each}
+    missing = sorted(numbers["train"] - numbers["validation"] - {0})
+    names = ", ".join(repr(classes[number].name) for number in missing if number < len(classes))
+    if not names:
+        return []
+    return [
+        f"Nothing that is held out shows {names}: how well that is found will not be measured. "
+        "Label it in another image as well."
+    ]
 
 
 def _base(run: RunFolder, settings: RunSettings) -> tuple[ModelCard, nn.Module]:
