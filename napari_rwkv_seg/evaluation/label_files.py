@@ -188,7 +188,7 @@ def _labels(file: ImageFile, notes: list[str]) -> NDArray[Any]:
 def _one_channel(file: ImageFile) -> NDArray[Any]:
     """Return labels without their channels, which must be equal (but for an alpha)."""
     if "C" not in file.axes:
-        return file.data
+        return np.asarray(file.data)
     channels = np.moveaxis(file.data, file.axes.index("C"), 0)
     colours = channels[:3] if len(channels) == 4 else channels
     if any(not np.array_equal(colours[0], other) for other in colours[1:]):

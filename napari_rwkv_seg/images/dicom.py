@@ -192,7 +192,7 @@ class _Pixels:
                 source = needed("pydicom", "dicom", path).dcmread(path) if self._is_packed else path
                 made = pixels.iter_pixels(source, indices=[frame.index for frame in frames])
                 stored = [np.asarray(plane) for plane in made]
-        except (RuntimeError, NotImplementedError) as error:
+        except RuntimeError as error:
             if "plugin" not in str(error) and "dependenc" not in str(error):
                 raise
             raise UnreadableFileError(

@@ -122,7 +122,7 @@ def test_numbers_of_a_dtype_to_come_are_refused(tmp_path, dtype):
     digest = hashlib.sha256(content).hexdigest()
     card = read_card(SHIPPED).model_copy(update={"name": "new", "weights_sha256": digest})
     write_card(folder, card)
-    with pytest.raises(ModelError, match="'new'.*cannot be used"):
+    with pytest.raises(ModelError, match=r"'new'.*cannot be used"):
         read_network(find_model(folder))
 
 
@@ -185,4 +185,3 @@ def test_another_models_weights_in_the_same_network_leave_no_trace_of_the_first(
         want = second(images)
         first.load_state_dict(second.state_dict())
         torch.testing.assert_close(first(images), want, atol=0, rtol=0)
-

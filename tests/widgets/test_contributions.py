@@ -31,13 +31,9 @@ from napari._qt.qt_event_loop import get_qapp
 get_qapp()
 viewer = napari.Viewer(show=False)
 before = set(sys.modules)
-<<<<<<< HEAD
-from napari_rwkv_seg.widgets.contributions import FinetuneOnMyLabels, Models, SegmentWithMedURWKV
-=======
-from napari_rwkv_seg.widgets.contributions import Evaluate, FinetuneOnMyLabels
+from napari_rwkv_seg.widgets.contributions import Evaluate, FinetuneOnMyLabels, Models
 from napari_rwkv_seg.widgets.contributions import SegmentWithMedURWKV
 viewer.window.add_dock_widget(Evaluate(viewer))
->>>>>>> 2f62cab (Evaluate in the window: two layers or folders, a table to sort, a layer of differences)
 viewer.window.add_dock_widget(SegmentWithMedURWKV(viewer))
 viewer.window.add_dock_widget(FinetuneOnMyLabels(viewer))
 viewer.window.add_dock_widget(Models(viewer))
@@ -85,11 +81,7 @@ def test_titles_of_samples_in_menu_and_package_agree(manifest):
 
 
 @pytest.mark.parametrize(
-<<<<<<< HEAD
-    "dock", [SegmentWithMedURWKV, FinetuneOnMyLabels, Models, CheckInstallation]
-=======
-    "dock", [SegmentWithMedURWKV, FinetuneOnMyLabels, Evaluate, CheckInstallation]
->>>>>>> 2f62cab (Evaluate in the window: two layers or folders, a table to sort, a layer of differences)
+    "dock", [SegmentWithMedURWKV, FinetuneOnMyLabels, Models, Evaluate, CheckInstallation]
 )
 def test_docks_are_widgets_as_napari_wants_them(dock):
     assert issubclass(dock, QWidget)
