@@ -18,6 +18,7 @@ class CardView(QTextEdit):
         self.setAcceptRichText(False)
         self.setAccessibleName("Card of the chosen model")
         self.setMinimumHeight(80)
+        self.setStyleSheet("background: transparent; border: 0px;")  # napari gives it black
 
     def show_card(self, facts: Sequence[tuple[str, str]], page: str) -> None:
         """Show facts, a line each, and beneath them a page of Markdown as it was written."""
@@ -28,7 +29,8 @@ class CardView(QTextEdit):
         for name, value in facts:
             cursor.insertText(f"{name}  ", bold)
             cursor.insertText(f"{value}\n", plain)
-        for line in page.splitlines():
+        if facts and page:
             cursor.insertText("\n", plain)
-            cursor.insertText(line, bold if line.startswith("#") else plain)
+        for line in page.splitlines():
+            cursor.insertText(f"{line}\n", bold if line.startswith("#") else plain)
         self.moveCursor(QTextCursor.MoveOperation.Start)

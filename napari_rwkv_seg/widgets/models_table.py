@@ -6,7 +6,7 @@ What cannot be used is greyed, slanted, and says so in words.
 from collections.abc import Sequence
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QKeyEvent, QPalette
+from qtpy.QtGui import QColor, QKeyEvent
 from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem, QWidget
 from superqt.utils import signals_blocked
 
@@ -17,6 +17,7 @@ from .texts import tooltip
 _WIDTHS = (150, 62, 190, 110, 68, 90, 110, 150)  # pixels, to begin with
 _KEY = Qt.ItemDataRole.UserRole
 _WANTED = {Qt.Key.Key_F2: "rename", Qt.Key.Key_Delete: "delete"}
+_GREY = QColor(128, 128, 128)  # as far from napari's dark as from its light
 _MOST_TEXT = 300  # characters of a cell
 
 
@@ -114,11 +115,10 @@ class ModelTable(QTableWidget):
                 self.selectRow(number)
 
     def _fill(self, number: int, row: ModelRow) -> None:
-        grey = self.palette().color(QPalette.ColorGroup.Disabled, QPalette.ColorRole.Text)
         for column, (text, key) in enumerate(zip(row.cells, row.sort_keys, strict=True)):
             cell = _Cell(text, key)
             if row.entry.problem:
-                cell.setForeground(grey)
+                cell.setForeground(_GREY)
                 font = cell.font()
                 font.setItalic(True)
                 cell.setFont(font)

@@ -14,7 +14,7 @@ _PAGE_LIMIT = 1_000_000  # bytes
 def facts_of(entry: Entry) -> list[tuple[str, str]]:
     """Return all that the card says, and where the folder is, as names and values."""
     card = entry.card
-    facts = {"name": entry.name, "folder": str(entry.folder), "size": megabytes(size_of(entry))}
+    facts = {"name": entry.name}
     if isinstance(card, ModelCard):
         facts |= _model_facts(card)
         facts["changeable"] = "no: it comes with the package" if is_shipped(entry) else "yes"
@@ -22,6 +22,7 @@ def facts_of(entry: Entry) -> list[tuple[str, str]]:
         facts |= _encoder_facts(card)
     else:
         facts["problem"] = entry.problem
+    facts |= {"size": megabytes(size_of(entry)), "folder": str(entry.folder)}
     return [(key, value) for key, value in facts.items() if value]
 
 
