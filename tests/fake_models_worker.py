@@ -1,4 +1,4 @@
-"""Stands in for `napari_rwkv_seg.controllers.models_worker`: waits, is deaf, dies or babbles."""
+"""Stands in for `controllers.models_worker`: waits, is deaf, dies, babbles or fails."""
 
 import json
 import sys
@@ -14,6 +14,9 @@ if mode == "babble":
     say("[1, 2]")
     say(json.dumps({"progress": [5, 10]}))
     say(json.dumps({"done": {"count": 7, "left": 1}}))
+if mode == "misfit":
+    misfits = [f"'layers.{number}.key' is missing" for number in range(40)]
+    say(json.dumps({"failed": "It looks like VRWKV T but does not fit it.", "misfits": misfits}))
 if mode in ("wait", "deaf"):
     say(json.dumps({"progress": [1_500_000, 3_000_000]}))
     sys.stdin.buffer.read()

@@ -53,16 +53,22 @@ def list_() -> None:
 
 
 @app.command()
-def show(name: Name) -> None:
+def show(
+    name: Name,
+    page: Annotated[bool, typer.Option("--page", help="Print the page for people, too.")] = False,
+) -> None:
     """Say all that is known of a model, each fact in a line, and where it lies."""
-    from napari_rwkv_seg.zoo.facts import facts_of
+    from napari_rwkv_seg.zoo.facts import facts_of, page_of
     from napari_rwkv_seg.zoo.manage import find_entry
 
     with say_errors():
-        facts = facts_of(find_entry(name))
+        entry = find_entry(name)
+    facts = facts_of(entry)
     width = max(len(key) for key, _ in facts)
     for key, value in facts:
         typer.echo(f"{key:<{width}}  {value}")
+    if page:
+        typer.echo(f"\n{page_of(entry)}")
 
 
 @app.command()

@@ -39,12 +39,21 @@ def import_(
     classes: Annotated[
         str | None, typer.Option(help="Names of the classes, with commas between them.")
     ] = None,
+    misfits: Annotated[
+        bool, typer.Option("--misfits", help="If it does not fit, print every key that does not.")
+    ] = False,
 ) -> None:
     """Keep a checkpoint of the authors, or somebody's model, among your models."""
+    from napari_rwkv_seg.errors import MisfitError
     from napari_rwkv_seg.zoo.exchange import import_any
 
     with say_errors():
-        imported = import_any(file, name=name, classes=_names(classes))
+        try:
+            imported = import_any(file, name=name, classes=_names(classes))
+        except MisfitError as error:
+            if misfits:
+                typer.echo("\n".join(error.misfits))
+            raise
         for each in imported.notes:
             say(each)
         if imported.kind == "encoder":

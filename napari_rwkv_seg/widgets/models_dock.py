@@ -41,6 +41,8 @@ from .models_new import NewQuestion
 from .models_table import ModelTable
 from .models_trash import TrashList, UndoRow
 
+_MB = 10**6  # bytes
+
 
 class ModelsDock(ClosingDock):
     """The dock's widgets and their wiring.
@@ -219,7 +221,7 @@ class ModelsDock(ClosingDock):
 
     def _show_progress(self, arrived: Arrived) -> None:
         self.job.show_progress(arrived)
-        self._runner.show(arrived.done, arrived.total)
+        self._runner.show(arrived.done // _MB, arrived.total // _MB)  # Qt counts in 32 bits
 
     def _show_ended(self, end: JobEnd) -> None:
         self._busy = ""

@@ -3,15 +3,19 @@
 What is made lies in a hidden folder beside its place until it is complete.
 """
 
+import contextlib
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from napari_rwkv_seg.errors import OutputError, SettingsError
 
+_MAKING = ".making."
+_FORGOTTEN_S = 24 * 3600.0  # nothing takes as long to make
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _RESERVED = {
     "con",
@@ -59,8 +63,9 @@ def staging(home: Path, what: str = "model") -> Iterator[Path]:
     OutputError
         If the folder cannot be made, or what is done with it fails.
     """
+    _sweep(home)
     try:
-        made = Path(tempfile.mkdtemp(prefix=".making.", dir=home))
+        made = Path(tempfile.mkdtemp(prefix=_MAKING, dir=home))
         try:
             made.chmod(0o755)  # mkdtemp makes folders for their owner alone
             yield made
@@ -69,6 +74,14 @@ def staging(home: Path, what: str = "model") -> Iterator[Path]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"Cannot write the {what} in {str(home)!r}: {reason}.") from error
+
+
+def _sweep(home: Path) -> None:
+    """Remove what processes that were killed have left half made, a day ago or longer."""
+    with contextlib.suppress(OSError):
+        for left in home.glob(f"{_MAKING}*"):
+            if time.time() - left.stat().st_mtime > _FORGOTTEN_S:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def put_in_place(made: Path, folder: Path) -> None:

@@ -224,3 +224,20 @@ def test_the_mirror_is_told_set_and_taken_off():
     assert told("mirror", "https://mirror.example.org").strip() == "https://mirror.example.org"
     assert "only https is used" in refused("mirror", "http://example.org")
     assert told("mirror", "").strip() == "the authors' own servers"
+
+
+def test_all_that_does_not_fit_is_printed_on_request(tmp_path):
+    state = build_network("vrwkv", "T").state_dict()
+    for key in [key for key in state if "layers.5" in key]:
+        del state[key]
+    torch.save(state, tmp_path / "x.pth")
+    assert refused("import", tmp_path / "x.pth").count("is missing") == 10
+    result = models("import", tmp_path / "x.pth", "--misfits")
+    assert result.exit_code == 1
+    assert len(result.stdout.splitlines()) > 10
+    assert all("'layers.5." in line for line in result.stdout.splitlines())
+
+
+def test_the_page_of_a_model_is_printed_on_request(cells):
+    assert "It is not trained" not in told("show", cells)
+    assert "It is not trained" in told("show", cells, "--page")

@@ -373,10 +373,13 @@ def test_a_pickle_that_wants_to_run_code_is_refused_unrun(open_dock, ended, tmp_
     assert not Path(canary.name).exists()
 
 
-def test_what_does_not_fit_is_named_key_by_key_to_be_copied(open_dock):
-    dock = open_dock()
+def test_what_does_not_fit_is_named_key_by_key_to_be_copied(open_dock, ended, tmp_path):
+    dock = open_dock("misfit")
+    press(dock, "import")
+    dock.question.path.setText(str(tmp_path / "x.pth"))
+    dock.question.ok.click()
+    ended(dock)
     misfits = [f"'layers.{number}.key' is missing" for number in range(40)]
-    dock.job.show_end("", "It looks like VRWKV T but does not fit it.", misfits)
     assert dock.job.details.isVisible()
     assert dock.job.details.toPlainText().splitlines() == misfits
     dock.job.copy.click()
