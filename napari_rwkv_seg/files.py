@@ -11,6 +11,7 @@ import errno
 import io
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -158,3 +159,58 @@ def _sync_folder(folder: Path) -> None:
     except OSError as error:
         if error.errno == errno.EIO:  # the disk fails: this is not saved
             raise
+
+
+def write_folder_atomically(
+    target: Path, write: Callable[[Path], object], *, replace: bool = False
+) -> None:
+    """Make a folder whose content appears complete or not at all.
+
+    Parameters
+    ----------
+    target : Path
+        The folder to make; the one that it lies in must exist.
+    write : callable
+        Fills the empty folder that it is given, which lies beside the target.
+    replace : bool
+        Whether a folder that is there may go. It stays until the new one is complete, and
+        comes back if the new one cannot take its place.
+
+    Raises
+    ------
+    OutputError
+        If it is there already, or cannot be written; what was there before is untouched.
+    """
+    token = secrets.token_hex(8)
+    temporary = target.parent / f".{target.name[:64]}.{token}.tmp"
+    aside = target.parent / f".{target.name[:64]}.{token}.old"
+    try:
+        with _told(target):
+            if os.path.lexists(target) and not replace:
+                raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+            temporary.mkdir()
+            write(temporary)
+            _sync_tree(temporary)
+            if os.path.lexists(target):
+                target.rename(aside)
+            try:
+                temporary.rename(target)
+            except OSError:
+                if aside.exists():
+                    aside.rename(target)
+                raise
+            _sync_folder(target.parent)
+            shutil.rmtree(aside, ignore_errors=True)  # here only: else it is all that there is
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sync_tree(folder: Path) -> None:
+    """Flush every file of a folder to the disk."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("r+b") as file:
+                os.fsync(file.fileno())
+        else:
+            _sync_folder(path)
+    _sync_folder(folder)

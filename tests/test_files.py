@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from napari_rwkv_seg.errors import OutputError, UnreadableFileError
-from napari_rwkv_seg.files import read_bytes, write_atomically
+from napari_rwkv_seg.files import read_bytes, write_atomically, write_folder_atomically
 
 
 def test_a_file_is_written_whole(tmp_path):
@@ -108,3 +108,52 @@ def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path):
 def test_a_folder_is_refused(tmp_path):
     with pytest.raises(UnreadableFileError, match="not a regular file"):
         read_bytes(tmp_path, 10)
+
+
+def fill(folder):
+    (folder / "inner").mkdir()
+    (folder / "inner" / "a.bin").write_bytes(b"content")
+
+
+def test_a_folder_is_written_whole(tmp_path):
+    write_folder_atomically(tmp_path / "a.zarr", fill)
+    assert (tmp_path / "a.zarr" / "inner" / "a.bin").read_bytes() == b"content"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_a_folder_that_fails_leaves_nothing(tmp_path):
+    def broken(folder):
+        fill(folder)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_folder_atomically(tmp_path / "a.zarr", broken)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_there_is_kept_unless_it_may_go(tmp_path):
+    (tmp_path / "a.zarr").mkdir()
+    (tmp_path / "a.zarr" / "mine").write_bytes(b"x")
+
+    with pytest.raises(OutputError, match=r"a\.zarr.*exists"):
+        write_folder_atomically(tmp_path / "a.zarr", fill)
+    assert [p.name for p in tmp_path.rglob("*")] == ["a.zarr", "mine"]
+
+    write_folder_atomically(tmp_path / "a.zarr", fill, replace=True)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.bin", "a.zarr", "inner"]
+
+
+def test_a_folder_that_cannot_be_replaced_comes_back(tmp_path, monkeypatch):
+    (tmp_path / "a.zarr").mkdir()
+    (tmp_path / "a.zarr" / "mine").write_bytes(b"x")
+    rename = Path.rename
+
+    def fail(self, target):
+        if self.name.endswith(".tmp"):
+            raise OSError(errno.EACCES, "Permission denied")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OutputError, match="Permission denied"):
+        write_folder_atomically(tmp_path / "a.zarr", fill, replace=True)
+    assert [p.name for p in tmp_path.rglob("*")] == ["a.zarr", "mine"]

@@ -10,6 +10,7 @@ from .image_file import first_bytes
 from .nifti import is_nifti
 from .pictures import JPEG, PNG
 from .tiff import TIFF
+from .zarr_metadata import is_zarr
 
 
 class Kind(Enum):
@@ -19,6 +20,7 @@ class Kind(Enum):
     PICTURE = "PNG or JPEG"
     NIFTI = "NIfTI"
     DICOM = "DICOM"
+    ZARR = "OME-Zarr"
 
 
 def kind_of(path: Path) -> Kind:
@@ -47,6 +49,8 @@ def kind_of(path: Path) -> Kind:
 
 def _kind_of_folder(path: Path) -> Kind:
     """Return the kind of an image that lies in a folder."""
+    if is_zarr(path):
+        return Kind.ZARR
     if has_dicom(path):
         return Kind.DICOM
     raise UnreadableFileError(

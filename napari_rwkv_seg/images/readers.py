@@ -15,6 +15,7 @@ from .dicom import read_dicom
 from .image_file import PIXEL_LIMIT, ImageFile, Level, decoding
 from .kinds import Kind, kind_of
 from .nifti import read_nifti
+from .ome_zarr import ome_zarr_levels, read_ome_zarr
 from .pictures import read_picture
 from .tiff import read_tiff, tiff_levels
 
@@ -90,6 +91,8 @@ def levels(path: str | Path, *, series: str | None = None) -> tuple[Level, ...]:
     with decoding(path):
         if kind is Kind.TIFF:
             return tiff_levels(path)
+        if kind is Kind.ZARR:
+            return ome_zarr_levels(path, series)
     image = _read(path, 0, PIXEL_LIMIT, series, lazy=True)
     return (Level(0, tuple(image.data.shape), image.axes, image.geometry),)
 
@@ -100,6 +103,8 @@ def _read(path: Path, level: int, limit: int, series: str | None, *, lazy: bool)
     with decoding(path):
         if kind is Kind.TIFF:
             return read_tiff(path, limit, level, lazy=lazy)
+        if kind is Kind.ZARR:
+            return read_ome_zarr(path, limit, level, series, lazy=lazy)
         if level:
             raise UnreadableFileError(f"{str(path)!r} has 1 resolution level; there is no {level}.")
         if kind is Kind.NIFTI:

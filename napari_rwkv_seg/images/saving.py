@@ -15,6 +15,7 @@ from .dicom_seg import write_seg
 from .geometry import Geometry, flat_geometry
 from .image_file import ImageFile
 from .nifti_writer import write_nifti
+from .ome_zarr_writer import write_ome_zarr
 from .png import write_png
 from .writers import default_axes, write_ome_tiff
 
@@ -26,6 +27,7 @@ SUFFIXES = {  # of the name, the longest first: the format
     ".nii.gz": "nifti",
     ".nii": "nifti",
     ".dcm": "dicom-seg",
+    ".zarr": "ome-zarr",
     ".png": "png",
 }
 
@@ -130,6 +132,8 @@ def format_of(path: Path, format: str | None = None) -> str:
     """
     name = path.name.lower()
     by_name = next((found for end, found in SUFFIXES.items() if name.endswith(end)), "")
+    if not by_name and path.parent.name == "labels" and path.parent.parent.suffix == ".zarr":
+        by_name = "ome-zarr"  # the name of labels within an image
     wanted = by_name if format is None else format
     if wanted not in _WRITERS:
         raise OutputError(
@@ -174,6 +178,11 @@ def _save_seg(saving: Saving) -> None:
     write_seg(saving.path, saving.labels, saving.geometry, names, saving.provenance)
 
 
+def _save_ome_zarr(saving: Saving) -> None:
+    classes = [(each.name, each.color) for each in saving.classes]
+    write_ome_zarr(saving.path, saving.labels, saving.geometry, classes, saving.provenance)
+
+
 def _save_png(saving: Saving) -> None:
     colors = tuple(each.color for each in saving.classes)
     write_png(saving.path, saving.labels, colors, saving.provenance)
@@ -183,6 +192,7 @@ _WRITERS: dict[str, Callable[[Saving], None]] = {
     "ome-tiff": _save_ome_tiff,
     "nifti": _save_nifti,
     "dicom-seg": _save_seg,
+    "ome-zarr": _save_ome_zarr,
     "png": _save_png,
 }
 FORMATS = tuple(_WRITERS)
