@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from napari_rwkv_seg.errors import OutputError
 
 from .axes import check_axes
+from .coco import write_coco
 from .dicom_seg import write_seg
 from .geometry import Geometry, flat_geometry
 from .image_file import ImageFile
@@ -28,6 +29,7 @@ SUFFIXES = {  # of the name, the longest first: the format
     ".nii": "nifti",
     ".dcm": "dicom-seg",
     ".zarr": "ome-zarr",
+    ".json": "coco",
     ".png": "png",
 }
 
@@ -183,6 +185,12 @@ def _save_ome_zarr(saving: Saving) -> None:
     write_ome_zarr(saving.path, saving.labels, saving.geometry, classes, saving.provenance)
 
 
+def _save_coco(saving: Saving) -> None:
+    names = [each.name for each in saving.classes]
+    image = saving.source.path.name if saving.source else saving.path.name
+    write_coco(saving.path, saving.labels, image, names, saving.provenance)
+
+
 def _save_png(saving: Saving) -> None:
     colors = tuple(each.color for each in saving.classes)
     write_png(saving.path, saving.labels, colors, saving.provenance)
@@ -193,6 +201,7 @@ _WRITERS: dict[str, Callable[[Saving], None]] = {
     "nifti": _save_nifti,
     "dicom-seg": _save_seg,
     "ome-zarr": _save_ome_zarr,
+    "coco": _save_coco,
     "png": _save_png,
 }
 FORMATS = tuple(_WRITERS)
