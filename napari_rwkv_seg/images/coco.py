@@ -50,7 +50,8 @@ def write_coco(
         raise ValueError(
             f"There are names for 0 to {len(names) - 1}, but a label is {labels.max()}."
         )
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     stack = labels.shape[:-2]
     for number, index in enumerate(np.ndindex(*stack), 1):
         plane = np.asarray(labels[index])

@@ -44,7 +44,7 @@ def test_every_object_is_an_annotation(tmp_path):
     coco, annotations = read(tmp_path / "a.json")
     found = objects(annotations, coco, labels.shape)
     np.testing.assert_array_equal(found > 0, labels > 0)
-    assert sorted(one["area"] for one in annotations) == [1, 18, 19]
+    assert sorted(one["area"] for one in annotations) == [1, 18, 20]
     assert [3, 2, 6, 3] in [one["bbox"] for one in annotations]
     assert coco.loadImgs([1])[0]["file_name"] == "a.tif"
     assert coco.loadCats(coco.getCatIds()) == [{"id": 1, "name": "object", "supercategory": ""}]

@@ -1,0 +1,175 @@
+"""Open files as napari layers, and save Labels layers; napari itself is not imported.
+
+Layers keep under `SOURCE_KEY` in their metadata where they came from, so that labels
+which lie on an image can be saved exactly as its file wants them.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_rwkv_seg.errors import ImageError, OutputError, UnreadableFileError
+
+from .axes import guess_axes
+from .dicom import list_series
+from .geometry import Geometry
+from .image_file import PIXEL_LIMIT, ImageFile
+from .kinds import Kind, kind_of
+from .napari_place import geometry_of, is_placed, place_of
+from .readers import levels, open_image, read_image
+from .saving import save_labels
+from .writers import default_axes
+
+SOURCE_KEY = "napari-rwkv-seg source"  # in a layer's metadata: path, axes, shape, geometry
+PROVENANCE_KEY = "napari-rwkv-seg"  # where the docks keep how labels were made
+LayerData = tuple[Any, dict[str, Any], str]
+_MOST_SERIES = 20  # of a folder, that are opened as layers at once
+
+
+def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
+    """Return what opens a path, or None if it is nothing that is read here (npe2 reader)."""
+    if isinstance(path, list):
+        if len(path) != 1:
+            return None
+        path = path[0]
+    try:
+        kind_of(Path(path))
+    except UnreadableFileError:
+        return None
+    return read_layers
+
+
+def read_layers(path: str | list[str]) -> list[LayerData]:
+    """Return the layers of a file or a folder: of several DICOM series, one layer each.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it cannot be read; the text says what to do.
+    """
+    file = Path(path[0] if isinstance(path, list) else path)
+    if kind_of(file) is not Kind.DICOM or file.is_file():
+        return [_layer(file, None, _name(file))]
+    series = list_series(file, PIXEL_LIMIT)
+    if len(series) > _MOST_SERIES:
+        raise UnreadableFileError(
+            f"{str(file)!r} holds {len(series)} DICOM series; open the folder of one of them."
+        )
+    names = [f"{_name(file)} {number}" for number in range(1, len(series) + 1)]
+    names = [_name(file)] if len(series) == 1 else names
+    return [_layer(file, uid, name) for uid, name in zip(series, names, strict=True)]
+
+
+def _name(path: Path) -> str:
+    """Return the name of a file without the endings that say its format."""
+    name = path.name
+    for ending in (".gz", ".zarr", ".nii", ".dcm", ".tif", ".tiff", ".ome"):
+        name = name.removesuffix(ending)
+    return name or path.name
+
+
+def _layer(path: Path, series: str | None, name: str) -> LayerData:
+    """Return an image as napari wants it: lazily, with all its levels."""
+    image = open_image(path, series=series)
+    data: list[Any] = [image.data]
+    if hasattr(image.data, "dask"):
+        data += [
+            open_image(path, each.index, series=series).data
+            for each in levels(path, series=series)[1:]
+        ]
+        if len(data) == 1 and image.is_labels:  # they are painted on, so they lie in memory
+            image = read_image(path, series=series)
+            data = [image.data]
+    place = place_of(image.geometry)
+    is_rgb = image.axes.endswith("C") and image.data.shape[-1] in (3, 4) and not image.is_labels
+    keywords: dict[str, Any] = {"name": name, **place.keywords}
+    channel = image.axes.find("C")
+    data = [_ordered(one, image.axes, place.order) for one in data]
+    if image.is_labels:
+        data = [one.astype(np.int32) if one.dtype == bool else one for one in data]
+    else:
+        keywords["rgb"] = is_rgb
+        if channel >= 0 and not is_rgb:
+            keywords["channel_axis"] = channel
+            keywords["name"] = [f"{name} {each}" for each in range(image.data.shape[channel])]
+    if len(data) > 1:
+        keywords["multiscale"] = True
+    told = {"path": str(path), "axes": image.geometry.axes, "geometry": image.geometry}
+    told |= {"shape": _without_channels(image.data.shape, image.axes), "notes": image.notes}
+    keywords["metadata"] = {SOURCE_KEY: told}
+    return (data if len(data) > 1 else data[0]), keywords, _KINDS[image.is_labels]
+
+
+_KINDS = {False: "image", True: "labels"}
+
+
+def _without_channels(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
+    return tuple(length for length, letter in zip(shape, axes, strict=True) if letter != "C")
+
+
+def _ordered(data: Any, axes: str, order: tuple[int, ...]) -> Any:
+    """Return an array with its axes but C in `order`; C stays where it is."""
+    places = [place for place, letter in enumerate(axes) if letter != "C"]
+    wanted = list(range(len(axes)))
+    for place, which in zip(places, order, strict=True):
+        wanted[place] = places[which]
+    return data if wanted == sorted(wanted) else data.transpose(wanted)
+
+
+def write_labels_layer(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
+    """Save a Labels layer in the format of the name's ending (npe2 writer of one layer).
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written, or the format cannot hold it; the text says what to use.
+    """
+    labels = data[0] if meta.get("multiscale") else data
+    metadata = meta.get("metadata") or {}
+    told = metadata.get(SOURCE_KEY)
+    source = _source(labels, told, meta) if isinstance(told, Mapping) else None
+    if source is None:
+        source = _by_transforms(labels, meta, told)
+    else:
+        order = place_of(source.geometry).order
+        labels = labels.transpose(np.argsort(order)) if sorted(order) != list(order) else labels
+    provenance = metadata.get(PROVENANCE_KEY)
+    try:
+        save_labels(
+            path,
+            labels,
+            source,
+            axes=source.geometry.axes,
+            provenance=provenance if isinstance(provenance, Mapping) else None,
+        )
+    except (ValueError, ImageError) as error:
+        raise OutputError(f"{Path(path).name!r} cannot be saved: {error}") from error
+    return [path]
+
+
+def _source(labels: Any, told: Mapping[str, Any], meta: Mapping[str, Any]) -> ImageFile | None:
+    """Return the image that labels lie on, if they still have its shape and place."""
+    geometry, shape = told.get("geometry"), told.get("shape")
+    if not isinstance(geometry, Geometry) or shape is None:
+        return None
+    place = place_of(geometry)
+    if tuple(shape[axis] for axis in place.order) != tuple(labels.shape):
+        return None
+    if not is_placed(place, meta):
+        return None
+    return ImageFile(labels, geometry.axes, None, Path(str(told.get("path", ""))), geometry)
+
+
+def _by_transforms(labels: Any, meta: Mapping[str, Any], told: Any) -> ImageFile:
+    """Return an image in the place where the layer lies."""
+    names = tuple(str(name) for name in meta.get("axis_labels") or ())
+    try:
+        axes = guess_axes(labels.shape, rgb=False, labels=names)
+    except ImageError:
+        axes = default_axes(labels)
+    axes = axes if "C" not in axes else default_axes(labels)
+    path = Path(str(told.get("path", ""))) if isinstance(told, Mapping) else Path()
+    name = path if path.name else Path(f"{meta.get('name', 'labels')}")
+    return ImageFile(labels, axes, None, name, geometry_of(axes, meta))

@@ -1,0 +1,285 @@
+"""What napari shows lies where nibabel and DICOM say it does, and is saved where it lies."""
+
+import subprocess
+import sys
+from itertools import permutations, product
+
+import nibabel
+import npe2
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+
+from napari_rwkv_seg.errors import OutputError, UnreadableFileError
+from napari_rwkv_seg.images import Geometry, ImageFile, read_image, save_labels
+from napari_rwkv_seg.images.napari_io import SOURCE_KEY, get_reader, write_labels_layer
+
+from .dicom_files import voxels, write_series
+
+# napari says of oblique volumes that their slices are not exact
+pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
+OBLIQUE = np.array(
+    [[-0.7, 0.1, 0.3, 12.5], [0.1, 0.8, -0.2, -33], [0.2, 0.1, 2.5, 7], [0, 0, 0, 1]]
+)
+LPS = np.diag([-1, -1, 1, 1])
+
+
+def open_layers(path):
+    """Return the layers of a path in a viewer, as a drop on napari makes them."""
+    viewer = ViewerModel()
+    for data in get_reader(str(path))(str(path)):
+        viewer._add_layer_from_data(*data)
+    return list(viewer.layers)
+
+
+def write(layer, path):
+    return write_labels_layer(str(path), *layer.as_layer_data_tuple()[:2])
+
+
+def world_of(layer, value):
+    """Return where napari shows the only voxel with a value, in x, y, z."""
+    [place] = np.argwhere(np.asarray(layer.data) == value)
+    return np.array(layer.data_to_world(place))[::-1][:3]
+
+
+def turned(order, signs):
+    """Return an affine whose voxel axes run along the body's axes in another order."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.diag([0.5, 0.75, 2.0])[:, list(order)] * signs
+    affine[:3, 3] = 10, -20, 30
+    return affine
+
+
+AFFINES = [
+    turned(order, signs) for order in permutations(range(3)) for signs in product((1, -1), repeat=3)
+]
+
+
+@pytest.mark.parametrize("affine", [*AFFINES[::3], OBLIQUE], ids=lambda _: "affine")
+def test_a_voxel_of_nifti_is_shown_where_nibabel_has_it(tmp_path, affine):
+    data = np.zeros((7, 6, 5), np.int16)
+    data[1, 4, 2] = 9
+    nibabel.save(nibabel.Nifti1Image(data, affine), tmp_path / "a.nii.gz")
+
+    [layer] = open_layers(tmp_path / "a.nii.gz")
+
+    expected = LPS @ nibabel.load(tmp_path / "a.nii.gz").affine @ [1, 4, 2, 1]
+    np.testing.assert_allclose(world_of(layer, 9), expected[:3], atol=1e-5)
+    assert layer.axis_labels == ("z", "y", "x")
+    assert [str(unit) for unit in layer.units] == ["millimeter"] * 3
+
+
+@pytest.mark.parametrize("affine", AFFINES[::5], ids=str)
+def test_slices_are_cut_along_the_axes_of_the_world(tmp_path, affine):
+    nibabel.save(nibabel.Nifti1Image(voxels(7, 6, 5), affine), tmp_path / "a.nii.gz")
+
+    [layer] = open_layers(tmp_path / "a.nii.gz")
+
+    directions = layer._data_to_world.linear_matrix
+    np.testing.assert_allclose(directions, np.diag(np.diag(directions)), atol=1e-9)
+
+
+def test_a_voxel_of_dicom_is_shown_where_the_series_has_it(tmp_path):
+    volume = voxels(4, 6, 7)
+    volume[2, 1, 5] = 999
+    folder = write_series(tmp_path / "s", volume, order=[3, 1, 0, 2])
+
+    [layer] = open_layers(folder)
+
+    across, down = np.array([0.8, 0.6, 0]), np.array([-0.6, 0.8, 0])
+    expected = np.array([-10, 20, 5 + 2.5 * 2]) + 5 * 0.75 * across + 1 * 0.5 * down
+    np.testing.assert_allclose(world_of(layer, 999), expected)
+
+
+def test_every_series_of_a_folder_is_a_layer(tmp_path):
+    write_series(tmp_path / "s", voxels(4, 6, 7))
+    write_series(tmp_path / "s", voxels(3, 8, 9), series="1.2.3.4.2")
+
+    assert [layer.data.shape for layer in open_layers(tmp_path / "s")] == [(4, 6, 7), (3, 8, 9)]
+
+
+def test_i27_layers_do_not_name_the_patient(tmp_path):
+    write_series(tmp_path / "s", voxels(4, 6, 7))
+
+    [layer] = open_layers(tmp_path / "s")
+
+    assert "Dumbledore" not in repr((layer.name, layer.metadata))
+
+
+def test_time_of_nifti_is_the_first_axis(tmp_path):
+    nifti = nibabel.Nifti1Image(voxels(7, 6, 5, 4), turned((1, 2, 0), (1, -1, 1)))
+    nifti.header.set_xyzt_units("mm", "sec")
+    nifti.header["pixdim"][4] = 1.5
+    nibabel.save(nifti, tmp_path / "a.nii.gz")
+
+    [layer] = open_layers(tmp_path / "a.nii.gz")
+
+    assert layer.data.shape[0] == 4
+    assert layer.scale[0] == 1.5
+    assert layer.axis_labels == ("t", "z", "y", "x")
+
+
+def pyramid(tmp_path):
+    """Return an OME-Zarr with three levels."""
+    place = Geometry("ZYX", (2.0, 0.5, 0.25), ("micrometer",) * 3, (10.0, 20.0, 30.0))
+    labels = np.zeros((3, 600, 700), np.int32)
+    labels[1, 100:200, 300:500] = 7
+    save_labels(tmp_path / "b.ome.zarr", labels, ImageFile(labels, "ZYX", None, None, place))
+    return tmp_path / "b.ome.zarr", labels
+
+
+def test_ome_zarr_is_a_lazy_multiscale_layer_in_its_place(tmp_path):
+    path, labels = pyramid(tmp_path)
+
+    [layer] = open_layers(path)
+
+    assert isinstance(layer, Labels)
+    assert layer.multiscale
+    assert [level.shape for level in layer.data] == [(3, 600, 700), (3, 300, 350), (3, 150, 175)]
+    assert all(hasattr(level, "dask") for level in layer.data)
+    np.testing.assert_allclose(layer.data_to_world((1, 100, 300)), (12, 70, 105))
+    assert [str(unit) for unit in layer.units] == ["micrometer"] * 3
+    np.testing.assert_array_equal(np.asarray(layer.data[0]), labels)
+
+
+def test_channels_of_ome_zarr_are_layers(tmp_path):
+    group = zarr.open_group(str(tmp_path / "c.zarr"), mode="w", zarr_format=2)
+    group.create_array("0", data=voxels(2, 30, 40), chunks=(1, 30, 40))
+    axes = [{"name": "c", "type": "channel"}, {"name": "y", "type": "space"}]
+    axes.append({"name": "x", "type": "space"})
+    steps = [{"type": "scale", "scale": [1, 0.5, 0.25]}]
+    datasets = [{"path": "0", "coordinateTransformations": steps}]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+
+    layers = open_layers(tmp_path / "c.zarr")
+
+    assert [layer.name for layer in layers] == ["c 0", "c 1"]
+    assert [tuple(layer.scale) for layer in layers] == [(0.5, 0.25)] * 2
+    np.testing.assert_array_equal(np.asarray(layers[1].data), voxels(2, 30, 40)[1])
+
+
+def test_ome_tiff_has_its_spacing_and_units(tmp_path):
+    metadata = {"axes": "ZYX", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2.0}
+    tifffile.imwrite(tmp_path / "a.ome.tif", voxels(3, 31, 47), metadata=metadata)
+
+    [layer] = open_layers(tmp_path / "a.ome.tif")
+
+    assert isinstance(layer, Image)
+    assert tuple(layer.scale) == (2, 0.5, 0.25)
+    assert [str(unit) for unit in layer.units] == ["micrometer"] * 3
+    assert layer.name == "a"
+
+
+def test_labels_of_our_own_can_be_painted_on(tmp_path):
+    save_labels(tmp_path / "a.ome.tif", np.eye(31, 47, dtype=np.uint8))
+
+    [layer] = open_layers(tmp_path / "a.ome.tif")
+    layer.fill((0, 5), 3)
+
+    assert isinstance(layer, Labels)
+    assert isinstance(layer.data, np.ndarray)
+    assert layer.data[0, 5] == 3
+
+
+@pytest.mark.parametrize("affine", [*AFFINES[::7], OBLIQUE], ids=lambda _: "affine")
+def test_labels_on_a_volume_are_saved_as_its_file_has_them(tmp_path, affine):
+    nibabel.save(nibabel.Nifti1Image(voxels(7, 6, 5), affine), tmp_path / "a.nii.gz")
+    [image] = open_layers(tmp_path / "a.nii.gz")
+    drawn = (np.asarray(image.data) > 100).astype(np.int32)
+    place = {key: getattr(image, key) for key in ("scale", "translate", "affine", "units")}
+    labels = Labels(drawn, metadata={SOURCE_KEY: image.metadata[SOURCE_KEY]}, **place)
+
+    assert write(labels, tmp_path / "b.nii.gz") == [str(tmp_path / "b.nii.gz")]
+
+    before, after = nibabel.load(tmp_path / "a.nii.gz"), nibabel.load(tmp_path / "b.nii.gz")
+    np.testing.assert_array_equal(after.affine, before.affine)
+    np.testing.assert_array_equal(np.asarray(after.dataobj), voxels(7, 6, 5) > 100)
+
+
+@pytest.mark.parametrize("affine", [*AFFINES[::7], OBLIQUE], ids=lambda _: "affine")
+def test_labels_whose_source_is_not_known_are_saved_where_they_are_shown(tmp_path, affine):
+    nibabel.save(nibabel.Nifti1Image(voxels(7, 6, 5), affine), tmp_path / "a.nii.gz")
+    [image] = open_layers(tmp_path / "a.nii.gz")
+    drawn = np.zeros(image.data.shape, np.int32)
+    drawn[2, 1, 3] = 1
+    keys = ("scale", "translate", "affine", "units", "axis_labels")
+    labels = Labels(drawn, **{key: getattr(image, key) for key in keys})
+
+    write(labels, tmp_path / "b.nii.gz")
+
+    saved = nibabel.load(tmp_path / "b.nii.gz")
+    [voxel] = np.argwhere(np.asarray(saved.dataobj) == 1)
+    np.testing.assert_allclose(
+        (LPS @ saved.affine @ [*voxel, 1])[:3], world_of(labels, 1), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_a_layer_that_was_moved_is_saved_where_it_is_now(tmp_path):
+    path, _ = pyramid(tmp_path)
+    [layer] = open_layers(path)
+    moved = Labels(np.asarray(layer.data[0]), scale=layer.scale, translate=(0, 0, 5))
+    moved.metadata, moved.units = layer.metadata, layer.units
+
+    write(moved, tmp_path / "c.ome.tif")
+
+    assert read_image(tmp_path / "c.ome.tif").geometry.origin == (0, 0, 5)
+
+
+@pytest.mark.parametrize("ending", ["ome.tif", "nii.gz", "ome.zarr", "json", "png"])
+def test_every_writer_is_found_by_the_ending(tmp_path, ending):
+    labels = Labels(np.eye(31, 47, dtype=np.int32), scale=(0.5, 0.25), units=("um", "um"))
+    manager = npe2.PluginManager()
+    manager.register(npe2.PluginManifest.from_distribution("napari-rwkv-seg"))
+    writer, path = manager.get_writer(str(tmp_path / f"a.{ending}"), ["labels"])
+
+    assert writer.command == "napari-rwkv-seg.write_labels"
+    assert write(labels, path) == [path]
+    if ending not in ("json", "png"):
+        assert read_image(path).pixel_size == pytest.approx((0.5, 0.25))
+
+
+def test_dicom_seg_is_written_where_the_series_is_known(tmp_path):
+    [image] = open_layers(write_series(tmp_path / "s", voxels(4, 6, 7)))
+    drawn = (np.asarray(image.data) > 100).astype(np.int32)
+    keys = ("scale", "translate", "affine", "units")
+    place = {key: getattr(image, key) for key in keys}
+    told = {SOURCE_KEY: image.metadata[SOURCE_KEY]}
+
+    write(Labels(drawn, metadata=told, **place), tmp_path / "seg.dcm")
+
+    [again] = open_layers(tmp_path / "seg.dcm")
+    assert isinstance(again, Labels)
+    np.testing.assert_array_equal(again.data, drawn)
+    np.testing.assert_allclose(again.data_to_world((1, 2, 3)), image.data_to_world((1, 2, 3)))
+    with pytest.raises(OutputError, match="not known"):
+        write(Labels(drawn, **place), tmp_path / "other.dcm")
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.dcm", "nowhere.nii"])
+def test_another_file_is_left_to_other_readers(tmp_path, name):
+    (tmp_path / "a.nii").write_bytes(b"some text")
+    (tmp_path / "a.dcm").write_bytes(b"")
+
+    assert get_reader(str(tmp_path / name)) is None
+    assert get_reader([str(tmp_path / "a.nii"), str(tmp_path / "a.dcm")]) is None
+    assert get_reader(str(tmp_path)) is None
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(voxels(37, 36, 35), OBLIQUE), tmp_path / "a.nii.gz")
+    content = (tmp_path / "a.nii.gz").read_bytes()
+    (tmp_path / "a.nii.gz").write_bytes(content[: len(content) // 2])
+
+    with pytest.raises(UnreadableFileError, match=r"a\.nii\.gz"):
+        get_reader(str(tmp_path / "a.nii.gz"))(str(tmp_path / "a.nii.gz"))
+
+
+def test_the_readers_load_no_window_and_no_library_of_a_format():
+    code = "import napari_rwkv_seg.images.napari_io, sys; sys.stdout.write(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert loaded & {"napari", "qtpy", "torch", "nibabel", "pydicom", "highdicom", "zarr"} == set()
