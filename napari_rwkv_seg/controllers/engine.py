@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from napari_rwkv_seg.zoo.store import find_model
 
 from .settings import SegmentSettings
+from .streaming import StreamPlan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from napari_rwkv_seg.inference.progress import Progress
     from napari_rwkv_seg.inference.segment import Segmentation
     from napari_rwkv_seg.inference.settings import LabelSettings
+    from napari_rwkv_seg.inference.streaming import StreamedSegmentation
+
+Facts = dict[str, Any]
 
 
 class Engine(Protocol):
@@ -32,6 +36,11 @@ class Engine(Protocol):
         self, image: Any, model: Any, settings: SegmentSettings
     ) -> Generator["Progress", None, "Segmentation"]:
         """Yield progress, return the result; closing the generator cancels."""
+
+    def stream(
+        self, image: Any, model: Any, settings: SegmentSettings, plan: StreamPlan, about: Facts
+    ) -> Generator["Progress", None, "StreamedSegmentation"]:
+        """Yield progress, fill a store; closing the generator cancels, the store can go on."""
 
     def relabel(
         self, segmentation: "Segmentation", settings: "LabelSettings"
@@ -84,6 +93,29 @@ class InferenceEngine:
             axes=settings.axes or None,
             settings=settings.labels,
             channel=settings.channel,
+        )
+
+    def stream(
+        self, image: Any, model: "Model", settings: SegmentSettings, plan: StreamPlan, about: Facts
+    ) -> Generator["Progress", None, "StreamedSegmentation"]:
+        """Fill a store; see `inference.streaming.segment_to_store_steps`."""
+        from napari_rwkv_seg.inference.streaming import StreamOptions, segment_to_store_steps
+
+        options = StreamOptions(
+            scale=plan.scale or None,
+            translate=plan.translate or None,
+            units=plan.units or None,
+            is_numbered=plan.is_numbered,
+            about=about,
+        )
+        return segment_to_store_steps(
+            image,
+            model,
+            plan.folder,
+            axes=settings.axes or None,
+            settings=settings.labels,
+            channel=settings.channel,
+            options=options,
         )
 
     def relabel(

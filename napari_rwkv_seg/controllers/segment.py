@@ -20,10 +20,12 @@ from napari_rwkv_seg.errors import CancelledError, ImageError
 from .engine import Engine, InferenceEngine
 from .sentences import license_warning, mishap
 from .settings import SegmentSettings
+from .streaming import StreamPlan
 
 if TYPE_CHECKING:
     from napari_rwkv_seg.inference.progress import Progress
     from napari_rwkv_seg.inference.segment import Segmentation
+    from napari_rwkv_seg.inference.streaming import StreamedSegmentation
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +48,8 @@ class Job:
         Plain facts that go into the result's provenance.
     segmentation : Segmentation, optional
         What a "relabel" starts from.
+    plan : StreamPlan, optional
+        Where the result goes if it is streamed.
     """
 
     kind: Literal["segment", "relabel"]
@@ -54,17 +58,19 @@ class Job:
     image: Callable[[], Any] | None = None
     about: dict[str, Any] = field(default_factory=dict)
     segmentation: "Segmentation | None" = None
+    plan: StreamPlan | None = None
     stopped: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: with a segmentation, by a sentence, or (neither) cancelled."""
+    """How a job ended: with a segmentation, streamed or whole, by a sentence, or cancelled."""
 
     job: Job
     segmentation: "Segmentation | None" = None
     sentence: str = ""
     running_on: tuple[str, str] = ("", "")
+    streamed: "StreamedSegmentation | None" = None
 
 
 class SegmentController:
@@ -82,6 +88,7 @@ class SegmentController:
     started = Signal(Job)
     progressed = Signal(object)  # a Progress
     segmented = Signal(Outcome)
+    streamed = Signal(Outcome)
     relabelled = Signal(Outcome)
     cancelled = Signal(Job)
     failed = Signal(str)
@@ -128,7 +135,12 @@ class SegmentController:
             self._settings = settings
             self.settings_changed.emit(settings)
 
-    def begin(self, image: Callable[[], Any], about: dict[str, Any] | None = None) -> Job:
+    def begin(
+        self,
+        image: Callable[[], Any],
+        about: dict[str, Any] | None = None,
+        plan: StreamPlan | None = None,
+    ) -> Job:
         """Make the newest job, of the settings as they are; an older one is told to stop.
 
         Parameters
@@ -137,9 +149,12 @@ class SegmentController:
             Returns the pixels in the axes of the settings; called by the worker.
         about : dict, optional
             Plain facts for the result's provenance, such as the layer's name.
+        plan : StreamPlan, optional
+            Where to stream the result; it is kept whole if there is none.
         """
         self.stop()
-        job = Job("segment", self._count("segment"), self._settings, image, about or {})
+        number = self._count("segment")
+        job = Job("segment", number, self._settings, image, about or {}, plan=plan)
         self._running = job
         self.started.emit(job)
         return job
@@ -187,7 +202,10 @@ class SegmentController:
             self._finish_relabel(outcome)
             return
         self._running = None
-        if job.stopped.is_set() or (outcome.segmentation is None and not outcome.sentence):
+        if outcome.streamed is not None:
+            self._kept = None  # there are no probabilities that could be adjusted
+            self.streamed.emit(outcome)
+        elif job.stopped.is_set() or (outcome.segmentation is None and not outcome.sentence):
             self.cancelled.emit(job)
         elif outcome.sentence:
             self.failed.emit(outcome.sentence)
@@ -236,29 +254,38 @@ class SegmentController:
         _check(job)
         if job.image is None:
             raise ImageError("There is no image to segment; open one.")
+        if job.plan is not None:
+            card = model.card
+            about = {**job.about, **_license_facts(card.license)}
+            fill = self._engine.stream(job.image(), model, job.settings, job.plan, about)
+            streamed = yield from _until_stopped(job, fill)
+            return Outcome(job, streamed=streamed, running_on=self._engine.running_on(model))
         steps = self._engine.steps(job.image(), model, job.settings)
         segmentation = yield from _until_stopped(job, steps)
         facts = {
             **segmentation.provenance,
             **job.about,
-            "license": segmentation.card.license,
-            "license_warning": license_warning(segmentation.card.license),
+            **_license_facts(segmentation.card.license),
         }
         segmentation = replace(segmentation, provenance=facts)
         return Outcome(job, segmentation, running_on=self._engine.running_on(model))
 
 
+def _license_facts(license_: str) -> dict[str, Any]:
+    """Return what a result's provenance says of its model's licence."""
+    return {"license": license_, "license_warning": license_warning(license_)}
+
+
 def _until_stopped(
-    job: Job, steps: Generator["Progress", None, "Segmentation"]
-) -> Generator["Progress", None, "Segmentation"]:
+    job: Job, steps: Generator["Progress", None, Any]
+) -> Generator["Progress", None, Any]:
     """Pass on the steps of the engine, and return what they return, unless the job is stopped."""
     try:
         while True:
             try:
                 progress = next(steps)
             except StopIteration as end:
-                segmentation: Segmentation = end.value
-                return segmentation
+                return end.value
             _check(job)
             yield progress
             _check(job)

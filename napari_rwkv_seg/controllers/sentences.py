@@ -13,6 +13,7 @@ from napari_rwkv_seg.zoo.store import ModelEntry
 if TYPE_CHECKING:
     from napari_rwkv_seg.inference.progress import Progress
     from napari_rwkv_seg.inference.segment import Segmentation
+    from napari_rwkv_seg.inference.streaming import StreamedSegmentation
 
 NO_IMAGE = "Open an image, or File ▸ Open Sample ▸ RWKV Segmentation."
 NO_MODEL = (
@@ -87,6 +88,13 @@ def summary(segmentation: "Segmentation | None") -> str:
         return "Done."
     count = int(segmentation.labels.max(initial=0))
     return f"Done: {count} object{'s' * (count != 1)}."
+
+
+def streamed_summary(streamed: "StreamedSegmentation") -> str:
+    """Return what a streamed result holds and where it lies, in a line."""
+    count, objects = streamed.count, streamed.settings.output == "objects"
+    what = f"Done: {count} object{'s' * (count != 1)}," if objects else "Done,"
+    return f"{what} kept in {streamed.folder}."
 
 
 def duration(seconds: float) -> str:

@@ -19,6 +19,8 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 Output = Literal["classes", "objects"]
 OUTPUTS: tuple[Output, ...] = get_args(Output)
 
+Stream = Literal["auto", "always", "never"]
+
 _DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -40,6 +42,10 @@ class SegmentSettings:
         The level of a multiscale image, 0 being the full resolution.
     device : str
         "auto", "cpu", "cuda", or "cuda:N".
+    stream : "auto", "always" or "never"
+        Whether the result goes into a store block by block; "auto" if the image is too large.
+    store : str
+        The folder that holds such stores; "" for one in the user's data.
     labels : LabelSettings
         How probabilities become labels.
 
@@ -55,9 +61,13 @@ class SegmentSettings:
     channel: int | None = None
     level: int = 0
     device: str = "auto"
+    stream: Stream = "auto"
+    store: str = ""
     labels: LabelSettings = field(default_factory=LabelSettings)
 
     def __post_init__(self) -> None:
+        if self.stream not in get_args(Stream):
+            raise SettingsError(f"Stream is auto, always or never, not {self.stream!r}.")
         if not isinstance(self.model, str) or not self.model.strip():
             raise SettingsError("No model is chosen; pick one under 'Model'.")
         if self.scope not in SCOPES:

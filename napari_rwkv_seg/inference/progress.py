@@ -5,6 +5,7 @@ Knows no image and no network: counts planes and tiles, and keeps the sentences.
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from napari_rwkv_seg.errors import ImageError, RwkvSegError
 
@@ -26,12 +27,15 @@ class Progress:
         What the rest will take; None while nothing is known.
     note : str
         News for the user, "" if there is none.
+    store : Path or None
+        The folder that a streamed run fills, said once when it is there.
     """
 
     done: int
     total: int
     seconds_left: float | None = None
     note: str = ""
+    store: Path | None = None
 
 
 @dataclass

@@ -9,6 +9,7 @@ from typing import Any
 from napari_rwkv_seg.errors import OutputError, RunError, UnreadableFileError
 from napari_rwkv_seg.files import read_bytes
 
+ENDING = ".ome.zarr"
 PROGRESS = "progress.json"
 FORMAT = "napari-rwkv-seg streamed labels 1"
 _MOST_JSON = 64_000_000  # bytes
@@ -42,6 +43,23 @@ def read_progress(folder: Path) -> dict[str, Any] | None:
         return None
     is_ours = isinstance(content, dict) and content.get("format") == FORMAT
     return content if is_ours and {"run", "state"} <= content.keys() else None
+
+
+def numbered_folder(folder: Path, run: dict[str, Any]) -> Path:
+    """Return the first of "cells.ome.zarr", "cells-2.ome.zarr", … that is free or of this run.
+
+    Raises
+    ------
+    RunError
+        If a thousand are taken.
+    """
+    for number in range(1, 1001):
+        name = folder.name.removesuffix(ENDING)
+        one = folder if number == 1 else folder.with_name(f"{name}-{number}{ENDING}")
+        found = read_progress(one) if one.exists() else None
+        if not one.exists() or (found is not None and found["run"] == run):
+            return one
+    raise RunError(f"{str(folder)!r} and a thousand more are taken; choose another folder.")
 
 
 def open_levels(folder: Path) -> list[Any]:

@@ -5,7 +5,7 @@ so a run that was cut off goes on with the block that it was at. The results are
 those of `labels.label_planes` on the whole plane.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -95,21 +95,32 @@ class PlaneLabels:
         values = numbers
         if self._settings.output == "classes":
             values = np.where(numbers > 0, joined.kind, 0).astype(np.uint8)
-        for done, block in enumerate(self._blocks, start=1):
-            pieces = self._read("pieces", block)
-            labels = joined.of_block((block.row, block.column), values)[pieces]
-            self._store.show(self._index, (block.rows.start, block.columns.start), labels)
-            yield "Numbering objects", done / len(self._blocks)
+
+        def labels_of(block: Block) -> NDArray[Any]:
+            found: NDArray[Any] = joined.of_block((block.row, block.column), values)
+            return np.take(found, self._read("pieces", block))
+
+        yield from self._show_steps("Numbering objects", labels_of)
         is_objects = self._settings.output == "objects"
         self._state.objects = int(np.count_nonzero(numbers)) if is_objects else 0
 
     def _class_steps(self) -> Iterator[tuple[str, float]]:
         """Write the classes as they are."""
-        for done, block in enumerate(self._blocks, start=1):
-            classes = self._read(self._source(), block)
-            self._store.show(self._index, (block.rows.start, block.columns.start), classes)
-            yield "Writing classes", done / len(self._blocks)
+        yield from self._show_steps("Writing classes", partial(self._read, self._source()))
         self._state.objects = 0
+
+    def _show_steps(
+        self, what: str, labels_of: Callable[[Block], NDArray[Any]]
+    ) -> Iterator[tuple[str, float]]:
+        """Write the final labels, several blocks at once."""
+        for group in self._grid.groups():
+            labels = np.concatenate([labels_of(block) for block in group], axis=1)
+            start = (group[0].rows.start, group[0].columns.start)
+            self._store.show(self._index, start, labels)
+            yield (
+                what,
+                (group[-1].row * self._grid.across + group[-1].column + 1) / len(self._blocks),
+            )
 
     def _piece_steps(
         self, name: str, what: str, find: "partial[Found]", halo: int

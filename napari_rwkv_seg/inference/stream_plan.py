@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .tiles import pieces
 
+GROUP = 8  # so many blocks side by side share a file of the coarser levels
 STRIP_BYTES = 192_000_000  # pixels and sums of one row of tiles across a strip
 
 Piece = tuple[slice, NDArray[np.float32]]
@@ -59,6 +60,13 @@ class Grid:
                 columns = slice(start, min(start + self.block, self.width))
                 yield Block(row, column, self.rows(row), columns)
 
+    def groups(self) -> Iterator[list[Block]]:
+        """Yield the blocks in runs of neighbours that are written together."""
+        for row in range(self.down):
+            line = [block for block in self.blocks() if block.row == row]
+            for start in range(0, len(line), GROUP):
+                yield line[start : start + GROUP]
+
     def grown(self, block: Block, halo: int) -> tuple[slice, slice]:
         """Return rows and columns of a block with `halo` more on each side, within the plane."""
         rows = slice(max(0, block.rows.start - halo), min(self.height, block.rows.stop + halo))
@@ -78,7 +86,8 @@ class Grid:
             The height of a row of tiles.
         """
         affordable = STRIP_BYTES // (bytes_per_pixel * min(tile_size, self.height))
-        width = max(1, (affordable - 2 * tile_size) // self.block) * self.block
+        blocks = max(1, (affordable - 2 * tile_size) // self.block)
+        width = (blocks - blocks % GROUP or blocks) * self.block
         return [
             slice(start, min(start + width, self.width)) for start in range(0, self.width, width)
         ]

@@ -7,6 +7,8 @@ the progress file says; a run is a dict of what tells it from other runs.
 from dataclasses import dataclass, field
 from typing import Any
 
+from .stream_plan import GROUP
+
 _SMALLEST_CHUNK = 16  # of the coarsest level; pixels
 
 
@@ -108,6 +110,11 @@ class Layout:
             *stack, height, width = shapes[-1]
             shapes.append((*stack, -(-height // 2), -(-width // 2)))
         return shapes
+
+    def chunk(self, level: int) -> tuple[int, int]:
+        """Return height and width of a chunk: one block, on coarser levels several in a row."""
+        side = self.block >> level
+        return side, side * min(GROUP, 1 << level)
 
 
 def attributes(layout: Layout) -> dict[str, Any]:

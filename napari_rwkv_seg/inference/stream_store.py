@@ -200,20 +200,22 @@ class StreamStore:
             with told(self.folder):
                 zarr_module().create_group(self.folder, attributes=attributes(self.layout))
         for level, shape in enumerate(self.layout.levels):
-            self._make_array(str(level), shape, self.layout.block >> level, self.layout.dtype)
-        self._make_array("work/classes", self.layout.shape, self.layout.block, "uint8")
+            self._make_array(str(level), shape, self.layout.chunk(level), self.layout.dtype)
+        self._make_array("work/classes", self.layout.shape, self.layout.chunk(0), "uint8")
         if not self.state.complete:
             self._make_work()
 
     def _make_work(self) -> None:
-        self._make_array("work/filled", self.layout.shape, self.layout.block, "uint8")
-        self._make_array("work/pieces", self.layout.shape, self.layout.block, "int32")
+        self._make_array("work/filled", self.layout.shape, self.layout.chunk(0), "uint8")
+        self._make_array("work/pieces", self.layout.shape, self.layout.chunk(0), "int32")
 
-    def _make_array(self, name: str, shape: tuple[int, ...], chunk: int, dtype: str) -> None:
+    def _make_array(
+        self, name: str, shape: tuple[int, ...], chunk: tuple[int, int], dtype: str
+    ) -> None:
         folder = self.folder / name
         if (folder / "zarr.json").is_file():
             return
-        chunks = (*(1 for _ in shape[:-2]), min(chunk, shape[-2]), min(chunk, shape[-1]))
+        chunks = (*(1 for _ in shape[:-2]), min(chunk[0], shape[-2]), min(chunk[1], shape[-1]))
         with told(self.folder):
             zarr_module().create_array(
                 folder,

@@ -21,6 +21,7 @@ from .predictor import first_tile_size, opened
 from .progress import Progress
 from .provenance import provenance_of
 from .settings import LabelSettings
+from .stream_folder import numbered_folder
 from .stream_image import StreamImage
 from .stream_state import Layout
 from .stream_store import StreamStore
@@ -43,6 +44,9 @@ class StreamOptions:
         Side of a block, a multiple of 16.
     begin_anew : bool
         Whether a store of another run in the same folder may be replaced.
+    is_numbered : bool
+        Whether to take the first folder of a row ("cells", "cells-2", …) that is free or
+        of the same run, instead of refusing one that is taken.
     about : dict, optional
         Plain facts for the provenance.
     """
@@ -52,6 +56,7 @@ class StreamOptions:
     units: tuple[str, ...] | None = None
     block: int = BLOCK
     begin_anew: bool = False
+    is_numbered: bool = False
     about: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -139,7 +144,10 @@ def segment_to_store_steps(  # noqa: PLR0913 - the choices of a run are its para
     yield Progress(0, 0, None, "Looking at the image …")
     run = _identity(source, model, settings, size, options)
     layout = _layout(source, settings, options)
+    if options.is_numbered:
+        store = numbered_folder(store, run)
     kept = StreamStore.open(store, run, layout, size, begin_anew=options.begin_anew)
+    yield Progress(0, 0, None, "Looking at the image …", store)
     work = StreamWork(model, source, settings, kept, size)
     if not kept.state.complete:
         try:

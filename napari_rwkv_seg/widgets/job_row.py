@@ -29,6 +29,7 @@ class JobRow(QWidget):
         super().__init__(parent)
         self._problem = ""
         self._is_running = False
+        self._start = "Segment"
         self.button = QPushButton("Segment")
         self.button.setAccessibleName("Segment")
         self.button.setMinimumHeight(32)
@@ -53,6 +54,12 @@ class JobRow(QWidget):
         self._problem = problem
         if not self._is_running:
             self.problem.say(problem)
+            self._show_idle()
+
+    def name_start(self, text: str) -> None:
+        """Say what pressing the button begins: "Segment", or "Continue" after an interruption."""
+        self._start = text
+        if not self._is_running:
             self._show_idle()
 
     def show_running(self) -> None:
@@ -102,8 +109,8 @@ class JobRow(QWidget):
         )
 
     def _show_idle(self) -> None:
-        self.button.setText("Segment")
-        self.button.setAccessibleName("Segment")
+        self.button.setText(self._start)
+        self.button.setAccessibleName(self._start)
         self.button.setEnabled(not self._problem)
         self.button.setToolTip(
             tooltip(self._problem or "Run the model and add the labels as a layer.")

@@ -45,6 +45,12 @@ class Placement:
         sizes = tuple(part.stop - part.start for part in self.box)
         return self.mask is not None or sizes != self.shape
 
+    @property
+    def box_transform(self) -> dict[str, Any]:
+        """The keywords for a layer that covers the region alone."""
+        start = np.array([part.start for part in self.box], dtype=np.float64)
+        return shifted(self.transform, start)
+
     def fill(self, whole: NDArray[Any], part: NDArray[Any]) -> None:
         """Write `part`, (*spatial) of the region, into `whole`, in place, where the mask allows."""
         view = whole[self.box]
@@ -105,11 +111,8 @@ def _mask(region: Region, letters: list[str]) -> NDArray[np.bool_] | None:
 
 def transform_of(layer: Image | Labels, level: int = 0) -> dict[str, Any]:
     """Return the keywords that give another layer the place of `layer`, at a level."""
-    scale = np.array(layer.scale, dtype=np.float64)
-    if layer.multiscale:
-        scale *= np.asarray(layer.downsample_factors[level], dtype=np.float64)[: layer.ndim]
     keywords: dict[str, Any] = {
-        "scale": scale,
+        "scale": np.array(layer.scale, dtype=np.float64),
         "translate": np.array(layer.translate, dtype=np.float64),
         "rotate": np.array(layer.rotate, dtype=np.float64),
         "shear": _shear_matrix(np.asarray(layer.shear, dtype=np.float64), layer.ndim),
@@ -119,7 +122,17 @@ def transform_of(layer: Image | Labels, level: int = 0) -> dict[str, Any]:
         value = getattr(layer, name, None)
         if value is not None:
             keywords[name] = tuple(value)
-    return keywords
+    if not layer.multiscale:
+        return keywords
+    factors = np.asarray(layer.downsample_factors[level], dtype=np.float64)[: layer.ndim]
+    keywords = shifted(keywords, (factors - 1) / 2)  # a coarse pixel lies amid those it stands for
+    return {**keywords, "scale": keywords["scale"] * factors}
+
+
+def shifted(transform: dict[str, Any], start: NDArray[np.float64]) -> dict[str, Any]:
+    """Return the keywords for a layer that begins at the pixel `start` of another."""
+    linear = transform["rotate"] @ transform["shear"] @ np.diag(transform["scale"])
+    return {**transform, "translate": transform["translate"] + linear @ start}
 
 
 def _shear_matrix(shear: NDArray[np.float64], ndim: int) -> NDArray[np.float64]:

@@ -63,7 +63,7 @@ def find_region(viewer: Any, layer: Image, scope: str, axes: str, level: int) ->
     box = [slice(0, length) for length in shape]
     if scope == "whole layer":
         return Region(tuple(box))
-    position = layer.world_to_data(viewer.dims.point) / _level_factors(layer, level)
+    position = _at_level(layer, level, layer.world_to_data(viewer.dims.point))
     for axis, letter in enumerate(axes):
         if letter in "TZ":
             index = int(np.clip(np.round(position[axis]), 0, shape[axis] - 1))
@@ -88,6 +88,13 @@ def _level_factors(layer: Image, level: int) -> NDArray[np.float64]:
     if not layer.multiscale:
         return np.ones(layer.ndim)
     return np.asarray(layer.downsample_factors[level], dtype=np.float64)[: layer.ndim]
+
+
+def _at_level(layer: Image, level: int, position: Any) -> NDArray[np.float64]:
+    """Return a place in pixels of level 0 in those of `level`, whose centres lie between."""
+    factors = _level_factors(layer, level)
+    at: NDArray[np.float64] = (np.asarray(position) - (factors - 1) / 2) / factors
+    return at
 
 
 def _narrow(box: list[slice], axes: str, bounds: NDArray[np.float64]) -> None:
@@ -130,7 +137,6 @@ def _outlines(viewer: Any, layer: Image, axes: str, level: int) -> Iterator[NDAr
             "No shape is selected: draw one in a Shapes layer and select it there with the arrow "
             "tool, or choose another part under 'Run on'."
         )
-    factors = _level_factors(layer, level)
     wanted = [axes.index("Y"), axes.index("X")]
     for index in sorted(shapes.selected_data):
         corners = np.asarray(shapes.data[index], dtype=np.float64)
@@ -138,7 +144,8 @@ def _outlines(viewer: Any, layer: Image, axes: str, level: int) -> Iterator[NDAr
             raise ImageError("A line has no area; select rectangles, ellipses or polygons.")
         if shapes.shape_type[index] == "ellipse":
             corners = ellipse_outline(corners)
-        inside = [layer.world_to_data(shapes.data_to_world(corner)) / factors for corner in corners]
+        world = [shapes.data_to_world(corner) for corner in corners]
+        inside = [_at_level(layer, level, layer.world_to_data(one)) for one in world]
         yield np.asarray(inside)[:, wanted]
 
 

@@ -241,12 +241,23 @@ def _write(layer: Labels, data: NDArray[Any]) -> bool:
     return False
 
 
-def _dress(layer: Labels, result: Result) -> None:
-    """Give a layer the names and colours that its numbers mean, and its provenance."""
+def dress(layer: Labels, classes: Any, output: str, provenance: dict[str, Any]) -> None:
+    """Give a layer the names and colours that its numbers mean, and its provenance.
+
+    Parameters
+    ----------
+    layer : Labels
+        The layer.
+    classes : sequence of ClassCard
+        From the model's card.
+    output : "classes" or "objects"
+        What a number means.
+    provenance : dict
+        What made the labels, as plain values; copied.
+    """
     from napari.utils.colormaps import DirectLabelColormap, label_colormap
 
-    classes = result.card.classes
-    if result.output == "classes":
+    if output == "classes":
         colors: dict[int | None, str] = {None: "#ffffff", 0: "#00000000"}
         colors.update({index: classes[index].color for index in range(1, len(classes))})
         layer.colormap = DirectLabelColormap(color_dict=colors)
@@ -254,7 +265,12 @@ def _dress(layer: Labels, result: Result) -> None:
     elif not layer.features.empty:
         layer.features = {}
         layer.colormap = label_colormap()
-    layer.metadata = {**layer.metadata, METADATA_KEY: deepcopy(result.provenance)}
+    layer.metadata = {**layer.metadata, METADATA_KEY: deepcopy(provenance)}
+
+
+def _dress(layer: Labels, result: Result) -> None:
+    """Dress a layer as a result says."""
+    dress(layer, result.card.classes, result.output, result.provenance)
 
 
 def _set_transform(layer: Labels, transform: dict[str, Any]) -> None:

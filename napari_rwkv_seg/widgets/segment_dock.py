@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_rwkv_seg.controllers.segment import Job, Outcome, SegmentController
-from napari_rwkv_seg.controllers.sentences import summary
+from napari_rwkv_seg.controllers.sentences import streamed_summary, summary
 from napari_rwkv_seg.controllers.settings import OUTPUTS, SCOPES, recommended_labels
 from napari_rwkv_seg.zoo.store import ModelEntry
 
@@ -30,6 +30,7 @@ from .image_picker import ImagePicker
 from .job_row import JobRow
 from .label_controls import LabelControls
 from .model_picker import ModelPicker
+from .stream_row import StreamRow
 from .texts import tooltip
 from .viewer_link import ViewerLink
 
@@ -71,6 +72,7 @@ class SegmentDock(QWidget):
         self.model = ModelPicker()
         self.scope = _choice("Run on", SCOPES, [one.capitalize() for one in SCOPES])
         self.output = _choice("Output", OUTPUTS, [_OUTPUT_NAMES[one] for one in OUTPUTS])
+        self.stream = StreamRow()
         self.job = JobRow()
         self.labels = LabelControls(controller)
         self._lay_out()
@@ -138,6 +140,7 @@ class SegmentDock(QWidget):
         form.addRow("Run on", self.scope)
         form.addRow("Output", self.output)
         run.addLayout(form)
+        run.addWidget(self.stream)
         run.addWidget(self.job)
         column = QWidget()
         layout = QVBoxLayout(column)
@@ -166,6 +169,8 @@ class SegmentDock(QWidget):
         self.output.activated.connect(lambda i: controller.choose(output=self.output.itemData(i)))
         self.job.run_wanted.connect(link.run)
         self.job.cancel_wanted.connect(self._cancel)
+        self.stream.folder_chosen.connect(lambda folder: controller.choose(store=folder))
+        self.stream.copy_wanted.connect(link.copy_view)
         self.labels.probabilities_wanted.connect(link.show_probabilities)
         # news -> what is shown
         self._connections: list[tuple[Any, Callable[..., object]]] = [
@@ -173,6 +178,7 @@ class SegmentDock(QWidget):
             (controller.started, self._show_started),
             (controller.progressed, self.job.show_progress),
             (controller.segmented, self._show_segmented),
+            (controller.streamed, self._show_streamed),
             (controller.relabelled, self._show_relabelled),
             (controller.cancelled, self._show_cancelled),
             (controller.failed, self._show_failed),
@@ -208,6 +214,9 @@ class SegmentDock(QWidget):
         self.scope.setCurrentIndex(SCOPES.index(settings.scope))
         self.output.setCurrentIndex(OUTPUTS.index(settings.labels.output))
         self.labels.show_settings(settings)
+        self.stream.show_forecast(self._link.forecast())
+        self.stream.show_copy(self._link.has_streamed)
+        self.job.name_start("Segment")
         self.job.show_problem(facts.problem or self.model.problem(settings.model))
 
     def _show_started(self, _: Job) -> None:
@@ -220,11 +229,22 @@ class SegmentDock(QWidget):
         self.job.show_device(outcome)
         self.job.show_end(summary(outcome.segmentation), "\n".join(notes))
 
+    def _show_streamed(self, outcome: Outcome) -> None:
+        self.job.show_device(outcome)
+        if outcome.streamed is not None:
+            self.job.show_end(streamed_summary(outcome.streamed), "\n".join(outcome.streamed.notes))
+        self.stream.show_copy(True)
+
     def _show_relabelled(self, outcome: Outcome) -> None:
         self.job.show_summary(summary(outcome.segmentation))
 
-    def _show_cancelled(self, _: Job) -> None:
-        self.job.show_end("Cancelled; your layers are as they were.")
+    def _show_cancelled(self, job: Job) -> None:
+        folder = self._link.store if job.plan is not None else None
+        if folder is None:
+            self.job.show_end("Cancelled; your layers are as they were.")
+            return
+        self.job.show_end(f"Cancelled; what is done is kept in {folder}. Continue goes on there.")
+        self.job.name_start("Continue")
 
     def _show_failed(self, sentence: str) -> None:
         self.job.show_end("", sentence)

@@ -10,12 +10,14 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_rwkv_seg.controllers.segment import Job, Outcome, SegmentController
 from napari_rwkv_seg.controllers.sentences import mishap
+from napari_rwkv_seg.controllers.streaming import Crop, StreamPlan
 from napari_rwkv_seg.errors import ImageError, RwkvSegError
 
 from .image_choice import ImageChoice
@@ -23,6 +25,8 @@ from .job_runner import JobRunner
 from .placement import Placement, place
 from .regions import Region, find_region, level_data
 from .result_layers import Result, ResultLayers
+from .stream_choice import stream_forecast, stream_plan
+from .streamed_layers import StreamedLayers
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -74,11 +78,13 @@ class ViewerLink:
         self._controller = controller
         self.choice = ImageChoice(viewer, controller)
         self._results = ResultLayers(viewer)
+        self._streamed = StreamedLayers(viewer)
         self._network = JobRunner("Segment", on_cancel=controller.stop)
         self._labels = JobRunner()
         self._asked: dict[int, _Asked] = {}
         self._adjust_again = False
         self._with_probabilities = False
+        self.store: Path | None = None  # what the last streamed run fills
         self._connections: list[tuple[Any, Callable[..., object]]] = [
             (controller.settings_changed, self._adjust),
         ]
@@ -93,11 +99,12 @@ class ViewerLink:
     def run(self) -> None:
         """Begin a job on the chosen image, as the controller's settings say."""
         try:
-            asked, image, about = self._prepare()
+            asked, image, about, plan = self._prepare()
         except RwkvSegError as error:
             self._controller.failed.emit(str(error))
             return
-        job = self._controller.begin(image, about)
+        self.store = None
+        job = self._controller.begin(image, about, plan)
         self._asked = {job.number: asked, **self._kept_asked()}
         self._network.start(
             partial(self._controller.steps, job),
@@ -113,6 +120,25 @@ class ViewerLink:
             self._results.hide_probabilities()
         elif kept is not None:
             self._show(lambda: self._results.show_probabilities(self._result(kept)))
+
+    def forecast(self) -> str:
+        """Return what will happen if the chosen image is streamed; "" if it will not be."""
+        layer, settings = self.choice.image, self._controller.settings
+        if layer is None or self.choice.facts().problem:
+            return ""
+        return stream_forecast(layer, settings)
+
+    def copy_view(self) -> None:
+        """Copy what is in view of streamed labels into a layer that can be painted on."""
+        try:
+            self._streamed.copy_view()
+        except RwkvSegError as error:
+            self._controller.failed.emit(str(error))
+
+    @property
+    def has_streamed(self) -> bool:
+        """Whether there are streamed labels to copy from."""
+        return self._streamed.has_layer()
 
     def stop(self) -> None:
         """Cancel what runs, and wait until it has ended."""
@@ -130,8 +156,10 @@ class ViewerLink:
         self._connections.clear()
         self.choice.close()
 
-    def _prepare(self) -> tuple[_Asked, Callable[[], Any], dict[str, Any]]:
-        """Return where the result goes, what reads the pixels, and facts for the provenance."""
+    def _prepare(
+        self,
+    ) -> tuple[_Asked, Callable[[], Any], dict[str, Any], StreamPlan | None]:
+        """Return where the result goes, what reads the pixels, facts, and how it is streamed."""
         viewer, layer, settings = self._viewer(), self.choice.image, self._controller.settings
         problem = self.choice.facts().problem
         if viewer is None or layer is None or problem:
@@ -145,11 +173,26 @@ class ViewerLink:
             "region": region.spans(),
             "level": settings.level,
         }
-        return asked, _reader(level_data(layer, settings.level), region.box), about
+        pixels = level_data(layer, settings.level)
+        plan = stream_plan(layer, settings, region, where)
+        if plan is not None:
+            return asked, lambda: Crop(pixels, region.box), about, plan
+        return asked, _reader(pixels, region.box), about, None
 
     def _on_step(self, job: Job, progress: Any) -> None:
         self._controller.hear(job, progress)
         self._network.show(progress.done, progress.total)
+        if job.plan is None or job.number not in self._asked:
+            return
+        if progress.store is not None:
+            asked = self._asked[job.number]
+            self.store = progress.store
+            title = f"{asked.name_now()} · {Path(job.settings.model).name}"
+            self._show(
+                lambda: self._streamed.begin(progress.store, title, asked.place_now(), asked.axes)
+            )
+        elif self.store is not None:
+            self._streamed.refresh(self.store)
 
     def _on_end(self, job: Job, outcome: Outcome | None) -> None:
         """Show new labels; make them anew if the user has adjusted the settings meanwhile."""
@@ -157,6 +200,17 @@ class ViewerLink:
         if kept is not None:
             self._show(partial(self._show_new, kept))
             self._adjust()
+        elif job.plan is not None and self.store is not None:
+            self._show(partial(self._show_streamed, self.store, outcome))
+
+    def _show_streamed(self, folder: Path, outcome: Outcome | None) -> None:
+        """Show a store as the run has left it."""
+        done = outcome.streamed if outcome is not None else None
+        if done is None:
+            self._streamed.refresh(folder, at_once=True)
+        else:
+            output = done.settings.output
+            self._streamed.end(folder, done.card.classes, output, done.provenance)
 
     def _show_new(self, outcome: Outcome) -> None:
         result = self._result(outcome)

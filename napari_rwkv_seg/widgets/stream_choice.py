@@ -1,0 +1,80 @@
+"""Whether the chosen part of a layer is streamed into a store, and where that lies."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_rwkv_seg.controllers.settings import SegmentSettings
+from napari_rwkv_seg.controllers.streaming import (
+    StreamPlan,
+    forecast,
+    must_stream,
+    store_folder,
+)
+
+from .placement import Placement
+from .regions import Region, level_data
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+_NO_UNIT = ("pixel", "dimensionless", "")
+
+
+def stream_plan(
+    layer: "Image", settings: SegmentSettings, region: Region, where: Placement
+) -> StreamPlan | None:
+    """Return how a run is streamed, None if it is run whole.
+
+    Parts with an outline of their own (drawn shapes) are always run whole.
+    """
+    shape = tuple(part.stop - part.start for part in region.box)
+    if region.mask is not None or not _is_streamed(layer, settings, shape):
+        return None
+    transform = where.box_transform
+    kept = [axis for axis, letter in enumerate(_letters(settings.axes, where)) if letter != "C"]
+    units = [str(one) for one in transform.get("units", ())]
+    plain = ["" if one in _NO_UNIT else one for one in units]
+    return StreamPlan(
+        folder=_folder(layer, settings),
+        scale=tuple(float(transform["scale"][axis]) for axis in kept),
+        translate=tuple(float(transform["translate"][axis]) for axis in kept),
+        units=tuple(plain[axis] for axis in kept) if plain else (),
+    )
+
+
+def stream_forecast(layer: "Image", settings: SegmentSettings) -> str:
+    """Return what the dock says before an image is streamed; "" if it is run whole.
+
+    Known for the whole layer and the current slice; other parts are small as a rule.
+    """
+    if settings.scope not in ("whole layer", "current slice"):
+        return ""
+    data, axes = level_data(layer, settings.level), settings.axes
+    shape = tuple(
+        1 if letter in "TZ" and settings.scope == "current slice" else length
+        for letter, length in zip(axes, data.shape, strict=True)
+    )
+    if not _is_streamed(layer, settings, shape):
+        return ""
+    return forecast(shape, axes, _itemsize(data), _folder(layer, settings))
+
+
+def _is_streamed(layer: "Image", settings: SegmentSettings, shape: tuple[int, ...]) -> bool:
+    itemsize = _itemsize(level_data(layer, settings.level))
+    wanted = settings.stream == "always"
+    return wanted or (settings.stream == "auto" and must_stream(shape, settings.axes, itemsize))
+
+
+def _folder(layer: "Image", settings: SegmentSettings) -> Path:
+    return store_folder(settings.store, f"{layer.name} {Path(settings.model).name}")
+
+
+def _itemsize(data: Any) -> int:
+    return int(np.dtype(data.dtype).itemsize)
+
+
+def _letters(axes: str, where: Placement) -> str:
+    """Return the letters of the result's axes; a channel axis that was dropped is not there."""
+    return axes if len(where.shape) == len(axes) else axes.replace("C", "")
