@@ -41,6 +41,7 @@ class JobRunner:
         self._on_cancel = on_cancel
         self._workers: dict[Any, _Once] = {}
         self._bar: cancelable_progress | None = None
+        self._is_showing = False
 
     @property
     def is_busy(self) -> bool:
@@ -81,8 +82,15 @@ class JobRunner:
     def show(self, done: int, total: int) -> None:
         """Show in the activity dock that `done` of `total` steps are done."""
         bar = self._bar
-        if bar is None:
-            return
+        if bar is None or self._is_showing:
+            return  # many quick steps would be shown each within the one before
+        self._is_showing = True
+        try:
+            self._advance(bar, done, total)
+        finally:
+            self._is_showing = False
+
+    def _advance(self, bar: cancelable_progress, done: int, total: int) -> None:
         if bar.is_canceled and self._on_cancel is not None:
             self._on_cancel()
         if total > 0 and bar.total != total:

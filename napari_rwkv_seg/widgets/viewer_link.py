@@ -181,16 +181,16 @@ class ViewerLink:
 
     def _on_step(self, job: Job, progress: Any) -> None:
         self._controller.hear(job, progress)
+        if job.plan is not None and job.number in self._asked:
+            self._show(partial(self._fill, job, progress.store))
         self._network.show(progress.done, progress.total)
-        if job.plan is None or job.number not in self._asked:
-            return
-        if progress.store is not None:
-            asked = self._asked[job.number]
-            self.store = progress.store
+
+    def _fill(self, job: Job, store: Path | None) -> None:
+        """Show the store that a streamed run fills, once it is there."""
+        if store is not None:
+            asked, self.store = self._asked[job.number], store
             title = f"{asked.name_now()} · {Path(job.settings.model).name}"
-            self._show(
-                lambda: self._streamed.begin(progress.store, title, asked.place_now(), asked.axes)
-            )
+            self._streamed.begin(store, title, asked.place_now(), asked.axes)
         elif self.store is not None:
             self._streamed.refresh(self.store)
 
