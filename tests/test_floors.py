@@ -15,6 +15,7 @@ LIGHT = [
     "napari_rwkv_seg.cli",
     "napari_rwkv_seg.controllers.batch",
     "napari_rwkv_seg.controllers.batch_cluster",
+    "napari_rwkv_seg.controllers.batch_control",
     "napari_rwkv_seg.controllers.doctor",
     "napari_rwkv_seg.controllers.finetune",
     "napari_rwkv_seg.controllers.journal",

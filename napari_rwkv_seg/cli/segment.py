@@ -74,6 +74,13 @@ def segment(  # noqa: PLR0913 - the options of a command are its parameters
             help="Cut touching objects apart (objects only).", show_default="from the model"
         ),
     ] = None,
+    split_distance: Annotated[
+        int | None,
+        typer.Option(
+            help="Least pixels between centres of touching objects.",
+            show_default="from the model",
+        ),
+    ] = None,
     tile: Annotated[
         int | None, typer.Option(help="Side of a tile in pixels.", show_default="from the model")
     ] = None,
@@ -130,6 +137,7 @@ def segment(  # noqa: PLR0913 - the options of a command are its parameters
         "smallest_object": smallest_object,
         "fill_holes": fill_holes,
         "split": split,
+        "split_distance": split_distance,
     }
     with say_errors():
         choices = BatchChoices(

@@ -109,7 +109,7 @@ def batch_steps(batch: Batch) -> Steps:
     items, notes = _items(batch)
     prepare_folder(batch.out)
     sweep(batch.out)
-    table = Table([Row(number, item.name) for number, item in enumerate(items)])
+    table = Table([_row(number, item) for number, item in enumerate(items)])
     name = f"_part_{batch.part.replace('/', '_of_')}" if batch.part else ""
     tables = TableFiles(batch.out, name)
     yield News(tuple(table.rows), notes=tuple(notes))
@@ -215,6 +215,10 @@ def prepare_folder(folder: Path) -> None:
             f"Results cannot be written to {str(folder)!r}: {error.strerror or error}. "
             "Choose a folder that you may write to."
         ) from error
+
+
+def _row(number: int, item: BatchItem) -> Row:
+    return Row(number, item.name, path="" if item.read else str(item.image))
 
 
 def _items(batch: Batch) -> tuple[list[BatchItem], list[str]]:

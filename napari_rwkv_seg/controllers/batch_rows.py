@@ -42,6 +42,8 @@ class Row:
         Where its labels are, below the output folder; "" while there are none.
     classes : tuple of dict
         What was measured of each class.
+    path : str
+        Where the image is; "" of one that is in no file.
     """
 
     number: int
@@ -51,6 +53,7 @@ class Row:
     note: str = ""
     labels: str = ""
     classes: tuple[dict[str, Any], ...] = ()
+    path: str = ""
 
     @property
     def has_ended(self) -> bool:

@@ -6,12 +6,15 @@ napari gives the viewer to a QWidget subclass whose parameter is called
 
 from typing import Any
 
+from napari_rwkv_seg.controllers.batch_control import BatchController
 from napari_rwkv_seg.controllers.evaluate import EvaluateController
 from napari_rwkv_seg.controllers.finetune import FinetuneController
 from napari_rwkv_seg.controllers.models import ModelsController
 from napari_rwkv_seg.controllers.segment import SegmentController
 from napari_rwkv_seg.zoo.store import list_models
 
+from .batch_dock import BatchDock
+from .batch_link import BatchLink
 from .evaluate_dock import EvaluateDock
 from .evaluate_link import EvaluateLink
 from .finetune_dock import FinetuneDock
@@ -92,6 +95,21 @@ class Evaluate(EvaluateDock):
         controller = EvaluateController()
         super().__init__(controller, EvaluateLink(viewer, controller))
         put_on_top(self, viewer)
+
+
+class SegmentManyImages(BatchDock):
+    """Segment folders of images, with a row for each.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer that the dock is opened in.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        viewer = _unwrapped(napari_viewer)
+        controller = BatchController()
+        super().__init__(controller, BatchLink(viewer, controller), list_models)
 
 
 class CheckInstallation(InstallationDock):

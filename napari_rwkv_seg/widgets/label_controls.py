@@ -25,6 +25,8 @@ class LabelControls(QWidget):
     ----------
     controller : SegmentController
         Is told every change.
+    is_live : bool
+        Whether there is a result that follows at once, and probabilities to show.
 
     Signals
     -------
@@ -34,9 +36,10 @@ class LabelControls(QWidget):
 
     probabilities_wanted = Signal(bool)
 
-    def __init__(self, controller: SegmentController) -> None:
+    def __init__(self, controller: SegmentController, *, is_live: bool = True) -> None:
         super().__init__()
         self._controller = controller
+        self._is_live = is_live
         self._make_controls()
         self._name_controls()
         self._lay_out()
@@ -118,9 +121,10 @@ class LabelControls(QWidget):
         form.addRow(self.holes)
         form.addRow(self.split)
         form.addRow("Split distance", self.distance)
-        form.addRow(self.probabilities)
         hint = Line("About these controls", HINT)
-        hint.say("Acts on the last result at once; the network does not run again.")
+        if self._is_live:
+            form.addRow(self.probabilities)
+            hint.say("Acts on the last result at once; the network does not run again.")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)

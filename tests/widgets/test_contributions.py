@@ -15,6 +15,7 @@ from napari_rwkv_seg.widgets.contributions import (
     Evaluate,
     FinetuneOnMyLabels,
     Models,
+    SegmentManyImages,
     SegmentWithMedURWKV,
 )
 from napari_rwkv_seg.widgets.installation_dock import InstallationDock
@@ -23,6 +24,7 @@ PLUGIN = "napari-rwkv-seg"
 SEGMENT = "Segment with Med-URWKV"
 FINETUNE = "Fine-tune on my labels"
 MODELS = "Models"
+BATCH = "Segment many images"
 
 OPEN_THE_DOCK = """
 import sys
@@ -37,6 +39,8 @@ viewer.window.add_dock_widget(Evaluate(viewer))
 viewer.window.add_dock_widget(SegmentWithMedURWKV(viewer))
 viewer.window.add_dock_widget(FinetuneOnMyLabels(viewer))
 viewer.window.add_dock_widget(Models(viewer))
+from napari_rwkv_seg.widgets.contributions import SegmentManyImages
+viewer.window.add_dock_widget(SegmentManyImages(viewer))
 heavy = {"torch", "scipy.ndimage", "skimage.segmentation", "safetensors", "monai", "tifffile"}
 heavy.add("pyqtgraph")
 found = heavy & (set(sys.modules) - before)
@@ -81,7 +85,15 @@ def test_titles_of_samples_in_menu_and_package_agree(manifest):
 
 
 @pytest.mark.parametrize(
-    "dock", [SegmentWithMedURWKV, FinetuneOnMyLabels, Models, Evaluate, CheckInstallation]
+    "dock",
+    [
+        SegmentWithMedURWKV,
+        FinetuneOnMyLabels,
+        SegmentManyImages,
+        Models,
+        Evaluate,
+        CheckInstallation,
+    ],
 )
 def test_docks_are_widgets_as_napari_wants_them(dock):
     assert issubclass(dock, QWidget)
@@ -99,6 +111,7 @@ def test_the_plugins_menu_has_a_submenu_with_the_dock(make_napari_viewer):
     assert any(title.startswith(SEGMENT) for title in titles)
     assert any(title.startswith(FINETUNE) for title in titles)
     assert any(title.startswith(MODELS) for title in titles)
+    assert any(title.startswith(BATCH) for title in titles)
 
 
 @pytest.mark.gui

@@ -1,0 +1,194 @@
+"""Between a viewer and a batch: layers as images, the run in a worker, results as layers."""
+
+import weakref
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from napari.layers import Image
+from psygnal import Signal
+
+from napari_rwkv_seg.controllers.batch import News
+from napari_rwkv_seg.controllers.batch_control import BatchController, BatchJob, BatchOutcome
+from napari_rwkv_seg.controllers.batch_items import BatchItem
+from napari_rwkv_seg.controllers.batch_rows import Row
+from napari_rwkv_seg.controllers.sentences import mishap
+from napari_rwkv_seg.errors import RwkvSegError
+from napari_rwkv_seg.images.axes import guess_axes
+from napari_rwkv_seg.images.geometry import SPELLINGS, Geometry
+from napari_rwkv_seg.images.image_file import ImageFile
+
+from .job_runner import JobRunner
+from .regions import level_data
+from .result_layers import METADATA_KEY
+
+
+class BatchLink:
+    """Runs a controller's batch, and opens what it has made.
+
+    Parameters
+    ----------
+    viewer : napari viewer
+        Held weakly.
+    controller : BatchController
+        Its batch is run here.
+    """
+
+    layers_changed = Signal()
+    failed = Signal(str)
+
+    def __init__(self, viewer: Any, controller: BatchController) -> None:
+        self._viewer = weakref.ref(viewer)
+        self._controller = controller
+        self._runner = JobRunner("Batch", on_cancel=controller.stop)
+        self._opener = JobRunner(name="Open a result")
+        self._connections: list[tuple[Any, Callable[..., object]]] = [
+            (viewer.layers.events.inserted, self._on_layers),
+            (viewer.layers.events.removed, self._on_layers),
+        ]
+        for signal, slot in self._connections:
+            signal.connect(slot)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a batch runs, or a result is being opened."""
+        return self._runner.is_busy or self._opener.is_busy
+
+    def layers(self) -> list[Image]:
+        """Return the image layers, but not those that show our own probabilities."""
+        viewer = self._viewer()
+        layers = viewer.layers if viewer is not None else ()
+        return [
+            one for one in layers if isinstance(one, Image) and METADATA_KEY not in one.metadata
+        ]
+
+    def run(self) -> None:
+        """Begin, or go on with, the batch that is chosen."""
+        from_layers = self._controller.wishes.source == "layers"
+        try:
+            job = self._controller.begin(_items(self.layers()) if from_layers else ())
+        except RwkvSegError as error:
+            self.failed.emit(str(error))
+            return
+        self._runner.start(
+            partial(self._controller.steps, job),
+            partial(self._on_news, job),
+            partial(self._on_end, job),
+        )
+
+    def open(self, row: Row) -> None:
+        """Add the image and the labels of a row to the viewer."""
+        labels = self._controller.labels_of(row)
+        if labels is None:
+            self.failed.emit(f"{row.image} has no labels yet.")
+            return
+        paths = [Path(row.path), labels] if row.path else [labels]
+
+        def steps() -> Any:
+            yield
+            try:
+                return [_read(path) for path in paths]
+            except Exception as error:  # noqa: BLE001 - a job's boundary, see SegmentController
+                return mishap(error)
+
+        self._opener.start(steps, _ignore, partial(self._on_opened, labels))
+
+    def close(self) -> None:
+        """End the batch after its present tile, wait, and let go of the viewer."""
+        self._controller.stop()
+        self._runner.wait()
+        self._opener.wait()
+        for signal, slot in self._connections:
+            signal.disconnect(slot)
+        self._connections.clear()
+
+    def _on_news(self, job: BatchJob, news: News) -> None:
+        self._controller.hear(job, news)
+        table = self._controller.table
+        waiting = table.count("waiting") + table.count("running")
+        self._runner.show(len(table.rows) - waiting, len(table.rows))
+
+    def _on_end(self, job: BatchJob, outcome: BatchOutcome | None) -> None:
+        self._controller.finish(job, outcome)
+
+    def _on_opened(self, labels: Path, found: list[ImageFile] | str | None) -> None:
+        viewer = self._viewer()
+        if viewer is None or found is None:
+            return
+        if isinstance(found, str):
+            self.failed.emit(found)
+            return
+        for image in found:
+            if image.path == labels:
+                viewer.add_labels(image.data, name=labels.name, **_place(image))
+            else:
+                _add_image(viewer, image)
+
+    def _on_layers(self, _: Any) -> None:
+        self.layers_changed.emit()
+
+
+def _items(layers: list[Image]) -> list[BatchItem]:
+    """Return layers as images of a batch, with names that files may have."""
+    items: dict[str, BatchItem] = {}
+    for layer in layers:
+        name = plain = "".join("_" if sign in '/\\:*?"<>|' else sign for sign in layer.name)
+        count = 1
+        while name.casefold() in items:
+            count += 1
+            name = f"{plain} ({count})"
+        items[name.casefold()] = BatchItem(Path(name), name, _reader(layer, name))
+    return list(items.values())
+
+
+def _reader(layer: Image, name: str) -> Callable[[], ImageFile]:
+    """Return what gives a layer as an image; its pixels are read in the worker."""
+    data, rgb = level_data(layer, 0), bool(layer.rgb)
+    labels = getattr(layer, "axis_labels", None)
+    scale, units = tuple(map(float, layer.scale)), [str(unit) for unit in layer.units]
+
+    def read() -> ImageFile:
+        import numpy as np
+
+        axes = guess_axes(data.shape, rgb=rgb, labels=labels)
+        # napari gives no scale to the colours of an RGB image, but to channels of any other
+        letters = axes[:-1] if rgb else axes
+        known = [place for place, letter in enumerate(letters) if letter != "C"]
+        geometry = Geometry(
+            "".join(letters[place] for place in known),
+            tuple(scale[place] for place in known),
+            tuple(SPELLINGS.get(units[place], units[place]) for place in known),
+            (0.0,) * len(known),
+        )
+        pixels = data if np.ma.isMaskedArray(data) else np.asarray(data)
+        return ImageFile(pixels, axes, geometry.pixel_size, Path(name), geometry)
+
+    return read
+
+
+def _read(path: Path) -> ImageFile:
+    from napari_rwkv_seg.images.readers import read_image
+
+    return read_image(path)
+
+
+def _add_image(viewer: Any, image: ImageFile) -> None:
+    """Add an image: colours as one layer, other channels as one each."""
+    options = {"name": image.path.name} | _place(image)
+    if "C" not in image.axes:
+        viewer.add_image(image.data, **options)
+    elif image.axes.endswith("C") and image.data.shape[-1] in (3, 4):
+        viewer.add_image(image.data, rgb=True, **options)
+    else:
+        viewer.add_image(image.data, channel_axis=image.axes.index("C"), **options)
+
+
+def _place(image: ImageFile) -> dict[str, Any]:
+    """Return the scale of an image for a layer of its axes without C."""
+    geometry = image.geometry
+    return {"scale": geometry.spacing, "units": geometry.units} if geometry.axes else {}
+
+
+def _ignore(_: object) -> None:
+    """Hear nothing: opening a file is too short to show its progress."""

@@ -1,0 +1,208 @@
+"""The dock for many images, in a viewer, with a small untrained network behind it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.layers import Image, Labels
+from PIL import Image as Picture
+from qtpy.QtGui import QGuiApplication
+
+from napari_rwkv_seg.controllers.batch_control import BatchController
+from napari_rwkv_seg.widgets.batch_dock import BatchDock
+from napari_rwkv_seg.widgets.batch_link import BatchLink
+from napari_rwkv_seg.zoo import ModelCard, write_model
+from napari_rwkv_seg.zoo.card import ClassCard
+from napari_rwkv_seg.zoo.store import read_entry
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a model of the smallest network, with weights that were never trained."""
+    from napari_rwkv_seg.networks import build_network
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    classes = [ClassCard(name=name, color="#ff0000") for name in ("background", "thing")]
+    card = ModelCard(
+        name="tiny", title="Tiny", purpose="for tests", architecture="med_urwkv", variant="T",
+        config={"encoder": "plain"}, classes=classes, tile_size=64, license="BSD-3-Clause",
+        training_data="none",
+    )  # fmt: skip
+    write_model(folder, build_network("med_urwkv", "T", encoder="plain"), card, "For tests.")
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Write two small images and one that is broken."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(2):
+        pixels = np.random.default_rng(number).integers(0, 255, (37, 53), dtype=np.uint8)
+        Picture.fromarray(pixels).save(folder / f"{number}.png")
+    (folder / "broken.png").write_bytes(b"<html>")
+    return folder
+
+
+@pytest.fixture
+def dock(viewer: Any, model: Path) -> BatchDock:
+    controller = BatchController()
+    controller.settings.choose(device="cpu")
+    dock = BatchDock(controller, BatchLink(viewer, controller), lambda: [read_entry(model)])
+    controller.settings.choose(model=str(model))
+    viewer.window.add_dock_widget(dock, name="batch", area="right")
+    return dock
+
+
+def cells(dock: BatchDock, column: int) -> list[str]:
+    rows = dock.table.model_
+    return [rows.data(rows.index(row, column)) for row in range(rows.rowCount())]
+
+
+def run(dock: BatchDock, until: Any) -> None:
+    dock.run.start.click()
+    until(lambda: not dock._link.is_busy)
+
+
+def test_what_is_missing_stands_beneath_the_buttons(dock: BatchDock, images: Path) -> None:
+    assert not dock.run.start.isEnabled()
+    assert "folder of images" in dock.run.problem.text()
+    dock.source.folder.line.setText(str(images))
+    dock.results.out.line.setText(str(images.parent / "out"))
+    assert dock.run.start.isEnabled()
+    assert dock.run.problem.text() == ""
+
+
+def test_every_image_has_a_row_that_says_how_it_fared(
+    dock: BatchDock, images: Path, until: Any
+) -> None:
+    dock.source.ask_folder = lambda start: str(images)
+    dock.results.ask_folder = lambda start: str(images.parent / "out")
+    dock.source.folder.browse.click()
+    dock.results.out.browse.click()
+    run(dock, until)
+    assert cells(dock, 0) == ["0.png", "1.png", "broken.png"]
+    assert cells(dock, 1) == ["done", "done", "failed"]
+    assert "web page" in cells(dock, 3)[2]
+    assert dock.run.count.text() == "2 done, 0 skipped, 1 failed of 3 images."
+    assert (images.parent / "out" / "0_objects.csv").is_file()
+    run(dock, until)
+    assert cells(dock, 1) == ["there already", "there already", "failed"]
+
+
+def test_a_result_opens_with_its_image(
+    dock: BatchDock, images: Path, until: Any, viewer: Any
+) -> None:
+    dock._controller.choose(folder=str(images), out=str(images.parent / "out"))
+    run(dock, until)
+    dock.table.selectRow(2)
+    assert not dock.run.open.isEnabled()
+    dock.table.selectRow(1)
+    assert dock.run.open.isEnabled()
+    dock.table.activated.emit(dock.table.model_.index(1, 0))
+    until(lambda: not dock._link.is_busy)
+    image, labels = viewer.layers
+    assert isinstance(image, Image)
+    assert isinstance(labels, Labels)
+    assert image.name == "1.png"
+    assert labels.data.shape == image.data.shape == (37, 53)
+
+
+def test_layers_are_images_too_with_their_scale(
+    dock: BatchDock, tmp_path: Path, until: Any, viewer: Any
+) -> None:
+    pixels = np.random.default_rng(3).integers(0, 255, (37, 53), dtype=np.uint8)
+    viewer.add_image(pixels, name="a/b", scale=(0.5, 0.5), units="um")
+    viewer.add_image(pixels + 1, name="a:b")
+    dock._controller.choose(source="layers", out=str(tmp_path / "out"))
+    assert "2 image layers" in dock.source.hint.text()
+    assert not dock.run.copy.isEnabled()
+    run(dock, until)
+    assert cells(dock, 0) == ["a_b", "a_b (2)"]
+    assert cells(dock, 1) == ["done", "done"]
+    header = (tmp_path / "out" / "a_b_objects.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert "area_um2" in header
+    dock._link.open(dock._controller.table.rows[0])
+    until(lambda: not dock._link.is_busy)
+    assert tuple(viewer.layers[-1].scale) == (0.5, 0.5)
+
+
+def test_cancel_keeps_what_is_done_and_start_becomes_continue(
+    dock: BatchDock, images: Path, until: Any
+) -> None:
+    dock._controller.choose(folder=str(images), out=str(images.parent / "out"))
+
+    def cancel_in_the_second(rows: tuple[Any, ...]) -> None:
+        if any(row.image == "1.png" and row.state == "running" for row in rows):
+            dock.run.cancel.click()
+
+    dock._controller.rows_changed.connect(cancel_in_the_second)
+    run(dock, until)
+    dock._controller.rows_changed.disconnect(cancel_in_the_second)
+    assert cells(dock, 1)[0] == "done"
+    assert "waiting" in cells(dock, 1)
+    assert dock.run.start.text() == "Continue"
+    assert not dock.run.cancel.isEnabled()
+    run(dock, until)
+    assert cells(dock, 1) == ["there already", "done", "failed"]
+    assert dock.run.start.text() == "Start"
+
+
+def test_what_is_chosen_in_the_dock_is_what_is_done(
+    dock: BatchDock, images: Path, until: Any
+) -> None:
+    dock._controller.choose(folder=str(images), pattern="0.*", out=str(images.parent / "out"))
+    dock.labels.threshold.setValue(0.25)
+    dock.results.overlay.setChecked(True)
+    dock.results.measure.setChecked(False)
+    run(dock, until)
+    names = {path.name for path in (images.parent / "out").iterdir()}
+    assert names == {"0_labels.tif", "0_labels.json", "0_overlay.png", "batch.csv"}
+    assert '"threshold": 0.25' in (images.parent / "out" / "0_labels.json").read_text()
+
+
+def test_the_command_is_copied(dock: BatchDock, images: Path) -> None:
+    dock._controller.choose(folder=str(images), out=str(images.parent / "out"))
+    dock.run.copy.click()
+    assert QGuiApplication.clipboard().text() == dock._controller.command()
+
+
+def test_closing_the_dock_ends_the_batch_and_leaves_whole_results(
+    dock: BatchDock, images: Path, until: Any, viewer: Any, qtbot: Any
+) -> None:
+    dock._controller.choose(folder=str(images), out=str(images.parent / "out"))
+    gone: list[bool] = []
+    dock.destroyed.connect(lambda: gone.append(True))
+    link = dock._link
+    dock.run.start.click()
+    until(lambda: bool(dock._controller.table.rows))
+    viewer.window.remove_dock_widget(dock)
+    until(lambda: bool(gone))
+    assert not link.is_busy
+    assert list((images.parent / "out").glob(".batch.*")) == []
+
+
+def test_an_error_of_the_batch_is_shown(dock: BatchDock, images: Path, until: Any) -> None:
+    dock._controller.choose(folder=str(images), pattern="*.jpg", out=str(images.parent / "out"))
+    run(dock, until)
+    assert "No file fits the pattern" in dock.run.problem.text()
+    assert dock.run.start.isEnabled()
+
+
+def test_every_widget_has_a_name_for_screen_readers(dock: BatchDock) -> None:
+    from qtpy.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QTableView
+
+    nameless = [
+        widget
+        for kind in (QAbstractButton, QComboBox, QTableView)
+        for widget in dock.findChildren(kind)
+        if not widget.accessibleName()
+        and not widget.objectName().startswith("qt_")
+        and type(widget).__name__ != "QTableCornerButton"
+    ]
+    lines = [dock.source.folder.line, dock.results.out.line, dock.source.pattern]
+    assert [type(one).__name__ for one in nameless if one.isVisibleTo(dock)] == []
+    assert all(isinstance(one, QLineEdit) and one.accessibleName() for one in lines)
