@@ -6,6 +6,7 @@ killed, what is there is whole or is known not to be. What was not made by the
 same choices from the same image, or was changed since, is never replaced unasked.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -150,22 +151,30 @@ def put_in_place(made: Path, files: ResultFiles) -> None:
 
 def run_folder_name(token: str) -> str:
     """Return the name of the hidden folder in which this process makes results."""
-    return f"{RUN_FOLDER}{socket.gethostname()}.{os.getpid()}.{token}"
+    return f"{_run_prefix()}{os.getpid()}.{token}"
 
 
 def sweep(out: Path) -> None:
     """Remove what runs of this machine have left that were killed."""
     import psutil
 
-    for folder in out.glob(f"{RUN_FOLDER}{glob_escape(socket.gethostname())}.*.*"):
-        process = folder.name.split(".")[-2]
-        if process.isdecimal() and not psutil.pid_exists(int(process)):
+    prefix = _run_prefix()
+    for folder in out.glob(f"{RUN_FOLDER}*"):
+        process = folder.name.removeprefix(prefix).partition(".")[0]
+        ours = folder.name.startswith(prefix) and process.isdecimal()
+        if ours and not psutil.pid_exists(int(process)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def glob_escape(text: str) -> str:
-    """Return `text` for a pattern in which it stands for itself."""
-    return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in text)
+def _run_prefix() -> str:
+    """Return how names begin of run folders whose processes can be looked up here.
+
+    Containers on one machine may have the same host name, but count processes apart.
+    """
+    space = 0
+    with contextlib.suppress(OSError):
+        space = Path("/proc/self/ns/pid").stat().st_ino
+    return f"{RUN_FOLDER}{socket.gethostname()}.{space}."
 
 
 def _different(made: dict[str, Any], asked: dict[str, Any]) -> str:

@@ -6,7 +6,6 @@ chunks of one huge image. Needs the extra `cluster`; nothing of it is imported b
 """
 
 import importlib
-import os
 import secrets
 from collections.abc import Callable, Generator, Sequence
 from contextvars import ContextVar
@@ -16,7 +15,7 @@ from typing import Any, Literal
 
 from napari_rwkv_seg.errors import ClusterError
 
-from .batch_workers import Crew, check_workers, connected
+from .batch_workers import Crew, check_workers, connected, shares_of
 
 _BEAT_S = 0.5  # at least so often news is told, so that whoever listens can end it
 _AHEAD = 2  # tasks a worker's thread has at hand, so that it need not wait for the next
@@ -25,7 +24,7 @@ _DEADLY = (
     "Several workers died while they had this one; most often memory does not suffice. "
     "Give them more, or start fewer on one machine."
 )
-_SHARE: ContextVar[int] = ContextVar("share", default=1)
+_THREADS: ContextVar[int] = ContextVar("threads", default=1)
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def run_tasks(tasks: Sequence[Task], crew: Crew, paths: Sequence[Path] = ()) -> 
     """
     with connected(crew) as client:
         check_workers(client, paths)
-        yield from _Drive(client, tasks, crew.workers).steps()
+        yield from _Drive(client, tasks).steps()
 
 
 class _Drive:
@@ -109,12 +108,13 @@ class _Drive:
     only the one that kills its workers is lost.
     """
 
-    def __init__(self, client: Any, tasks: Sequence[Task], workers: int) -> None:
+    def __init__(self, client: Any, tasks: Sequence[Task]) -> None:
         self._client = client
         self._waiting = list(reversed(tasks))
         self._suspects: list[Task] = []
         self._given: dict[Any, Task] = {}
-        self._share = max(1, workers)
+        self._workers: dict[str, int] = {}
+        self._shares: dict[str, int] = {}
         self._token = secrets.token_hex(4)
         self._dask: Any = importlib.import_module("distributed")
 
@@ -132,8 +132,10 @@ class _Drive:
 
     def _hand_out(self) -> Steps:
         """Give the workers what they can take."""
-        on_one, in_all = _threads(self._client)
-        self._share = max(self._share, on_one)  # a worker that died comes back
+        workers = self._client.nthreads()
+        if workers != self._workers:
+            self._workers, self._shares = workers, shares_of(self._client)
+        in_all = sum(workers.values())
         while self._waiting and len(self._given) < max(1, _AHEAD * in_all):
             yield self._submit(self._waiting.pop(), "")
         if self._suspects and not self._waiting and not self._given:
@@ -141,7 +143,7 @@ class _Drive:
 
     def _submit(self, task: Task, manner: str) -> TaskNews:
         key = f"napari-rwkv-seg-{self._token}-{task.key}{manner}"
-        call = (self._share, task.function, task.arguments)
+        call = (self._shares, task.function, task.arguments)
         self._given[self._client.submit(_do, *call, key=key, pure=False)] = task
         return TaskNews(task)
 
@@ -177,22 +179,13 @@ def take_share() -> int:
     """Let torch have this task's share of the cores, and return how many; on a worker."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = max(1, (cores or 1) // _SHARE.get())
-    torch.set_num_threads(threads)
-    return threads
+    torch.set_num_threads(_THREADS.get())
+    return _THREADS.get()
 
 
-def _threads(client: Any) -> tuple[int, int]:
-    """Return how many tasks run on one machine at a time, at most, and how many in all."""
-    hosts: dict[str, int] = {}
-    for address, threads in client.nthreads().items():  # "tcp://host:port"
-        host = address.rpartition(":")[0]
-        hosts[host] = hosts.get(host, 0) + threads
-    return max(hosts.values(), default=1), sum(hosts.values())
-
-
-def _do(share: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+def _do(shares: dict[str, int], function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """Do a task that shares its machine with others; on a worker."""
-    _SHARE.set(share)
+    dask: Any = importlib.import_module("distributed")
+    fewest = min(shares.values(), default=1)  # for a worker that has joined since
+    _THREADS.set(shares.get(dask.get_worker().address, fewest))
     return function(*arguments)

@@ -121,3 +121,32 @@ def check_workers(client: Any, paths: Sequence[Path]) -> None:
 def _seen(paths: list[str]) -> tuple[str, list[str]]:
     """Return the version of this package, and those of `paths` that are not there; on a worker."""
     return version("napari-rwkv-seg"), [path for path in paths if not os.path.exists(path)]
+
+
+def shares_of(client: Any) -> dict[str, int]:
+    """Return how many cores each task may use, by the addresses of the workers.
+
+    Workers that may use the very same cores of a machine share them; a scheduler such as
+    SLURM gives each worker cores of its own.
+    """
+    cores = client.run(_cores, on_error="ignore")
+    threads = client.nthreads()
+    takers: dict[tuple[str, tuple[int, ...]], int] = {}
+    for worker, ours in cores.items():
+        place = (_host(worker), ours)
+        takers[place] = takers.get(place, 0) + threads.get(worker, 1)
+    return {
+        worker: max(1, len(ours) // takers[_host(worker), ours]) for worker, ours in cores.items()
+    }
+
+
+def _host(worker: str) -> str:
+    """Return the machine of a worker's address, such as "tcp://host:port"."""
+    return worker.rpartition(":")[0]
+
+
+def _cores() -> tuple[int, ...]:
+    """Return the cores that this process may use; on a worker."""
+    if hasattr(os, "sched_getaffinity"):
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return tuple(range(os.cpu_count() or 1))

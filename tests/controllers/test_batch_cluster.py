@@ -5,7 +5,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -100,14 +100,22 @@ def test_a_path_that_workers_do_not_see_is_a_sentence(crew: Crew, tmp_path: Path
 
 
 def test_torch_has_its_share_of_the_cores(crew: Crew) -> None:
-    import torch
+    cores = len(batch_workers._cores())
+    news = ended(run_tasks([Task("x", batch_tasks.take_share)], crew))["x"]
+    assert news.value == max(1, cores // 2)
 
-    before = torch.get_num_threads()
-    alone = batch_tasks.take_share()
-    torch.set_num_threads(before)
-    assert ended(run_tasks([Task("x", batch_tasks.take_share)], crew))["x"].value == max(
-        1, alone // 2
-    )
+
+def test_workers_with_cores_of_their_own_do_not_share_them() -> None:
+    class Client:
+        cores: ClassVar = {"tcp://a:1": (0, 1), "tcp://a:2": (2, 3), "tcp://b:1": (0, 1, 2, 3)}
+
+        def run(self, *_: object, **__: object) -> dict[str, tuple[int, ...]]:
+            return {**self.cores, "tcp://b:2": (0, 1, 2, 3)}
+
+        def nthreads(self) -> dict[str, int]:
+            return dict.fromkeys(self.run(), 1)
+
+    assert list(batch_workers.shares_of(Client()).values()) == [2, 2, 2, 2]
 
 
 def test_layers_are_not_sent(batch: Batch) -> None:
