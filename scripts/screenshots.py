@@ -185,6 +185,26 @@ class FinetuneWalk(Walk):
         self.wait(lambda: self.dock._controller.settings.model == name)
 
 
+class EvaluateWalk(Walk):
+    """Segment, and compare the result with the mask of the sample."""
+
+    def evaluate(self) -> Any:
+        """Open the mask and the dock, evaluate, and show the differences."""
+        self.dock.output.setCurrentIndex(1)
+        self.dock.output.activated.emit(1)  # separate objects
+        labels = self.segment()
+        labels.visible = False
+        truth = imageio.imread(sample_mask_path(self.sample))
+        mask = self.viewer.add_labels(truth.astype(np.int32), name="mask", visible=False)
+        _, dock = self.viewer.window.add_plugin_dock_widget(PLUGIN, "Evaluate", tabify=True)
+        self.wait(lambda: dock.true.currentText() == mask.name)
+        self._click(dock.run.button)
+        self.wait(lambda: dock.result.table.rowCount() == 1)
+        self._click(dock.result.differences)
+        self.snap("12_evaluate")
+        return dock
+
+
 def take_walks(viewer: Any, wait: Wait, snap: Snap) -> None:
     """Take both walks in one viewer."""
     walk = Walk(viewer, wait, snap)
@@ -207,6 +227,13 @@ def take_walks(viewer: Any, wait: Wait, snap: Snap) -> None:
     tuning.preview(dock)
     tuning.stop(dock)
     tuning.differences(dock)
+    viewer.layers.clear()
+    viewer.window.remove_dock_widget("all")
+
+    last = lambda name: snap(name) if name == "12_evaluate" else None  # noqa: E731
+    judging = EvaluateWalk(viewer, wait, last)
+    judging.open_sample()
+    judging.evaluate()
 
 
 def main(folder: Path) -> None:

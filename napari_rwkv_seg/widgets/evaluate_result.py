@@ -4,6 +4,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
     QPushButton,
@@ -28,6 +29,7 @@ from .texts import HINT, WARNING, Line, tooltip
 _TEXT_COLUMNS = 2
 _SWATCH = 12  # pixels
 _ROWS_SHOWN = 12
+_NAME_WIDTH = 140  # pixels; tooltips have the whole name
 
 
 class ScoreTable(QTableWidget):
@@ -61,8 +63,10 @@ class ScoreTable(QTableWidget):
         # No column is marked as sorted until the user chooses one.
         self.horizontalHeader().setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         self.setSortingEnabled(True)
+        self.setColumnWidth(0, min(self.columnWidth(0), _NAME_WIDTH))
+        self.setColumnHidden(0, len({row[0].value for row in rows}) == 1)
         lines = min(len(rows), _ROWS_SHOWN) + 2.5
-        self.setMinimumHeight(round(lines * self.verticalHeader().defaultSectionSize()))
+        self.setFixedHeight(round(lines * self.verticalHeader().defaultSectionSize()))
 
 
 class _Item(QTableWidgetItem):
@@ -70,6 +74,8 @@ class _Item(QTableWidgetItem):
 
     def __init__(self, cell: Cell, *, is_number: bool) -> None:
         super().__init__(cell.text)
+        if isinstance(cell.value, str):
+            self.setToolTip(tooltip(cell.text))
         self._value = cell.value
         if is_number:
             self.setTextAlignment(int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter))
@@ -137,16 +143,16 @@ class EvaluateResult(QWidget):
         )
 
     def _lay_out(self) -> None:
-        swatches = QHBoxLayout(self.legend)
+        swatches = QGridLayout(self.legend)  # two rows: a dock is narrow
         swatches.setContentsMargins(0, 0, 0, 0)
-        for number, color in DIFFERENCE_COLORS.items():
+        swatches.setColumnStretch(4, 1)
+        for place, (number, color) in enumerate(DIFFERENCE_COLORS.items()):
             pixmap = QPixmap(_SWATCH, _SWATCH)
             pixmap.fill(QColor(color))
             mark, text = QLabel(), QLabel(DIFFERENCE_MEANINGS[number])
             mark.setPixmap(QIcon(pixmap).pixmap(_SWATCH, _SWATCH))
-            swatches.addWidget(mark)
-            swatches.addWidget(text)
-        swatches.addStretch()
+            swatches.addWidget(mark, place // 2, 2 * (place % 2))
+            swatches.addWidget(text, place // 2, 2 * (place % 2) + 1)
         buttons = QHBoxLayout()
         buttons.addWidget(self.differences)
         buttons.addWidget(self.save)
