@@ -1,0 +1,1 @@
+"""Parts of accuracy.py: data sets, networks, training, testing, and the report."""

@@ -1,0 +1,140 @@
+"""docs/evidence.md: the finished cells as tables, and what they do and do not show."""
+
+import math
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .networks import NETWORKS, RWKV
+from .sets import ALL as SETS
+
+NAMES = {
+    "med_urwkv_t": "Med-URWKV-T",
+    "rwkv_unet_t": "RWKV-UNet-T",
+    "rwkv_unet_s": "RWKV-UNet-S",
+    "monai_unet": "MONAI U-Net",
+    "nnunet": "nnU-Net-style U-Net",
+}
+COLUMNS = ("dice", "iou", "hd95", "f1_50", "f1_75", "f1_mean")
+TITLES = ("Dice", "IoU", "HD95", "F1 at 0.5", "F1 at 0.75", "F1, mean")
+
+HEAD = Path(__file__).with_name("evidence_head.md")
+EMPTY = """
+## Results
+
+No cell is finished yet: not measured.
+"""
+
+
+def evidence(cells: dict[str, Any]) -> str:
+    """Return the whole page."""
+    real = {key: cell for key, cell in cells.items() if cell["plan"]["data"] != "synthetic"}
+    head = HEAD.read_text(encoding="utf-8")
+    if not real:
+        return head + EMPTY
+    settings = sorted({_setting(cell) for cell in real.values()})
+    return head + "".join(_section(real, setting) for setting in settings)
+
+
+def _setting(cell: dict[str, Any]) -> tuple[str, float, int]:
+    """Return what tables are made by: device, seconds, and how many test images at most."""
+    plan = cell["plan"]
+    return plan["device"].partition(":")[0], plan["seconds"], plan["most_test"]
+
+
+def _section(cells: dict[str, Any], setting: tuple[str, float, int]) -> str:
+    device, seconds, most = setting
+    mine = [cell for cell in cells.values() if _setting(cell) == setting]
+    machines = sorted({cell["machine"]["text"] for cell in mine})
+    limited = f", at most {most} test images a set" if most else ""
+    where = "a GPU" if device == "cuda" else "a CPU"
+    lines = [
+        "",
+        f"## {seconds:g} seconds of training on {where}{limited}",
+        "",
+        *(f"Machine: {text}." for text in machines),
+        "",
+        "| set | network | parameters | " + " | ".join(TITLES) + " | seeds | steps | training, s "
+        "| test image, s | test image, MB |",
+        "|---|---|---|" + "---|" * (len(TITLES) + 5),
+    ]
+    for data in SETS:
+        for network in NETWORKS:
+            found = [
+                cell
+                for cell in mine
+                if (cell["plan"]["data"], cell["plan"]["network"]) == (data, network)
+            ]
+            if found:
+                lines.append(_row(data, network, found))
+    lines += ["", *_notes(mine), "", *_verdicts(mine)]
+    return "\n".join(lines) + "\n"
+
+
+def _row(data: str, network: str, cells: list[dict[str, Any]]) -> str:
+    first = cells[0]
+    scores = [_over_seeds([cell["scores"].get(name) for cell in cells]) for name in COLUMNS]
+    if first["unit"] and scores[2] != "–":
+        scores[2] += f" {first['unit']}"
+        missing = max(cell["not_defined"]["hd95"] for cell in cells)
+        scores[2] += f" (not defined in up to {missing})" if missing else ""
+    steps = round(statistics.mean(cell["steps"] for cell in cells))
+    return (
+        f"| {data} | {NAMES[network]} | {first['parameters'] / 1e6:.1f} M | {' | '.join(scores)} "
+        f"| {len(cells)} | {steps} | {_mean(cells, 'train_seconds'):.0f} "
+        f"| {_mean(cells, 'seconds_per_image'):.3f} | {_mean(cells, 'peak_megabytes'):.0f} |"
+    )
+
+
+def _over_seeds(values: list[float | None]) -> str:
+    numbers = [value for value in values if value is not None]
+    if not numbers:
+        return "–"
+    mean = f"{statistics.mean(numbers):.3f}"
+    return f"{mean} ± {statistics.stdev(numbers):.3f}" if len(numbers) > 1 else mean
+
+
+def _mean(cells: list[dict[str, Any]], name: str) -> float:
+    return statistics.mean(cell[name] for cell in cells)
+
+
+def _notes(cells: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield what must be known of the sets that are in a table."""
+    for data in SETS:
+        mine = [cell for cell in cells if cell["plan"]["data"] == data]
+        if not mine:
+            continue
+        first = mine[0]
+        text = (
+            f"- {data}: {first['train_planes']} training planes, {first['validation_planes']} "
+            f"validation planes, {first['test_images']} test images"
+        )
+        if first["test_planes"] != first["test_images"]:
+            text += f" ({first['test_planes']} planes)"
+        if first["validation_made_here"]:
+            text += "; validation images were drawn from the training split"
+        yield f"{text}. {SETS[data].note.capitalize()}".rstrip() + ("." if SETS[data].note else "")
+
+
+def _verdicts(cells: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield for every set whether the best RWKV network is at least as good as the best U-Net."""
+    for data in SETS:
+        best: dict[bool, tuple[float, str]] = {}
+        for network in NETWORKS:
+            dice = [
+                cell["scores"]["dice"] or 0.0
+                for cell in cells
+                if (cell["plan"]["data"], cell["plan"]["network"]) == (data, network)
+            ]
+            is_rwkv = network in RWKV
+            mean = statistics.mean(dice) if dice else -math.inf
+            if dice and mean > best.get(is_rwkv, (-math.inf, ""))[0]:
+                best[is_rwkv] = (mean, network)
+        if len(best) == 2:
+            (ours, one), (theirs, other) = best[True], best[False]
+            word = "at least as good" if ours >= theirs else "NOT as good"
+            yield (
+                f"- {data}: the best RWKV network ({NAMES[one]}, Dice {ours:.3f}) is {word} as "
+                f"the best U-Net ({NAMES[other]}, {theirs:.3f})."
+            )

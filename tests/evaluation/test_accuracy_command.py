@@ -1,0 +1,149 @@
+"""`make accuracy`: two tiny networks on synthetic images, and what it keeps and writes."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+COMMAND = BENCHMARKS / "accuracy.py"
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """Return the command as a module that runs nothing."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    spec = importlib.util.spec_from_file_location("accuracy_command", COMMAND)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "settle_process", lambda: None)
+    yield module
+    for name in [name for name in sys.modules if name.split(".")[0] == "accuracy"]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def run(command: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Return what runs the command in a folder of its own, with measurements of no cost."""
+    done: list[str] = []
+
+    def measure(plan: Any) -> dict[str, Any]:
+        done.append(plan.key)
+        if plan.network == "nnunet":
+            raise MemoryError("too large")
+        return cell(plan.data, plan.network, seed=plan.seed)
+
+    def call(*arguments: str) -> tuple[int, list[str], str]:
+        done.clear()
+        paths = ["--results", str(tmp_path / "r.json"), "--evidence", str(tmp_path / "e.md")]
+        monkeypatch.setattr(sys, "argv", ["accuracy.py", "--device", "cpu", *arguments, *paths])
+        code = command.main()
+        return code, [*done], (tmp_path / "e.md").read_text(encoding="utf-8")
+
+    monkeypatch.setattr(command, "measure", measure)
+    return call
+
+
+def cell(data: str, network: str, dice: float = 0.5, seed: int = 0) -> dict[str, Any]:
+    """Return what a finished cell keeps."""
+    plan = {"data": data, "network": network, "seed": seed, "seconds": 180.0, "device": "cpu",
+            "most_test": 0}  # fmt: skip
+    return {
+        "plan": plan, "scores": {"dice": dice, "iou": 0.4}, "unit": "", "not_defined": {"hd95": 0},
+        "parameters": 1_500_000, "steps": 100, "train_seconds": 181.0, "train_planes": 75,
+        "validation_planes": 10, "validation_made_here": False, "test_images": 80,
+        "test_planes": 80, "seconds_per_image": 0.25, "peak_megabytes": 120.0,
+        "machine": {"text": "A processor"},
+    }  # fmt: skip
+
+
+def test_two_tiny_networks_are_trained_tested_and_kept(tmp_path):
+    results, evidence = tmp_path / "results.json", tmp_path / "evidence.md"
+    done = subprocess.run(
+        [sys.executable, COMMAND, "--cell", "synthetic/tin*", "--seconds", "2", "--seeds", "0",
+         "--device", "cpu", "--threads", "1", "--results", results, "--evidence", evidence],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    cells = json.loads(results.read_text())["cells"]
+    assert sorted(cells) == ["synthetic/tinier/seed0/cpu/2s", "synthetic/tiny/seed0/cpu/2s"]
+    for one in cells.values():
+        assert one["steps"] > 0
+        assert 0 <= one["scores"]["dice"] <= 1
+        assert set(one["scores"]) == {"dice", "iou", "hd95", "f1_50", "f1_75", "f1_mean"}
+        assert one["checks"][-1][0] == one["steps"]
+        assert one["best_step"] in {step for step, _, _ in one["checks"]}
+        assert one["seconds_per_image"] > 0
+        assert one["peak_megabytes"] > 0
+    assert "not measured" in evidence.read_text()  # trials are no evidence
+
+
+def test_what_is_finished_is_not_done_again_unless_it_is_named(run):
+    code, first, _ = run("--seeds", "0")
+    assert code == 1  # the network that is too large
+    assert len(first) == 35
+    code, second, _ = run("--seeds", "0")
+    assert {key.split("/")[1] for key in second} == {"nnunet"}
+    _, again, _ = run("--seeds", "0", "--cell", "glas/med_urwkv_t")
+    assert again == ["glas/med_urwkv_t/seed0/cpu/180s"]
+
+
+def test_all_sets_come_before_the_next_seed(run):
+    _, done, _ = run("--seeds", "4", "7")
+    assert ["seed4" in key for key in done] == [True] * 35 + [False] * 35
+
+
+def test_a_cell_that_there_is_not_is_named_with_those_that_there_are(run):
+    with pytest.raises(SystemExit, match="glas/med_urwkv_t"):
+        run("--cell", "glas/unet")
+
+
+def test_the_table_has_means_over_seeds_and_says_who_is_better(command):
+    cells = [
+        cell("glas", "med_urwkv_t", 0.8), cell("glas", "med_urwkv_t", 0.9, seed=1),
+        cell("glas", "monai_unet", 0.87), cell("busi", "rwkv_unet_t", 0.7),
+        cell("busi", "nnunet", 0.6),
+    ]  # fmt: skip
+    text = command.evidence({str(number): one for number, one in enumerate(cells)})
+    assert "| glas | Med-URWKV-T | 1.5 M | 0.850 ± 0.071 | 0.400 ± 0.000 | – |" in text
+    assert "| 2 | 100 | 181 | 0.250 | 120 |" in text
+    assert "glas: the best RWKV network (Med-URWKV-T, Dice 0.850) is NOT as good" in text
+    assert "busi: the best RWKV network (RWKV-UNet-T, Dice 0.700) is at least as good" in text
+    assert "Machine: A processor." in text
+    assert "glas: 75 training planes, 10 validation planes, 80 test images." in text
+
+
+def test_budgets_and_devices_have_tables_of_their_own(command):
+    one, other = cell("glas", "med_urwkv_t"), cell("glas", "med_urwkv_t")
+    other["plan"] = other["plan"] | {"device": "cuda:0", "seconds": 600.0}
+    text = command.evidence({"a": one, "b": other})
+    assert "## 180 seconds of training on a CPU" in text
+    assert "## 600 seconds of training on a GPU" in text
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("data", "count", "shape", "numbers"),
+    [
+        ("kvasir_seg", 60, (352,), {0, 1}),
+        ("glas", 10, (209, 310), {0, 1}),
+        ("acdc_cardiac", 4, (), {0, 1, 2, 3}),
+        ("msd_hippocampus", 12, (), {0, 1, 2}),
+    ],
+)
+def test_the_data_sets_are_read_with_their_splits(command, data, count, shape, numbers):
+    rows, is_made = command.sets.split_rows(data, "val")
+    assert (len(rows), is_made) == (count, False)
+    [case] = command.sets.read_cases(data, "val", 1)
+    assert {int(n) for truth in case.truths for n in set(truth.ravel().tolist())} <= numbers
+    assert all(i.shape[:2] == t.shape for i, t in zip(case.images, case.truths, strict=True))
+    assert case.is_volume == (len(case.images) > 1)
+    assert set(shape) <= set(case.images[0].shape)
