@@ -114,7 +114,8 @@ def _notes(cells: list[dict[str, Any]]) -> Iterator[str]:
             text += f" ({first['test_planes']} planes)"
         if first["validation_made_here"]:
             text += "; validation images were drawn from the training split"
-        yield f"{text}. {SETS[data].note.capitalize()}".rstrip() + ("." if SETS[data].note else "")
+        note = SETS[data].note
+        yield f"{text}. {note[:1].upper()}{note[1:]}." if note else f"{text}."
 
 
 def _verdicts(cells: list[dict[str, Any]]) -> Iterator[str]:

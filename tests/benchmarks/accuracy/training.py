@@ -2,7 +2,8 @@
 
 Everything is the same for all networks: crops and their sizes, variations, AdamW with one rate,
 warm-up and cosine by the clock, the moving average, how often and on what is validated, and the
-seconds, validation and all. The weights with the best Dice on validation planes are kept.
+seconds. The clock stands still while a network is validated, so that a slow one does not pay for
+it twice. The weights with the best Dice on validation planes are kept.
 """
 
 import time
@@ -17,7 +18,7 @@ from torch import nn
 
 from napari_rwkv_seg.evaluation.regions import score_regions
 from napari_rwkv_seg.inference import Model
-from napari_rwkv_seg.training.budget import Budget
+from napari_rwkv_seg.training.budget import Budget, Stopwatch
 from napari_rwkv_seg.training.checkpoints import load_checkpoint_file
 from napari_rwkv_seg.training.crops import CPU_PIXELS, CUDA_PIXELS, CropSource
 from napari_rwkv_seg.training.hardware import Lightener, make_fabric
@@ -35,7 +36,7 @@ from .sets import DataSet, pairs_of, read_cases, split_rows
 
 RATE = 1e-3
 CHECKS = 6
-VALIDATION_PLANES = 24  # spread evenly over the split; more would cost slow networks their time
+VALIDATION_PLANES = 24  # spread evenly over the split; more would take longer than training
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Plan:
     seed : int
         Of weights, crops and variations.
     seconds : float
-        Of training, validation included and testing not.
+        Of training, without validation and testing.
     device : str
         "cpu", "cuda" or "cuda:N".
     most_test : int
@@ -111,9 +112,10 @@ def train(plan: Plan, folder: Path) -> dict[str, Any]:
         pixels=CUDA_PIXELS if fabric.device.type == "cuda" else CPU_PIXELS,
     )
     events: list[dict[str, Any]] = []
+    watch = Stopwatch()
     work = Work(
         crops,
-        _validation(plan, held_out, str(fabric.device)),
+        _validation(plan, held_out, str(fabric.device), watch),
         lambda kind, **facts: events.append({"event": kind, **facts}),
         lighten=Lightener(network, crops.shrink),
     )
@@ -121,10 +123,11 @@ def train(plan: Plan, folder: Path) -> dict[str, Any]:
         Budget(seconds=plan.seconds), RATE, validate_every=plan.seconds / CHECKS, seed=plan.seed
     )
     start = time.monotonic()
-    loop = TrainingLoop(network, settings, folder, work, fabric)
+    loop = TrainingLoop(network, settings, folder, work, fabric, watch)
     loop.run()
     return {
-        "train_seconds": round(time.monotonic() - start, 1),
+        "train_seconds": round(watch.seconds, 1),
+        "wall_seconds": round(time.monotonic() - start, 1),
         "steps": loop.step,
         "best_step": loop.best_step,
         "checks": [
@@ -149,17 +152,23 @@ def read_best(plan: Plan, side: int, folder: Path) -> nn.Module:
     return network.eval().to(plan.device)
 
 
-def _validation(plan: Plan, pairs: list[Any], device: str) -> Any:
-    """Return what scores the averaged network: Dice pooled over planes, mean over classes."""
+def _validation(plan: Plan, pairs: list[Any], device: str, watch: Stopwatch) -> Any:
+    """Return what scores the averaged network: Dice pooled over planes, mean over classes.
+
+    The time that it takes is not counted.
+    """
     card = card_of(plan.data)
     truths = [class_map(pair, plan.facts.labels) for pair in pairs]
     regions = [np.ones(truth.shape, bool) for truth in truths]
     names = [each.name for each in card.classes]
 
     def validate(network: nn.Module) -> Mapping[str, Any]:
+        start = time.monotonic()
         model = Model(card, network, device, Path())
         images = [pair.image for pair in pairs]
-        return {"score": score_regions(model, images, truths, regions, names).mean}
+        score = score_regions(model, images, truths, regions, names).mean
+        watch.add(start - time.monotonic())
+        return {"score": score}
 
     return validate
 
