@@ -13,11 +13,14 @@ import os
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from napari_rwkv_seg.errors import OutputError, UnreadableFileError
+
+_PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6) if os.name == "nt" else ()
 
 
 def write_atomically(target: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -42,7 +45,7 @@ def write_atomically(target: Path, write: Callable[[BinaryIO], object]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(target)
+        _take_name(temporary, target)
         _sync_folder(target.parent)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -53,6 +56,18 @@ def write_atomically(target: Path, write: Callable[[BinaryIO], object]) -> None:
     finally:
         with contextlib.suppress(OSError):  # the folder itself may be what is missing
             temporary.unlink()
+
+
+def _take_name(temporary: Path, target: Path) -> None:
+    """Give the temporary file its name; on Windows a scanner may hold either for a moment."""
+    for pause in _PAUSES_S:
+        try:
+            temporary.replace(target)
+        except PermissionError:
+            time.sleep(pause)
+        else:
+            return
+    temporary.replace(target)
 
 
 def in_memory(write: Callable[[BinaryIO], object]) -> memoryview:

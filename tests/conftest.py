@@ -1,7 +1,9 @@
 """What all tests share: the folder of reference material, the device, the register of faults."""
 
 import importlib.util
+import socket
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -43,10 +45,40 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `make faults` ask for the results of all tests that hold a row."""
+    parser.addoption("--fault-results", type=Path, help="JSON file for the results of row tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Gather those results if they are asked for."""
+    if config.getoption("--fault-results"):
+        config.pluginmanager.register(REGISTER.Gatherer(config.getoption("--fault-results")))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Return the folder with fixtures and data beside the project."""
     return SHARED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network() -> Iterator[None]:
+    """Let no test reach another machine; servers on this one may be asked (S01, R13)."""
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+
+    def local_only(reach: Callable[..., object]) -> Callable[..., object]:
+        def call(self: socket.socket, address: object) -> object:
+            host = address[0] if isinstance(address, tuple) else "localhost"
+            if host not in ("localhost", "127.0.0.1", "::1", socket.gethostname()):
+                raise OSError(f"There is no network in tests: {host!r} was asked for.")
+            return reach(self, address)
+
+        return call
+
+    socket.socket.connect, socket.socket.connect_ex = map(local_only, (connect, connect_ex))
+    yield
+    socket.socket.connect, socket.socket.connect_ex = connect, connect_ex
 
 
 @pytest.fixture(params=["cpu"])

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from napari_rwkv_seg.errors import ModelError, RunError
+from napari_rwkv_seg.errors import ImageError, ModelError, RunError, TrainingDataError
+from napari_rwkv_seg.inference.normalize import match_channels
 from napari_rwkv_seg.zoo.card import ClassCard, ModelCard
 from napari_rwkv_seg.zoo.store import find_model, read_network
 
@@ -96,6 +97,7 @@ def prepare(run: RunFolder, tell: Tell, fabric: "Fabric") -> Start:
     base, network = _base(run, settings)
     card = base.model_copy(update={"classes": settings.classes or base.classes})
     warnings = check_pairs(pairs, settings, card.classes)
+    _check_channels(pairs, card.input_channels)
     split = _split(run, settings, pairs, len(card.classes), fabric)
     labelled = _labelled(pairs, split, settings)
     torch.manual_seed(settings.seed)
@@ -122,6 +124,16 @@ def prepare(run: RunFolder, tell: Tell, fabric: "Fabric") -> Start:
     return Start(
         settings, base, card, network, pairs, split, depth, groups, crops, labelled, LEARNING_RATE
     )
+
+
+def _check_channels(pairs: list[TrainingPair], wanted: int) -> None:
+    """Refuse images whose channels the network cannot take, naming the first of them."""
+    for pair in pairs:
+        count = pair.image.shape[2] if pair.image.ndim == 3 else 1
+        try:
+            match_channels(np.empty((1, 1, count)), wanted)
+        except ImageError as error:
+            raise TrainingDataError(f"Image {pair.name!r} cannot be used: {error}") from error
 
 
 def unchecked_classes(
@@ -194,7 +206,8 @@ def _depth(
         depth = choose_depth(labelled, fabric.device.type)
     if not plan.is_file():
         if fabric.is_global_zero:
-            run.write_json(plan, {"base": base.weights_sha256, "depth": depth})
+            begun = {"base": base.weights_sha256, "depth": depth, "choices": _fixed(settings)}
+            run.write_json(plan, begun)
         return depth
     kept = run.read_json(plan)
     if not isinstance(kept, dict) or kept.get("base") != base.weights_sha256:
@@ -202,4 +215,14 @@ def _depth(
             f"The run cannot go on: model {base.name!r} is not the one that it began with "
             "(SHA-256 differs). Start a new run."
         )
+    if kept.get("choices", _fixed(settings)) != _fixed(settings):
+        raise RunError(
+            "The run cannot go on: its classes, its seed or the meaning of its labels were "
+            "changed in run.toml since it began. Start a new run."
+        )
     return kept.get("depth", depth)  # type: ignore[no-any-return]
+
+
+def _fixed(settings: RunSettings) -> dict[str, Any]:
+    """Return the choices that a run cannot go on with if they change; its time may."""
+    return settings.model_dump(mode="json", include={"labels", "classes", "seed"})

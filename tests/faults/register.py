@@ -7,9 +7,13 @@ with neither tests nor a reason is open. Used by tests/conftest.py, which puts
 the numbers into the names of the tests, and by scripts/reliability.py.
 """
 
+import json
+import platform
+import time
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROWS = Path(__file__).with_name("rows")
 LETTERS = {
@@ -44,7 +48,7 @@ class Row:
     reason : str
         Why no test can hold it here, or why it cannot happen.
     gpu : bool
-        Whether part of it can only be seen on a GPU.
+        Whether part of it can only be seen on a GPU, and was not yet.
     """
 
     number: str
@@ -62,7 +66,7 @@ class Row:
             return STATES[3]
         if not self.tests:
             return STATES[2]
-        return STATES[1] if self.lacking else STATES[0]
+        return STATES[1] if self.lacking or self.gpu else STATES[0]
 
 
 def read_rows() -> dict[str, Row]:
@@ -84,3 +88,46 @@ def rows_of_tests(rows: dict[str, Row]) -> dict[str, list[str]]:
         for test in row.tests:
             held.setdefault(test, []).append(row.number)
     return held
+
+
+class Gatherer:
+    """Writes how the tests of each row ended, and what they measured, when pytest ends.
+
+    Parameters
+    ----------
+    path : Path
+        The JSON file to write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._begun = time.monotonic()
+        self._held = rows_of_tests(read_rows())
+        self._rows: dict[str, dict[str, int]] = {}
+        self._figures: dict[str, Any] = {}
+        self._tests = {"passed": 0, "failed": 0, "skipped": 0}
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Hear of the end of a test, or of what could not be set up."""
+        if report.when != "call" and report.outcome == "passed":
+            return
+        test = report.nodeid.partition("[")[0].removeprefix("tests/")
+        numbers = self._held.get(test, ())
+        if numbers:
+            self._tests[report.outcome] += 1
+        for number in numbers:
+            row = self._rows.setdefault(number, {"passed": 0, "failed": 0, "skipped": 0})
+            row[report.outcome] += 1
+        self._figures |= dict(report.user_properties)
+
+    def pytest_sessionfinish(self) -> None:
+        """Write it all."""
+        content = {
+            "tests": self._tests,
+            "seconds": round(time.monotonic() - self._begun),
+            "machine": f"{platform.system()} {platform.machine()}, "
+            f"Python {platform.python_version()}",
+            "figures": self._figures,
+            "rows": {number: self._rows[number] for number in sorted(self._rows)},
+        }
+        self._path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

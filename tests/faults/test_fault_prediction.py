@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -120,3 +121,18 @@ def test_ten_thousand_warnings_in_a_job_are_shown_once():
         told = sum(progress.total == 100 for progress in steps)
     assert told == 100
     assert len(shown) == 1
+
+
+@pytest.mark.long
+def test_five_hundred_runs_leave_memory_threads_and_files_as_they_were(
+    cells, model, record_property
+):
+    this, piece, sizes = psutil.Process(), cells[:64, :64], []
+    before = this.num_threads(), len(this.open_files())
+    for _ in range(500):
+        segment(piece, model)
+        sizes.append(this.memory_info().rss)
+    growth = max(sizes[400:]) - max(sizes[50:100])
+    record_property("memory grown over 400 runs, MB", growth / 1e6)
+    assert growth < 50_000_000
+    assert (this.num_threads(), len(this.open_files())) == before
