@@ -54,8 +54,8 @@ def show_dock(viewer: Any, wait: Callable[[float], None], snap: Callable[..., No
     dock.undo.button.click()
     for word, name in (("get", "13_encoders"), ("new", "14_new_model")):
         dock.coming.buttons[word].click()
-        snap(name, dock.question)
-        dock.question.reject()
+        snap(name, dock.questions.asked)
+        dock.questions.asked.reject()
 
 
 def main(folder: Path) -> None:

@@ -24,20 +24,16 @@ from napari_rwkv_seg.controllers.models_jobs import Arrived, JobEnd, Wish, empty
 from napari_rwkv_seg.controllers.models_rows import ModelRow, card_of, key_of
 from napari_rwkv_seg.controllers.models_sentences import EMPTY_TRASH, GONE, NOTHING_CHOSEN, end_line
 from napari_rwkv_seg.errors import RwkvSegError
-from napari_rwkv_seg.zoo.card import ModelCard
 from napari_rwkv_seg.zoo.manage import Deleted
 
 from .closing import ClosingDock, Ending
 from .columns import group
 from .job_runner import JobRunner
 from .model_news import ModelNews
-from .models_asking import Asking, ImportQuestion, TextQuestion
 from .models_buttons import ComingButtons, DoingButtons
 from .models_card import CardView
-from .models_export import ExportQuestion
-from .models_get import GetQuestion
 from .models_job_row import ModelsJobRow
-from .models_new import NewQuestion
+from .models_questions import Questions
 from .models_table import ModelTable
 from .models_trash import TrashList, UndoRow
 
@@ -62,7 +58,6 @@ class ModelsDock(ClosingDock):
         self._runner = JobRunner("Models", on_cancel=controller.cancel)
         self.ask: Callable[[str], bool] = self._ask
         self.open_folder: Callable[[Path], bool] = _open_folder
-        self.question: Asking | None = None
         self.coming = ComingButtons()
         self.table = ModelTable()
         self.doing = DoingButtons()
@@ -70,6 +65,7 @@ class ModelsDock(ClosingDock):
         self.job = ModelsJobRow()
         self.card = CardView()
         self.trash = TrashList()
+        self.questions = Questions(controller, self.begin, self.table.choose, self)
         self._lay_out()
         self._wire()
         self.refresh()
@@ -103,54 +99,16 @@ class ModelsDock(ClosingDock):
         row = self._controller.row(self.table.key)
         if word == "refresh":
             self.refresh()
-        elif word == "import":
-            self._open(ImportQuestion(self.begin, self))
-        elif word == "get":
-            self._open(GetQuestion(self.begin, self))
-        elif word == "new":
-            is_encoder = row is not None and not row.is_model
-            self._open(NewQuestion(self.begin, self.table.key if is_encoder else "", self))
-        elif row is not None:
-            self._do(word, row)
-
-    def _do(self, word: str, row: ModelRow) -> None:
-        if word == "use":
+        elif word == "use" and row is not None:
             self._news.adopt(key_of(row, self._controller.rows))
             self.job.say(f"{row.entry.name!r} is chosen for segmenting and fine-tuning.")
-        elif word == "export":
-            self._open(ExportQuestion(row, self.begin, self))
-        elif word == "reveal":
+        elif word == "reveal" and row is not None:
             self._reveal(row)
-        elif word == "delete":
-            self._try(lambda: self._controller.delete(row.key))
+        elif word == "delete" and row is not None:
+            key = row.key
+            self._try(lambda: self._controller.delete(key))
         else:
-            self._open(self._text_question(word, row))
-
-    def _text_question(self, word: str, row: ModelRow) -> TextQuestion:
-        controller, name = self._controller, row.entry.name
-        if word == "rename":
-
-            def rename(text: str) -> None:
-                if text != name:
-                    self.table.choose(controller.rename(row.key, text))
-
-            return TextQuestion(f"Rename {name}", "New name", name, rename, self)
-        card = row.entry.card
-        note = card.note if isinstance(card, ModelCard) else ""
-
-        def annotate(text: str) -> None:
-            controller.set_note(row.key, text)
-
-        return TextQuestion(f"Note on {name}", "Note", note, annotate, self)
-
-    def _open(self, question: Asking) -> None:
-        """Ask without waiting for the answer."""
-        self.question = question
-        question.finished.connect(self._forget)
-        question.open()
-
-    def _forget(self, _: int = 0) -> None:
-        self.question = None
+            self.questions.ask(word, row)
 
     def _on_key(self, word: str) -> None:
         if self.doing.buttons[word].isEnabled():

@@ -42,8 +42,8 @@ def open_dock(qtbot):
     def make(mode: str = "") -> ModelsDock:
         command = [sys.executable, str(FAKE), mode] if mode else WORKER
         dock = ModelsDock(ModelsController(command), ModelNews())
-        dock.questions = []
-        dock.ask = lambda question: dock.questions.append(question) or True
+        dock.asked = []
+        dock.ask = lambda question: dock.asked.append(question) or True
         dock.shown = []
         dock.open_folder = lambda folder: dock.shown.append(folder) or True
         qtbot.addWidget(dock)
@@ -177,7 +177,7 @@ def test_a_model_is_renamed_unless_the_name_is_taken(open_dock, user_data):
     dock = open_dock()
     choose(dock, "cells")
     press(dock, "rename")
-    question = dock.question
+    question = dock.questions.asked
     for wrong, reason in ((DEFAULT_MODEL, "already"), ("a b", "cannot be the name")):
         question.text.setText(wrong)
         question.ok.click()
@@ -185,7 +185,7 @@ def test_a_model_is_renamed_unless_the_name_is_taken(open_dock, user_data):
         assert question.isVisible()
     question.text.setText("mine")
     question.ok.click()
-    assert dock.question is None
+    assert dock.questions.asked is None
     assert names(dock) == [DEFAULT_MODEL, "mine"]
     assert dock.table.key == str(user_data / "models" / "mine")
 
@@ -195,12 +195,12 @@ def test_a_note_is_put_on_the_card(open_dock, user_data):
     dock = open_dock()
     choose(dock, "cells")
     press(dock, "note")
-    dock.question.text.setText("good on Mondays")
-    dock.question.ok.click()
+    dock.questions.asked.text.setText("good on Mondays")
+    dock.questions.asked.ok.click()
     assert "good on Mondays" in dock.card.toPlainText()
     press(dock, "note")
-    assert dock.question.text.text() == "good on Mondays"
-    dock.question.reject()
+    assert dock.questions.asked.text.text() == "good on Mondays"
+    dock.questions.asked.reject()
 
 
 def test_a_deleted_model_comes_back_with_undo(open_dock, user_data, qtbot):
@@ -222,12 +222,12 @@ def test_f2_renames_and_a_key_does_nothing_where_its_button_does_not(open_dock, 
     dock = open_dock()
     choose(dock, "cells")
     qtbot.keyClick(dock.table, Qt.Key.Key_F2)
-    assert dock.question.text.text() == "cells"
-    dock.question.reject()
+    assert dock.questions.asked.text.text() == "cells"
+    dock.questions.asked.reject()
     choose(dock, DEFAULT_MODEL)
     for key in (Qt.Key.Key_F2, Qt.Key.Key_Delete):
         qtbot.keyClick(dock.table, key)
-    assert dock.question is None
+    assert dock.questions.asked is None
     assert names(dock) == [DEFAULT_MODEL, "cells"]
 
 
@@ -255,9 +255,9 @@ def test_the_trash_gives_back_and_is_emptied_after_a_question(open_dock, user_da
     dock.trash.list.setCurrentRow(2)
     dock.trash.restore.click()
     assert names(dock) == [DEFAULT_MODEL, "one"]
-    dock.ask = lambda question: dock.questions.append(question)  # No
+    dock.ask = lambda question: dock.asked.append(question)  # No
     dock.trash.empty.click()
-    assert "three, two for good" in dock.questions[-1]
+    assert "three, two for good" in dock.asked[-1]
     assert len(list_deleted()) == 2
     dock.ask = lambda _: True
     dock.trash.empty.click()
@@ -292,16 +292,16 @@ def test_a_model_goes_out_and_comes_in(open_dock, user_data, ended, tmp_path, mo
     press(dock, "export")
     target = tmp_path / "out.zip"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(target), ""))
-    dock.question.choose.click()
-    dock.question.ok.click()
+    dock.questions.asked.choose.click()
+    dock.questions.asked.ok.click()
     assert not dock.doing.buttons["export"].isEnabled()
     assert "under way" in dock.coming.buttons["import"].toolTip()
     ended(dock)
     assert dock.job.status.text() == f"Written: {target}"
     press(dock, "import")
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(target), ""))
-    dock.question.file.click()
-    dock.question.ok.click()
+    dock.questions.asked.file.click()
+    dock.questions.asked.ok.click()
     ended(dock)
     assert dock.table.key == str(user_data / "models" / "cells_2")
     assert "'cells_2' is among your models" in dock.job.status.text()
@@ -312,8 +312,8 @@ def test_what_is_there_is_not_replaced_by_an_export(open_dock, user_data, ended,
     choose(dock, DEFAULT_MODEL)
     press(dock, "export")
     (tmp_path / "out.zip").write_text("precious")
-    dock.question.target.setText(str(tmp_path / "out.zip"))
-    dock.question.ok.click()
+    dock.questions.asked.target.setText(str(tmp_path / "out.zip"))
+    dock.questions.asked.ok.click()
     ended(dock)
     assert "exists already" in dock.job.problem.text()
     assert (tmp_path / "out.zip").read_text() == "precious"
@@ -325,7 +325,7 @@ def test_a_format_whose_libraries_are_missing_says_what_to_install(open_dock, mo
     dock = open_dock()
     choose(dock, DEFAULT_MODEL)
     press(dock, "export")
-    question = dock.question
+    question = dock.questions.asked
     assert question.ok.isEnabled()
     assert not question.size.isVisible()
     question.format.setCurrentIndex(question.format.findData("onnx"))
@@ -341,18 +341,20 @@ def test_an_encoder_goes_out_as_a_folder_only(open_dock, user_data):
     dock = open_dock()
     choose(dock, "vr")
     press(dock, "export")
-    offered = [dock.question.format.itemData(i) for i in range(dock.question.format.count())]
+    offered = [
+        dock.questions.asked.format.itemData(i) for i in range(dock.questions.asked.format.count())
+    ]
     assert offered == ["zip", "folder"]
-    dock.question.reject()
+    dock.questions.asked.reject()
 
 
 def test_a_zip_that_would_leave_its_folder_is_refused(open_dock, ended, tmp_path, user_data):
     dock = open_dock()
     press(dock, "import")
-    dock.question.ok.click()
-    assert "Choose a file or a folder" in dock.question.problem.text()
-    dock.question.path.setText(str(hostile_zip(tmp_path / "bad.zip")))
-    dock.question.ok.click()
+    dock.questions.asked.ok.click()
+    assert "Choose a file or a folder" in dock.questions.asked.problem.text()
+    dock.questions.asked.path.setText(str(hostile_zip(tmp_path / "bad.zip")))
+    dock.questions.asked.ok.click()
     ended(dock)
     assert "bad.zip" in dock.job.problem.text()
     assert list(tmp_path.rglob("escaped.txt")) == []
@@ -365,8 +367,8 @@ def test_a_pickle_that_wants_to_run_code_is_refused_unrun(open_dock, ended, tmp_
         archive.writestr("x/data.pkl", f"cos\nsystem\n(S'touch {canary.name}'\ntR.")
     dock = open_dock()
     press(dock, "import")
-    dock.question.path.setText(str(tmp_path / "x.pth"))
-    dock.question.ok.click()
+    dock.questions.asked.path.setText(str(tmp_path / "x.pth"))
+    dock.questions.asked.ok.click()
     ended(dock)
     assert "refused" in dock.job.problem.text()
     assert not canary.exists()
@@ -376,8 +378,8 @@ def test_a_pickle_that_wants_to_run_code_is_refused_unrun(open_dock, ended, tmp_
 def test_what_does_not_fit_is_named_key_by_key_to_be_copied(open_dock, ended, tmp_path):
     dock = open_dock("misfit")
     press(dock, "import")
-    dock.question.path.setText(str(tmp_path / "x.pth"))
-    dock.question.ok.click()
+    dock.questions.asked.path.setText(str(tmp_path / "x.pth"))
+    dock.questions.asked.ok.click()
     ended(dock)
     misfits = [f"'layers.{number}.key' is missing" for number in range(40)]
     assert dock.job.details.isVisible()
@@ -434,7 +436,7 @@ def test_a_new_model_is_in_all_lists_at_once_and_is_used(viewer, user_data, ende
     for one in (segment, finetune, dock):
         viewer.window.add_dock_widget(one, area="right")
     dock.coming.buttons["new"].click()
-    question = dock.question
+    question = dock.questions.asked
     question.architecture.setCurrentIndex(question.architecture.findData("rwkv_unet"))
     question.channels.setCurrentIndex(0)
     question.name.setText("cells")
@@ -467,7 +469,7 @@ def test_a_new_model_from_a_chosen_encoder_has_its_network_and_size(open_dock, u
     dock = open_dock()
     choose(dock, "unet_s")
     press(dock, "new")
-    question = dock.question
+    question = dock.questions.asked
     assert question.architecture.currentData() == "rwkv_unet"
     assert question.encoder.currentText() == "unet_s (VRWKV S)"
     assert question.variant.currentText() == "S"
@@ -485,8 +487,8 @@ def test_a_name_that_is_taken_is_refused_when_the_model_is_made(open_dock, ended
     put_model(user_data, "cells")
     dock = open_dock()
     press(dock, "new")
-    dock.question.name.setText("cells")
-    dock.question.ok.click()
+    dock.questions.asked.name.setText("cells")
+    dock.questions.asked.ok.click()
     ended(dock)
     assert "There is a model 'cells' already" in dock.job.problem.text()
     assert os.listdir(user_data / "models") == ["cells"]

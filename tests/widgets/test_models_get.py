@@ -13,6 +13,7 @@ from napari_rwkv_seg.widgets.model_news import ModelNews
 from napari_rwkv_seg.widgets.models_dock import ModelsDock
 from napari_rwkv_seg.zoo.encoders import find_encoder, list_encoders
 from napari_rwkv_seg.zoo.preferences import read_mirror
+from napari_rwkv_seg.zoo.pretrained import bytes_here, find_pretrained
 
 pytestmark = pytest.mark.gui
 
@@ -95,36 +96,36 @@ def ended(until):
 def ask(dock: ModelsDock, mirror: str) -> None:
     """Open the question, choose VRWKV-T, and give an address."""
     dock.coming.buttons["get"].click()
-    dock.question.table.selectRow(0)
-    dock.question.mirror.setText(mirror)
-    dock.question.mirror.editingFinished.emit()
+    dock.questions.asked.table.selectRow(0)
+    dock.questions.asked.mirror.setText(mirror)
+    dock.questions.asked.mirror.editingFinished.emit()
 
 
 def test_nothing_is_fetched_without_a_click(dock, server):
     ask(dock, server.url)
-    texts = [dock.question.table.item(1, column).text() for column in range(4)]
+    texts = [dock.questions.asked.table.item(1, column).text() for column in range(4)]
     assert texts == ["VRWKV S: ImageNet-1k, 224 pixels", "95.4 MB", "Apache-2.0", "not fetched"]
-    facts = dock.question.facts.toPlainText()
+    facts = dock.questions.asked.facts.toPlainText()
     assert "Please cite: Duan et al." in facts
     assert f"Address: {server.url}{PATH}" in facts
-    dock.question.reject()
+    dock.questions.asked.reject()
     assert server.asked == []
     assert not dock._controller.is_busy
 
 
 def test_an_address_that_is_not_safe_is_refused_and_not_kept(dock, server):
     ask(dock, "http://example.org")
-    assert "only https is used" in dock.question.problem.text()
-    dock.question.ok.click()
-    assert dock.question.isVisible()
+    assert "only https is used" in dock.questions.asked.problem.text()
+    dock.questions.asked.ok.click()
+    assert dock.questions.asked.isVisible()
     assert read_mirror() == ""
-    dock.question.reject()
+    dock.questions.asked.reject()
     assert not dock._controller.is_busy
 
 
 def test_a_file_that_the_server_does_not_have_is_told(dock, server, ended):
     ask(dock, f"{server.url}/elsewhere")
-    dock.question.ok.click()
+    dock.questions.asked.ok.click()
     ended(dock)
     assert "404" in dock.job.problem.text()
     assert list_encoders() == []
@@ -136,9 +137,10 @@ def test_a_download_is_cancelled_resumed_checked_and_used(dock, server, ended, u
     server.content = (tmp_path / "t.pth").read_bytes()
     server.gate.clear()
     ask(dock, server.url)
-    dock.question.ok.click()
+    dock.questions.asked.ok.click()
     megabytes = len(server.content) / 1e6
     until(lambda: f"of {megabytes:.1f} MB" in dock.job.status.text())
+    until(lambda: bytes_here(find_pretrained("vrwkv_t_in1k")) > 1e6)
     dock.job.cancel.click()
     ended(dock)
     assert "the next download goes on from there" in dock.job.status.text()
@@ -146,9 +148,9 @@ def test_a_download_is_cancelled_resumed_checked_and_used(dock, server, ended, u
     server.gate.set()
 
     ask(dock, server.url)
-    assert dock.question.ok.text() == "Resume"
-    assert dock.question.table.item(0, 3).text().endswith("MB here")
-    dock.question.ok.click()
+    assert dock.questions.asked.ok.text() == "Resume"
+    assert dock.questions.asked.table.item(0, 3).text().endswith("MB here")
+    dock.questions.asked.ok.click()
     ended(dock)
 
     assert server.asked[0] == (PATH, None)
@@ -159,15 +161,15 @@ def test_a_download_is_cancelled_resumed_checked_and_used(dock, server, ended, u
     assert dock.table.key.endswith("vrwkv_t_in1k")
     assert sha256 in dock.card.toPlainText()
     ask(dock, server.url)
-    assert not dock.question.ok.isEnabled()
-    assert sha256 in dock.question.facts.toPlainText()
-    dock.question.reject()
+    assert not dock.questions.asked.ok.isEnabled()
+    assert sha256 in dock.questions.asked.facts.toPlainText()
+    dock.questions.asked.reject()
 
 
 def test_a_file_that_is_no_encoder_leaves_nothing(dock, server, ended, user_data):
     server.content = b"surprise" * 1000
     ask(dock, server.url)
-    dock.question.ok.click()
+    dock.questions.asked.ok.click()
     ended(dock)
     assert "not a PyTorch" in dock.job.problem.text()
     assert list_encoders() == []
