@@ -57,9 +57,11 @@ def open_dock(qtbot):
 
 
 @pytest.fixture
-def ended(until):
-    """Return what waits until a dock's job has ended."""
-    return lambda dock: until(lambda: not dock._controller.is_busy and not dock._runner.is_busy)
+def ended(qtbot):
+    """Return what waits until a dock's job has ended; a process that imports torch takes a while."""
+    return lambda dock: qtbot.waitUntil(
+        lambda: not dock._controller.is_busy and not dock._runner.is_busy, timeout=90_000
+    )
 
 
 def names(dock: ModelsDock) -> list[str]:

@@ -89,8 +89,11 @@ def dock(qtbot, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def ended(until):
-    return lambda dock: until(lambda: not dock._controller.is_busy and not dock._runner.is_busy)
+def ended(qtbot):
+    """Return what waits until a dock's job has ended; a process that imports torch takes a while."""
+    return lambda dock: qtbot.waitUntil(
+        lambda: not dock._controller.is_busy and not dock._runner.is_busy, timeout=90_000
+    )
 
 
 def ask(dock: ModelsDock, mirror: str) -> None:
