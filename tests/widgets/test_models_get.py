@@ -90,7 +90,7 @@ def dock(qtbot, tmp_path, monkeypatch):
 
 @pytest.fixture
 def ended(qtbot):
-    """Return what waits until a dock's job has ended; a process that imports torch takes a while."""
+    """Return what waits until a dock's job has ended; importing torch takes a process a while."""
     return lambda dock: qtbot.waitUntil(
         lambda: not dock._controller.is_busy and not dock._runner.is_busy, timeout=90_000
     )
