@@ -11,10 +11,10 @@ from napari_rwkv_seg.zoo.card import ModelCard
 from napari_rwkv_seg.zoo.store import write_model
 
 from .checkpoints import BEST, LATEST, PREVIOUS, load_checkpoint_file
-from .events import Event
+from .events import Event, read_events
 from .preparation import Start
 from .run_folder import RunFolder
-from .verdict import verdict
+from .verdict import luck_of_best, verdict
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,7 +49,13 @@ def publish(run: RunFolder, start: Start, job: "Job", loop: "TrainingLoop") -> E
     held_out = job.held_out
     after = _predicted(job, network)
     before = {index: held_out.base[index] for index in after}
-    facts = verdict(held_out.counts(before), held_out.counts(after), start.classes[1:], start.known)
+    facts = verdict(
+        held_out.counts(before),
+        held_out.counts(after),
+        start.classes[1:],
+        start.known,
+        luck_of_best(_checks(run)),
+    )
     _write_differences(run, held_out, before, after)
     result = facts | {
         "regions": len(after),
@@ -66,6 +72,14 @@ def publish(run: RunFolder, start: Start, job: "Job", loop: "TrainingLoop") -> E
     for name in (LATEST, PREVIOUS):
         (run.checkpoints / name).unlink(missing_ok=True)
     return job.tell("finished", **result)
+
+
+def _checks(run: RunFolder) -> list[float]:
+    """Return the scores of the checks on the way, in order, over all processes of the run."""
+    events = read_events(run.events)[0]
+    checks = [each for each in events if each["event"] == "validated" and not each.get("base")]
+    # None stands for a score that was not finite.
+    return [float(each["score"]) for each in checks if each["score"] is not None]
 
 
 def _predicted(job: "Job", network: "nn.Module") -> "ClassMaps":

@@ -1,8 +1,8 @@
 """What is learnt from and what is held out to check the result.
 
-By image where there are several (images of one group, such as the planes of a
-volume, stay together); otherwise a side of each image is held out, and a band
-between the two parts counts for neither. NumPy only; lengths are in pixels.
+By image where there are three or more (images of one group, such as the planes of
+a volume, stay together); otherwise a side of each image is held out, and a band
+between the two parts counts for neither: of two images neither can be spared. NumPy only; lengths are in pixels.
 """
 
 import itertools
@@ -22,6 +22,7 @@ Mask = NDArray[np.bool_]
 BAND = 256
 """How wide the band around what is held out is: as wide as the largest training crop."""
 _HELD_OUT = 0.2  # part of the images that is held out, at least one
+_FEWEST_IMAGES = 3  # to hold out whole images
 _MOST_HELD_OUT = 8  # images; more would cost time and tell little
 _SIDES = ("left", "right", "upper", "lower")
 _FRACTIONS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.5)  # of an image's side, where it may be cut
@@ -95,7 +96,7 @@ class _Cut:
 def split_pairs(
     pairs: Sequence[TrainingPair], labels: LabelKind, classes: int, crop: int, seed: int
 ) -> Split:
-    """Choose what is held out: about a fifth of the images, or a side of each.
+    """Choose what is held out: about a fifth of three images or more, or a side of each.
 
     Parameters
     ----------
@@ -118,9 +119,15 @@ def split_pairs(
     """
     counts = np.array([_class_counts(pair, labels, classes) for pair in pairs])
     groups = _groups(pairs, counts)
-    if len(groups) > 1 and (held := _held_out_images(groups, counts, seed)):
+    held = _held_out_images(groups, counts, seed) if len(groups) > 1 else []
+    if held and sum(map(len, groups)) >= _FEWEST_IMAGES:
         return _split_by_image(pairs, held)
-    return _split_by_side(pairs, labels, classes, crop)
+    try:
+        return _split_by_side(pairs, labels, classes, crop)
+    except TrainingDataError:
+        if held:  # two images, each labelled in one place
+            return _split_by_image(pairs, held)
+        raise
 
 
 def _class_counts(pair: TrainingPair, labels: LabelKind, classes: int) -> NDArray[np.int64]:

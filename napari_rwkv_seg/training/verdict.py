@@ -19,14 +19,18 @@ Counts = NDArray[np.int64]
 
 
 def verdict(
-    before: Counts, after: Counts, classes: Sequence[str], known: Sequence[bool]
+    before: Counts,
+    after: Counts,
+    classes: Sequence[str],
+    known: Sequence[bool],
+    luck: float = 0.0,
 ) -> dict[str, Any]:
     """Return the scores before and after, whether the new model is recommended, and why.
 
     A class that the old model does not know counts as 0 before when the two are
     compared, but is left out of the score that is shown. The new model is
-    recommended if it gains more than the margin (see `margin`), and loses
-    nothing beyond it on the classes that the old model knows.
+    recommended if it gains more than the margin (see `margin`), its luck taken
+    off, and loses nothing beyond it on the classes that the old model knows.
 
     Parameters
     ----------
@@ -36,6 +40,8 @@ def verdict(
         Names of the foreground classes.
     known : sequence of bool
         Whether the old model knows them.
+    luck : float
+        What the new model may owe to being the best of several; see `luck_of_best`.
     """
     is_known = np.asarray(known)
     occurs = after.sum(0)[2] > 0
@@ -47,9 +53,33 @@ def verdict(
     facts = {
         "before": _scores(before, of_known, classes),
         "after": _scores(after, all_of_it, classes),
-        "recommended": bool(gain > needed and kept > -needed),
+        "recommended": bool(gain - luck > needed and kept > -needed),
     }
-    return facts | {"sentence": _sentence(facts, gain, needed, len(after), ~is_known, classes)}
+    doubt = ""
+    if needed >= gain > 0:
+        doubt = f"the gain is within chance (less than {needed:.2f})"
+    elif gain > needed >= gain - luck:
+        doubt = "the gain came at one check and was gone at the next, so it may be chance"
+    return facts | {"sentence": _sentence(facts, doubt, len(after), ~is_known, classes)}
+
+
+def luck_of_best(scores: Sequence[float]) -> float:
+    """Return how far the best of successive checks stands above the mean of it and its neighbours.
+
+    The best of several noisy scores is too good on average ("winner's curse"). Weights that
+    are really better are nearly as good a check earlier and a check later; a peak is not.
+    Zero for a single check: there was nothing to choose from.
+
+    Parameters
+    ----------
+    scores : sequence of float
+        Of the checks on the way, in order; may be empty.
+    """
+    if not scores:
+        return 0.0
+    best = int(np.argmax(scores))
+    near = scores[max(0, best - 1) : best + 2]
+    return float(scores[best] - np.mean(near))
 
 
 def margin(before: Counts, after: Counts, numbers: NDArray[np.intp]) -> float:
@@ -84,8 +114,7 @@ def _scores(counts: Counts, numbers: NDArray[np.intp], classes: Sequence[str]) -
 
 def _sentence(
     facts: dict[str, Any],
-    gain: float,
-    needed: float,
+    doubt: str,
     images: int,
     is_new: NDArray[np.bool_],
     classes: Sequence[str],
@@ -102,6 +131,4 @@ def _sentence(
         notes = f" The old model does not know {', '.join(added)}; its score leaves that out."
     if facts["recommended"]:
         return f"{shown}: the new model is better.{notes}"
-    if gain > 0:
-        return f"{shown}: the gain is within chance (less than {needed:.2f}).{notes}"
-    return f"{shown}: the new model is not better.{notes}"
+    return f"{shown}: {doubt or 'the new model is not better'}.{notes}"

@@ -139,11 +139,22 @@ def test_one_large_object_is_parted():
 def test_a_cell_in_each_of_two_images_is_enough(make_cells):
     pairs = [one_cell(), one_cell(rows=slice(100, 120))]
     split = split_pairs(pairs, "objects", 2, 128, seed=0)
-    assert len(held(split)) == 1
+    found = [
+        sum(bool((pair.labels[mask] > 0).any()) for pair, mask in zip(pairs, part, strict=True))
+        for part in (split.train, split.validation)
+    ]
+    assert found == [1, 1]
 
 
-def test_of_two_images_the_one_with_more_labels_is_learnt_from(make_cells):
-    pairs = [make_cells(count=1), make_cells(count=30, seed=1)]
+def test_of_two_images_a_side_of_each_is_held_out(make_cells):
+    pairs = [make_cells(count=20), make_cells(count=30, seed=1)]
+    split = split_pairs(pairs, "objects", 2, 128, seed=0)
+    assert held(split) == [0, 1]
+    assert all(mask.any() for mask in split.train)
+
+
+def test_of_two_images_labelled_in_one_place_the_one_with_more_is_learnt_from():
+    pairs = [one_cell(), one_cell(rows=slice(20, 60))]
     assert held(split_pairs(pairs, "objects", 2, 128, seed=0)) == [0]
     assert held(split_pairs(pairs[::-1], "objects", 2, 128, seed=0)) == [1]
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from napari_rwkv_seg.training.verdict import margin, verdict
+from napari_rwkv_seg.training.verdict import luck_of_best, margin, verdict
 
 
 def counts(*dice: float, area: int = 1000) -> np.ndarray:
@@ -28,6 +28,21 @@ def test_a_gain_within_chance_is_not_recommended() -> None:
         counts(0.5, 0.5, 0.5, 0.5, 0.5), counts(0.9, 0.3, 0.7, 0.3, 0.45), ["cell"], [True]
     )
     assert not erratic["recommended"]
+
+
+def test_a_gain_that_comes_and_goes_from_check_to_check_is_not_recommended() -> None:
+    luck = luck_of_best([0.62, 0.64, 0.62, 0.67, 0.58, 0.52])
+    lucky = verdict(counts(0.61), counts(0.67), ["cell"], [True], luck)
+    lasting = verdict(counts(0.61), counts(0.67), ["cell"], [True], luck_of_best([0.6, 0.67, 0.66]))
+    assert luck == pytest.approx(0.67 - (0.62 + 0.67 + 0.58) / 3)
+    assert not lucky["recommended"]
+    assert "gone at the next" in lucky["sentence"]
+    assert lasting["recommended"]
+
+
+@pytest.mark.parametrize("scores", [[], [0.7]])
+def test_one_check_owes_nothing_to_luck(scores) -> None:
+    assert luck_of_best(scores) == 0
 
 
 def test_the_margin_is_smaller_with_more_images_and_never_less_than_a_hundredth() -> None:
