@@ -15,8 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from napari_rwkv_seg.errors import OutputError
 from napari_rwkv_seg.zoo.card import ClassCard
 from napari_rwkv_seg.zoo.exchange import SIZE, Format
+from napari_rwkv_seg.zoo.folders import check_name
+from napari_rwkv_seg.zoo.manage import all_names
 
 LEAVE_S = 2.0  # to clean up and leave, after being asked to
 WORKER = (sys.executable, "-P", "-m", "napari_rwkv_seg.controllers.models_worker")
@@ -56,8 +59,27 @@ class JobEnd:
     misfits: tuple[str, ...] = ()
 
 
+def check_new_name(name: str) -> None:
+    """See that a model can have a name, before any work is done for it.
+
+    Raises
+    ------
+    SettingsError
+        If no model may be called so.
+    OutputError
+        If a model or an encoder is.
+    """
+    if check_name(name) in all_names():
+        raise OutputError(f"There is a model or encoder {name!r} already; choose another name.")
+
+
 def import_wish(path: Path, name: str = "", classes: Sequence[str] = ()) -> Wish:
-    """Return the wish to keep a checkpoint, a zip file or a folder; "" takes the file's name."""
+    """Return the wish to keep a checkpoint, a zip file or a folder; "" takes the file's name.
+
+    Raises as `check_new_name` does.
+    """
+    if name:
+        check_new_name(name)
     request = {"do": "import", "path": str(path), "name": name or None, "classes": list(classes)}
     return Wish(f"Importing {path.name!r}", request)
 
@@ -76,7 +98,11 @@ def get_wish(name: str) -> Wish:
 def new_wish(
     name: str, classes: Sequence[ClassCard], *, encoder: str | None = None, **choices: Any
 ) -> Wish:
-    """Return the wish to make a model; `choices` are those of `zoo.new_model`."""
+    """Return the wish to make a model; `choices` are those of `zoo.new_model`.
+
+    Raises as `check_new_name` does.
+    """
+    check_new_name(name)
     listed = [each.model_dump() for each in classes]
     request = {"do": "new", "name": name, "classes": listed, "encoder": encoder, **choices}
     return Wish(f"Making {name!r}", request)

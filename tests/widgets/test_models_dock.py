@@ -485,12 +485,19 @@ def test_a_new_model_from_a_chosen_encoder_has_its_network_and_size(open_dock, u
     assert not dock._controller.is_busy
 
 
-def test_a_name_that_is_taken_is_refused_when_the_model_is_made(open_dock, ended, user_data):
+@pytest.mark.parametrize("word", ["new", "import"])
+def test_a_name_that_cannot_be_had_is_refused_before_any_work(word, open_dock, user_data, tmp_path):
     put_model(user_data, "cells")
     dock = open_dock()
-    press(dock, "new")
-    dock.questions.asked.name.setText("cells")
-    dock.questions.asked.ok.click()
-    ended(dock)
-    assert "There is a model 'cells' already" in dock.job.problem.text()
+    press(dock, word)
+    question = dock.questions.asked
+    if word == "import":
+        question.path.setText(str(tmp_path / "x.pth"))
+    for name, reason in (("cells", "'cells' already"), ("../up", "cannot be the name")):
+        question.name.setText(name)
+        question.ok.click()
+        assert reason in question.problem.text()
+        assert question.isVisible()
+    question.reject()
+    assert not dock._controller.is_busy
     assert os.listdir(user_data / "models") == ["cells"]
