@@ -16,6 +16,7 @@ from .dicom_frames import Frame, Stored, declared_bytes, dtype_of, frames_of, st
 from .dicom_headers import (
     DEFLATED,
     SEGMENTATIONS,
+    Bounded,
     check_header,
     dicom_files,
     quiet,
@@ -29,6 +30,7 @@ from .lazy import Region, as_dask
 Headers = list[tuple[Path, Any]]  # files of one series with their headers
 
 
+@quiet()
 def read_dicom(
     path: Path, limit: int, series: str | None = None, *, lazy: bool = False
 ) -> ImageFile:
@@ -65,6 +67,7 @@ def read_dicom(
     return ImageFile(data, axes, place.pixel_size, path, place, False, stack.notes)
 
 
+@quiet()
 def list_series(path: Path, limit: int) -> list[str]:
     """Return the UIDs of the series in a folder, or of a file's one."""
     needed("pydicom", "dicom", path)
@@ -143,6 +146,13 @@ def _interval_s(header: Any) -> float:
     return 0.0
 
 
+def _unpacked(file: Bounded) -> Any:
+    """Return a whole dataset of a file that packs its tags too, and was measured before."""
+    from pydicom import dcmread
+
+    return dcmread(file)
+
+
 class _Pixels:
     """The planes of a stack, decoded when they are asked for."""
 
@@ -188,9 +198,9 @@ class _Pixels:
         pixels: Any = import_module("pydicom.pixels")
         path = frames[0].path
         try:
-            with quiet():
-                source = needed("pydicom", "dicom", path).dcmread(path) if self._is_packed else path
-                made = pixels.iter_pixels(source, indices=[frame.index for frame in frames])
+            with quiet(), Bounded(path) as file:
+                source = _unpacked(file) if self._is_packed else file
+                made = pixels.iter_pixels(source, indices=[f.index for f in frames])
                 stored = [np.asarray(plane) for plane in made]
         except RuntimeError as error:
             if "plugin" not in str(error) and "dependenc" not in str(error):

@@ -5,6 +5,7 @@ a result. What a file declares is checked before anything is inflated or decoded
 """
 
 import contextlib
+import io
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -36,7 +37,23 @@ TAGS = (
     *("BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData"),
 )
 _MOST_FILES = 20_000  # of a folder
-_DEFER = 1_000_000  # bytes of an element that are left on the disk until they are wanted
+
+
+class Bounded(io.BufferedReader):
+    """A file of which no more is asked for than there is.
+
+    Python makes room for all bytes that a reader asks for before it reads, and pydicom asks
+    for as many as an element declares: 4 GB if it lies.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return at most `size` bytes, or all that are left."""
+        left = max(0, self._size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def is_dicom(path: Path) -> bool:
@@ -95,10 +112,8 @@ def read_header(path: Path, limit: int) -> Any:
     """
     pydicom: Any = needed("pydicom", "dicom", path)
     _check_inflated(path, limit)
-    with quiet():
-        return pydicom.dcmread(
-            path, stop_before_pixels=True, specific_tags=list(TAGS), defer_size=_DEFER
-        )
+    with quiet(), Bounded(path) as file:
+        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
 
 
 @contextlib.contextmanager
@@ -113,7 +128,7 @@ def _check_inflated(path: Path, limit: int) -> None:
     """Refuse a packed file that inflates to more than `limit` bytes; pydicom would do it all."""
     from pydicom import filereader
 
-    with path.open("rb") as file:
+    with quiet(), Bounded(path) as file:
         filereader.read_preamble(file, force=False)
         meta = filereader._read_file_meta_info(file)
         if str(meta.get("TransferSyntaxUID", "")) != DEFLATED:

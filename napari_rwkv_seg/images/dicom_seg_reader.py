@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_rwkv_seg.errors import UnreadableFileError
 
 from .dicom_frames import Frame, declared_bytes, frames_of
-from .dicom_headers import check_header, quiet, referred
+from .dicom_headers import Bounded, check_header, quiet, referred
 from .dicom_stack import stack_frames
 from .image_file import ImageFile, check_size
 
@@ -49,8 +49,8 @@ def read_seg(path: Path, header: Any, limit: int) -> ImageFile:
     labels = np.zeros(shape, dtype=dtype)
     overlap = False
     order = sorted(range(len(frames)), key=lambda index: _segment(header, index))
-    with quiet():
-        for index, plane in zip(order, pixels.iter_pixels(path, indices=order), strict=True):
+    with quiet(), Bounded(path) as file:
+        for index, plane in zip(order, pixels.iter_pixels(file, indices=order), strict=True):
             overlap |= _draw(labels[rows[index]], plane, _segment(header, index), numbers)
     stack = stack_frames(path, firsts)
     place = replace(stack.geometry, dicom=referred(header))

@@ -8,6 +8,7 @@ in NumPy's order: (i, j, k, t) of the file is (t, k, j, i), which are T, Z, Y an
 import gzip
 import io
 import math
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -30,7 +31,7 @@ def is_nifti(path: Path, start: bytes) -> bool:
     """Return whether a file, of which the first bytes are given, is a NIfTI."""
     try:
         return _version(_start(path, start)) is not None
-    except (OSError, EOFError):  # another kind of gzip, or one that is cut short
+    except (OSError, EOFError, zlib.error):  # no gzip at all, or one that is cut short
         return False
 
 

@@ -61,7 +61,7 @@ def write_ome_zarr(
     needed_to_write("zarr", "zarr", path)
     image = path.parent.parent if path.parent.name == "labels" else None
     within = image if image is not None and is_zarr(image) else None
-    if within is not None and not re.fullmatch(r"[\w. +-]{1,100}", path.name):
+    if within is not None and not re.fullmatch(r"\w[\w. +-]{0,99}", path.name):
         raise OutputError(f"{path.name!r} cannot name labels: use letters, numbers, -, _ and dots.")
     _check_replaced(path, within)
     version: Literal[2, 3] = 3 if within is not None and zarr_format(within) == 3 else 2

@@ -1,7 +1,7 @@
 """Read TIFF and OME-TIFF: whole, or plane by plane and tile by tile, at any pyramid level."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from napari_rwkv_seg.errors import UnreadableFileError
 
 from .geometry import Geometry
 from .image_file import SIGNATURE, ImageFile, Level, check_size
-from .tiff_meaning import read_geometry
+from .tiff_meaning import axes_left, read_geometry
 from .tiff_regions import lazy_series
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def read_tiff(path: Path, limit: int, level: int = 0, *, lazy: bool = False) -> 
             nbytes = int(np.prod(one.shape, dtype=object)) * dtype.itemsize
             check_size(path, nbytes, limit)
             data = np.asarray(one.asarray())
-        data, axes = _known_axes(path, data, str(one.axes))
+        shape, axes = _axes_of(path, tuple(data.shape), str(one.axes), axes_left(file))
+        data = data if shape == data.shape else data.reshape(shape)
         geometry = _level_geometry(file, series, level, axes)
         is_labels = str(file.pages.first.tags.valueof("Software")).startswith(SIGNATURE)
         notes = _notes(file, series)
@@ -67,7 +68,7 @@ def tiff_levels(path: Path) -> tuple[Level, ...]:
     with tifffile.TiffFile(path) as file:
         series = _series(path, file)
         for index, one in enumerate(series.levels):
-            shape, axes = _axes_of(path, tuple(one.shape), str(one.axes))[:2]
+            shape, axes = _axes_of(path, tuple(one.shape), str(one.axes), axes_left(file))
             found.append(Level(index, shape, axes, _level_geometry(file, series, index, axes)))
     return tuple(found)
 
@@ -112,19 +113,14 @@ def _level_geometry(
     return geometry.coarser([float(round(ratio.get(letter, 1.0))) for letter in geometry.axes])
 
 
-def _known_axes(path: Path, data: Any, axes: str) -> tuple[Any, str]:
-    """Return the pixels and their axes in our letters."""
-    shape, letters, drop = _axes_of(path, tuple(data.shape), axes)
-    return (data.reshape(shape) if drop else data), letters
-
-
 def _axes_of(
-    path: Path, shape: tuple[int, ...], axes: str
-) -> tuple[tuple[int, ...], str, tuple[int, ...]]:
-    """Return the shape and the axes in our letters, and which of the file's axes are dropped.
+    path: Path, shape: tuple[int, ...], axes: str, left: str
+) -> tuple[tuple[int, ...], str]:
+    """Return the shape and the axes in our letters.
 
     Samples become channels; foreign axes of length 1 go, and longer ones (pages
-    without a meaning) become the stack axis Z, or T if Z is taken.
+    without a meaning) become the stack axis Z, or T if Z is taken. Axes of length 1 that
+    our writer left (`left`) come back.
     """
     foreign = [place for place, letter in enumerate(axes) if letter not in "TZCYXS"]
     if "S" in axes and "C" in axes:
@@ -142,5 +138,9 @@ def _axes_of(
             f"{str(path)!r} has axes {axes!r}, which do not fit T, Z, C, Y and X; "
             "save the part to segment as a file of its own."
         )
-    kept_shape = tuple(length for place, length in enumerate(shape) if place not in drop)
-    return kept_shape, letters, drop
+    lengths = [length for place, length in enumerate(shape) if place not in drop]
+    known = dict(zip(letters, lengths, strict=True))
+    is_sound = set(left) <= set("TZYX") and len(set(left)) == len(left)
+    if is_sound and [each for each in left if each in known] == list(letters):
+        return tuple(known.get(each, 1) for each in left), left
+    return tuple(lengths), letters

@@ -46,15 +46,28 @@ def _with_sizes(axes: str, sizes: Sizes) -> Geometry:
     return replace(geometry, spacing=tuple(spacing), units=tuple(units))
 
 
-def _ours(file: "tifffile.TiffFile", axes: str) -> Geometry | None:
-    """Return the geometry that our writer left in the description, which OME has no words for."""
+def _left(file: "tifffile.TiffFile") -> Any:
+    """Return what our writer left in the description, for what OME has no words; else None."""
     if not str(file.pages.first.tags.valueof("Software")).startswith(SIGNATURE):
         return None
     text = re.search(r"<Description>(.*?)</Description>", file.ome_metadata or "", re.DOTALL)
     try:
-        told = json.loads(html.unescape(text[1]))["geometry"] if text else None
-        return geometry_from_json(told, axes) if told else None
-    except (ValueError, KeyError, TypeError):  # edited by hand, or cut short
+        return json.loads(html.unescape(text[1]))["geometry"] if text else None
+    except (ValueError, KeyError, TypeError, RecursionError):  # edited by hand, or cut short
+        return None
+
+
+def axes_left(file: "tifffile.TiffFile") -> str:
+    """Return the axes that our writer left where one is of length 1, which TIFF forgets; or ""."""
+    left = _left(file)
+    return str(left.get("axes", "")) if isinstance(left, dict) else ""
+
+
+def _ours(file: "tifffile.TiffFile", axes: str) -> Geometry | None:
+    """Return the geometry that our writer left."""
+    try:
+        return geometry_from_json(_left(file), axes)
+    except (ValueError, KeyError, TypeError):
         return None
 
 

@@ -92,7 +92,7 @@ def write_ome_tiff(
     data = np.asarray(labels).astype(smallest_dtype(labels), copy=False)
     metadata: dict[str, Any] = {"axes": axes, **ome_sizes(geometry)}
     told = dict(provenance or {})
-    if has_more_than_ome(geometry):
+    if has_more_than_ome(geometry) or 1 in data.shape[:-2]:
         told["geometry"] = geometry_as_json(geometry)
     if told or provenance is not None:
         metadata["Description"] = json.dumps(told)

@@ -8,7 +8,15 @@ import tifffile
 from PIL import Image
 
 from napari_rwkv_seg.errors import ImageError, OutputError
-from napari_rwkv_seg.images import Geometry, ImageFile, LabelClass, read_image, save_labels
+from napari_rwkv_seg.images import (
+    Geometry,
+    ImageFile,
+    LabelClass,
+    levels,
+    open_image,
+    read_image,
+    save_labels,
+)
 
 
 def labels(*shape, highest=9):
@@ -130,3 +138,13 @@ def test_numbers_below_zero_are_refused(tmp_path, name):
 def test_axes_that_do_not_fit_the_labels_are_refused(tmp_path):
     with pytest.raises(ImageError, match="has 2 axes"):
         save_labels(tmp_path / "a.tif", labels(31, 47), axes="ZYX")
+
+
+@pytest.mark.parametrize("shape", [(1, 31, 47), (4, 1, 31, 47), (1, 1, 31, 47)], ids=str)
+def test_an_axis_of_length_one_comes_back(tmp_path, shape):
+    save_labels(tmp_path / "a.ome.tif", labels(*shape))
+
+    again = read_image(tmp_path / "a.ome.tif")
+    assert (again.data.shape, len(again.axes)) == (shape, len(shape))
+    assert levels(tmp_path / "a.ome.tif")[0].shape == shape
+    assert open_image(tmp_path / "a.ome.tif").data.shape == shape
