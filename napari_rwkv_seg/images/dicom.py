@@ -202,7 +202,7 @@ class _Pixels:
                 source = _unpacked(file) if self._is_packed else file
                 made = pixels.iter_pixels(source, indices=[f.index for f in frames])
                 stored = [np.asarray(plane) for plane in made]
-        except RuntimeError as error:
+        except RuntimeError as error:  # one of a compression without a decoder is among them
             if "plugin" not in str(error) and "dependenc" not in str(error):
                 raise
             raise UnreadableFileError(

@@ -99,9 +99,7 @@ def write_ome_tiff(
     # Stated, because tifffile takes a last axis of length 3 or 4 for colours.
     options: dict[str, Any] = {"photometric": "minisblack", "software": SIGNATURE}
     options |= {"compression": "zlib", "metadata": metadata}
-    if geometry.pixel_size is not None:
-        per_centimetre = (1e4 / geometry.pixel_size[1], 1e4 / geometry.pixel_size[0])
-        options |= {"resolution": per_centimetre, "resolutionunit": "CENTIMETER"}
+    options |= _resolution(geometry)
 
     def write(file: BinaryIO) -> None:
         made = BytesIO()  # compressed; tifffile wants a file with a name, or one without any
@@ -109,6 +107,16 @@ def write_ome_tiff(
         file.write(made.getbuffer())
 
     write_atomically(path, write)
+
+
+def _resolution(geometry: Geometry) -> dict[str, Any]:
+    """Return pixels per centimetre for programs that know no OME, if TIFF's fractions hold them."""
+    if geometry.pixel_size is None:
+        return {}
+    per_centimetre = (1e4 / geometry.pixel_size[1], 1e4 / geometry.pixel_size[0])
+    if not all(1e-6 < value < 1e9 for value in per_centimetre):
+        return {}
+    return {"resolution": per_centimetre, "resolutionunit": "CENTIMETER"}
 
 
 def smallest_dtype(labels: Any) -> type[np.unsignedinteger[Any]]:
