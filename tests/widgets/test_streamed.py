@@ -43,7 +43,7 @@ class StreamEngine(FakeEngine):
     def __init__(self):
         super().__init__()
         self.network = Bright(self.gate)
-        card = make_card(tile_size=64, normalization=PLAIN)
+        card = make_card(tile_size=256, normalization=PLAIN)
         self.model = Model(card, self.network, "cpu", Path("bright"))
 
     def load(self, model, device):
