@@ -17,11 +17,13 @@ from napari_rwkv_seg.zoo.card import ModelCard
 from napari_rwkv_seg.zoo.store import DEFAULT_MODEL
 
 from .labels import empty_labels, label_planes
+from .linking import link_labels
 from .loading import Model, load_model
-from .predictor import Prediction, predict_steps
+from .predictor import Prediction
 from .progress import Progress
 from .provenance import provenance_of
 from .settings import LabelSettings
+from .volumes import Spacing, predict_volume_steps
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Segmentation:
     provenance: dict[str, Any]
 
 
-def segment_steps(
+def segment_steps(  # noqa: PLR0913 - the choices of a run are its parameters
     image: Any,
     model: Model | str | Path = DEFAULT_MODEL,
     *,
@@ -64,12 +66,14 @@ def segment_steps(
     settings: LabelSettings | None = None,
     tile_size: int | None = None,
     channel: int | None = None,
+    directions: str = "Z",
+    spacing: Spacing | None = None,
 ) -> Generator[Progress, None, Segmentation]:
     """Segment an image, yielding before every step; see `segment` for the parameters.
 
     Parameters
     ----------
-    image, model, axes, device, settings, tile_size, channel
+    image, model, axes, device, settings, tile_size, channel, directions, spacing
         As in `segment`.
 
     Yields
@@ -88,21 +92,28 @@ def segment_steps(
         model = load_model(model, device)
     if settings is None:
         settings = LabelSettings.for_model(model.card)
-    prediction = yield from predict_steps(
-        image, model, axes=axes, tile_size=tile_size, channel=channel
+    prediction = yield from predict_volume_steps(
+        image,
+        model,
+        axes=axes,
+        tile_size=tile_size,
+        channel=channel,
+        directions=directions,
+        spacing=spacing,
     )
     labels = empty_labels(prediction.probabilities, settings)
     yield Progress(1, 1, 0.0, "Making labels…")
     for _ in label_planes(prediction.probabilities, settings, labels):
         yield Progress(1, 1, 0.0)
     return Segmentation(
-        labels=labels,
+        labels=_linked(labels, prediction.axes, settings),
         probabilities=prediction.probabilities,
         card=model.card,
         settings=settings,
         axes=prediction.axes,
         notes=(*model.notes, *prediction.notes),
-        provenance=_provenance(model, prediction, settings, channel),
+        provenance=_provenance(model, prediction, settings, channel)
+        | {"directions": directions, "spacing": list(spacing) if spacing else None},
     )
 
 
@@ -115,6 +126,8 @@ def segment(  # noqa: PLR0913 - the choices of a run are its parameters
     settings: LabelSettings | None = None,
     tile_size: int | None = None,
     channel: int | None = None,
+    directions: str = "Z",
+    spacing: Spacing | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Segmentation:
     """Segment an image.
@@ -136,6 +149,10 @@ def segment(  # noqa: PLR0913 - the choices of a run are its parameters
         Longest side of a tile in pixels, 64 to 4096; the model's own if not given.
     channel : int, optional
         The only channel to use, from 0.
+    directions : "Z", "Y", "X" or "ZYX"
+        Across which axis a volume is cut into planes; "ZYX" averages over all three.
+    spacing : (float, float, float), optional
+        Distances of pixels along Z, Y and X: planes across Y and X get square pixels.
     progress : callable, optional
         Called with every `Progress`; an error that it raises ends the run.
 
@@ -166,6 +183,8 @@ def segment(  # noqa: PLR0913 - the choices of a run are its parameters
         settings=settings,
         tile_size=tile_size,
         channel=channel,
+        directions=directions,
+        spacing=spacing,
     )
     return _drained(steps, progress)
 
@@ -189,7 +208,7 @@ def relabel_steps(
             yield Progress(done, total)
     return replace(
         segmentation,
-        labels=labels,
+        labels=_linked(labels, segmentation.axes, settings),
         settings=settings,
         provenance=segmentation.provenance | {"settings": settings.to_dict()},
     )
@@ -198,6 +217,17 @@ def relabel_steps(
 def relabel(segmentation: Segmentation, settings: LabelSettings) -> Segmentation:
     """Return what `relabel_steps` returns."""
     return _drained(relabel_steps(segmentation, settings))
+
+
+def _linked(
+    labels: NDArray[np.integer[Any]], axes: str, settings: LabelSettings
+) -> NDArray[np.integer[Any]]:
+    """Return labels with objects linked from plane to plane, if that is wished."""
+    if not settings.link or settings.output != "objects":
+        return labels
+    return link_labels(
+        labels.astype(np.int32), axes.replace("C", ""), settings.link, settings.link_overlap
+    )
 
 
 def _drained(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from napari_rwkv_seg.zoo.card import ModelCard
 
 Output = Literal["classes", "objects"]
+Link = Literal["", "Z", "T", "TZ"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ class LabelSettings:
         Cut touching objects apart (objects only).
     split_distance : int
         Centres of objects that are to be separate lie at least this many pixels apart.
+    link : "", "Z", "T" or "TZ"
+        Along which axes objects that overlap from plane to plane get one number (objects only).
+    link_overlap : float, 0 to 1
+        The least IoU of two objects that are linked.
 
     Raises
     ------
@@ -46,11 +51,16 @@ class LabelSettings:
     fill_holes: bool = True
     split: bool = True
     split_distance: int = 7
+    link: Link = ""
+    link_overlap: float = 0.3
 
     def __post_init__(self) -> None:
         if self.output not in get_args(Output):
             raise SettingsError(f"Output is 'classes' or 'objects', not {self.output!r}.")
+        if self.link not in get_args(Link):
+            raise SettingsError(f"Link is '', 'Z', 'T' or 'TZ', not {self.link!r}.")
         _check_number("Threshold", self.threshold, 0, 1)
+        _check_number("Link overlap", self.link_overlap, 0, 1)
         _check_whole("Smallest object", self.smallest_object, 0, 10**9)
         _check_whole("Split distance", self.split_distance, 1, 1000)
 
