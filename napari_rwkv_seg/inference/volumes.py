@@ -101,7 +101,8 @@ class SideView:
 
     def __init__(self, volume: Any, axes: str, direction: str, spacing: Spacing | None) -> None:
         check_axes(volume.shape, axes)
-        down, across = {"Z": "YX", "Y": "ZX", "X": "ZY"}[direction]
+        sides = {"Z": ("Y", "X"), "Y": ("Z", "X"), "X": ("Z", "Y")}
+        down, across = sides[direction]
         self._order = [one for one in axes if one in "TC"] + [direction, down, across]
         self._pixels = np.transpose(volume, [axes.index(one) for one in self._order])
         self._stack = [one for one in axes if one in "TZYX"]

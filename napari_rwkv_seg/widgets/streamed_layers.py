@@ -66,7 +66,7 @@ class StreamedLayers:
             return
         levels = open_store(folder)
         if levels[0].ndim < len(place.shape):
-            levels = [_with_axis(level, axes.index("C")) for level in levels]
+            levels = [_WithAxis(level, axes.index("C")) for level in levels]
         is_pyramid = len(levels) > 1
         layer = viewer.add_labels(
             levels if is_pyramid else levels[0],
@@ -146,11 +146,29 @@ class StreamedLayers:
         return next((one for one in found if viewer is not None and one in viewer.layers), None)
 
 
-def _with_axis(level: Any, axis: int) -> Any:
-    """Return a lazy array with one axis of length 1 more."""
-    import dask.array as da
+class _WithAxis:
+    """An array with one axis of length 1 more, read where it is asked for."""
 
-    return da.expand_dims(da.from_zarr(level), axis)
+    def __init__(self, array: Any, axis: int) -> None:
+        self._array, self._axis = array, axis
+        self.dtype = array.dtype
+        self.shape = (*array.shape[:axis], 1, *array.shape[axis:])
+        self.ndim = len(self.shape)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return what indices and slices name."""
+        keys = key if isinstance(key, tuple) else (key,)
+        keys = (*keys, *(slice(None) for _ in range(self.ndim - len(keys))))
+        mine = keys[self._axis]
+        part = np.asarray(self._array[keys[: self._axis] + keys[self._axis + 1 :]])
+        if not isinstance(mine, slice):
+            return part
+        before = sum(isinstance(one, slice) for one in keys[: self._axis])
+        return np.expand_dims(part, before)
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        """Return all of it."""
+        return self[(slice(None),) * self.ndim]
 
 
 def _view_box(viewer: Any, layer: Labels) -> tuple[slice, ...]:
