@@ -93,6 +93,8 @@ class InferenceEngine:
             axes=settings.axes or None,
             settings=settings.labels,
             channel=settings.channel,
+            directions=settings.directions,
+            spacing=settings.spacing,
         )
 
     def stream(

@@ -19,6 +19,9 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 Output = Literal["classes", "objects"]
 OUTPUTS: tuple[Output, ...] = get_args(Output)
 
+Directions = Literal["Z", "Y", "X", "ZYX"]
+DIRECTIONS: tuple[Directions, ...] = get_args(Directions)
+
 Stream = Literal["auto", "always", "never"]
 
 _DEVICES = ("auto", "cpu", "cuda")
@@ -42,6 +45,10 @@ class SegmentSettings:
         The level of a multiscale image, 0 being the full resolution.
     device : str
         "auto", "cpu", "cuda", or "cuda:N".
+    directions : "Z", "Y", "X" or "ZYX"
+        Across which axis a volume is cut into planes; "ZYX" averages over all three.
+    spacing : (float, float, float), optional
+        Distances of pixels along Z, Y and X; None while not known.
     stream : "auto", "always" or "never"
         Whether the result goes into a store block by block; "auto" if the image is too large.
     store : str
@@ -61,11 +68,17 @@ class SegmentSettings:
     channel: int | None = None
     level: int = 0
     device: str = "auto"
+    directions: Directions = "Z"
+    spacing: tuple[float, float, float] | None = None
     stream: Stream = "auto"
     store: str = ""
     labels: LabelSettings = field(default_factory=LabelSettings)
 
     def __post_init__(self) -> None:
+        if self.directions not in DIRECTIONS:
+            raise SettingsError(
+                f"Directions is one of {', '.join(DIRECTIONS)}, not {self.directions!r}."
+            )
         if self.stream not in get_args(Stream):
             raise SettingsError(f"Stream is auto, always or never, not {self.stream!r}.")
         if not isinstance(self.model, str) or not self.model.strip():

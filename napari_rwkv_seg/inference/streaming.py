@@ -157,7 +157,7 @@ def segment_to_store_steps(  # noqa: PLR0913 - the choices of a run are its para
                 "Not enough memory to go on; close other programs. What is done is kept: "
                 "run again to continue."
             ) from error
-        kept.finish(_provenance(work, [*notes, source.note()], options))
+        kept.finish(_provenance(work, [*notes, source.note(), _unlinked(work)], options))
     facts = kept.state.provenance
     return StreamedSegmentation(
         folder=store,
@@ -198,6 +198,12 @@ def _layout(image: StreamImage, settings: LabelSettings, options: StreamOptions)
         translate=options.translate or (0.0,) * len(axes),
         units=options.units or ("",) * len(axes),
     )
+
+
+def _unlinked(work: StreamWork) -> str:
+    """Return what became of the wish to link objects."""
+    is_wished = work.settings.link and work.settings.output == "objects" and work.image.stack
+    return "Objects are not linked from plane to plane in streamed results." if is_wished else ""
 
 
 def _provenance(work: StreamWork, notes: list[str], options: StreamOptions) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 By image where there are three or more (images of one group, such as the planes of
 a volume, stay together); otherwise a side of each image is held out, and a band
-between the two parts counts for neither: of two images neither can be spared. NumPy only; lengths are in pixels.
+between the two parts counts for neither: of two images neither can be spared.
+NumPy only; lengths are in pixels.
 """
 
 import itertools

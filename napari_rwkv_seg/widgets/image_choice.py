@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from napari.layers import Image
 from psygnal import Signal
 
@@ -18,6 +19,7 @@ from napari_rwkv_seg.controllers.sentences import NO_IMAGE
 from napari_rwkv_seg.errors import ImageError
 from napari_rwkv_seg.images.axes import AXES_CHOICES, check_axes, describe_axes, guess_axes
 
+from .placement import transform_of
 from .regions import level_data
 from .result_layers import METADATA_KEY
 
@@ -38,6 +40,8 @@ class ImageFacts:
         How many channels it has; 1 for grey.
     levels : tuple of tuple of int
         The shapes of the levels of a multiscale image; () of any other.
+    is_volume : bool
+        Whether it has several planes along Z.
     """
 
     axes: tuple[str, ...] = ()
@@ -45,6 +49,7 @@ class ImageFacts:
     problem: str = ""
     channels: int = 1
     levels: tuple[tuple[int, ...], ...] = ()
+    is_volume: bool = False
 
 
 class ImageChoice:
@@ -102,7 +107,7 @@ class ImageChoice:
                 )
             except ImageError as error:
                 self._unclear = str(error)
-        self._controller.choose(axes=axes, channel=None, level=0)
+        self._controller.choose(axes=axes, channel=None, level=0, directions="Z", spacing=None)
         self.chosen.emit()
 
     def facts(self) -> ImageFacts:
@@ -121,7 +126,24 @@ class ImageChoice:
         except ImageError as error:
             return ImageFacts(fitting, problem=str(error), levels=levels)
         channels = shape[axes.index("C")] if "C" in axes else 1
-        return ImageFacts(fitting, sentence, channels=channels, levels=levels)
+        if levels:
+            sentence = f"{sentence} {_level_sentence(image, axes, settings.level)}"
+        is_volume = "Z" in axes and shape[axes.index("Z")] > 1
+        return ImageFacts(fitting, sentence, "", channels, levels, is_volume)
+
+    def spacing(self) -> tuple[float, float, float] | None:
+        """Return the distances of pixels along Z, Y and X at the chosen level; None if unknown.
+
+        A layer whose scale nobody has set (all ones) says nothing about them.
+        """
+        image, settings = self.image, self._controller.settings
+        if image is None or not {"Z", "Y", "X"} <= set(settings.axes):
+            return None
+        scale = np.abs(transform_of(image, settings.level)["scale"])
+        if len(scale) > len(settings.axes) or np.all(scale == 1) or not np.all(np.isfinite(scale)):
+            return None
+        depth, height, width = (float(scale[settings.axes.index(one)]) for one in "ZYX")
+        return (depth, height, width) if min(depth, height, width) > 0 else None
 
     def close(self) -> None:
         """Let go of the viewer's events."""
@@ -184,6 +206,17 @@ class ImageChoice:
 def _is_image(layer: object) -> bool:
     """Return whether a layer can be segmented."""
     return isinstance(layer, Image) and METADATA_KEY not in layer.metadata
+
+
+def _level_sentence(image: Image, axes: str, level: int) -> str:
+    """Return which level is run, and the size of its pixels."""
+    scale = np.abs(transform_of(image, level)["scale"])
+    names = [str(one) for one in getattr(image, "units", ())]
+    row, column = axes.index("Y"), axes.index("X")
+    unit = names[column] if column < len(names) else "pixel"
+    what = "pixels of the finest" if unit == "pixel" and not np.any(image.scale != 1) else unit
+    size = f"{scale[row]:.4g} × {scale[column]:.4g} {what}"
+    return f"Level {level} of 0 to {len(image.data) - 1} is run: one of its pixels is {size}."
 
 
 def _fitting_axes(shape: tuple[int, ...], rgb: bool, present: str) -> tuple[str, ...]:

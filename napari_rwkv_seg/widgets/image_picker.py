@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
 
+_DIRECTION_NAMES = (
+    ("Across Z", "Z"),
+    ("Across Y", "Y"),
+    ("Across X", "X"),
+    ("Three directions, averaged", "ZYX"),
+)
+
+
 class ImagePicker(QWidget):
     """The widgets of "1 Image".
 
@@ -40,12 +48,18 @@ class ImagePicker(QWidget):
             "Every plane along T and Z is segmented on its own.",
         )
         self.channel = _combo("Channel", "Use all channels together, or one of them alone.")
+        self.directions = _combo(
+            "Planes of a volume",
+            "Which planes of the volume the network sees: those across one axis, or those across "
+            "all three, averaged (three times the work; the whole volume is held in memory).",
+        )
         self.level = _combo("Level of the multiscale image", "0 is the full resolution.")
         self._sentence = Line("How the image is read", HINT)
         self._form = QFormLayout()
         self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self._form.addRow("Axes", self.axes)
         self._form.addRow("Channel", self.channel)
+        self._form.addRow("Planes", self.directions)
         self._form.addRow("Level", self.level)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -56,6 +70,7 @@ class ImagePicker(QWidget):
         self.image.activated.connect(self._on_image)
         self.axes.activated.connect(self._on_axes)
         self.channel.activated.connect(self._on_channel)
+        self.directions.activated.connect(self._on_directions)
         self.level.activated.connect(self._on_level)
 
     def show_layers(self) -> None:
@@ -82,8 +97,10 @@ class ImagePicker(QWidget):
             for index, shape in enumerate(facts.levels)
         ]
         _fill(self.level, levels, settings.level)
+        _fill(self.directions, list(_DIRECTION_NAMES), settings.directions)
         self._show_row(self.axes, bool(facts.axes))
         self._show_row(self.channel, facts.channels > 1)
+        self._show_row(self.directions, facts.is_volume and settings.scope == "whole layer")
         self._show_row(self.level, bool(facts.levels))
         self._sentence.say(facts.sentence)
 
@@ -104,6 +121,9 @@ class ImagePicker(QWidget):
 
     def _on_channel(self, index: int) -> None:
         self._controller.choose(channel=self.channel.itemData(index))
+
+    def _on_directions(self, index: int) -> None:
+        self._controller.choose(directions=self.directions.itemData(index))
 
     def _on_level(self, index: int) -> None:
         self._controller.choose(level=self.level.itemData(index))

@@ -8,7 +8,16 @@ from typing import Any
 
 from qtpy.QtCore import QLocale, Qt, Signal
 from qtpy.QtGui import QDoubleValidator
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QLineEdit, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QLineEdit,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt import QLabeledDoubleSlider
 from superqt.utils import signals_blocked
 
@@ -16,6 +25,13 @@ from napari_rwkv_seg.controllers.segment import SegmentController
 from napari_rwkv_seg.controllers.settings import SegmentSettings
 
 from .texts import HINT, Line, tooltip
+
+_LINKS = (
+    ("No axis", ""),
+    ("Z (depth)", "Z"),
+    ("T (time)", "T"),
+    ("Z, then T", "TZ"),
+)
 
 
 class LabelControls(QWidget):
@@ -47,6 +63,8 @@ class LabelControls(QWidget):
         self.smallest.valueChanged.connect(lambda value: self._choose(smallest_object=value))
         self.holes.toggled.connect(lambda on: self._choose(fill_holes=on))
         self.split.toggled.connect(lambda on: self._choose(split=on))
+        self.link.activated.connect(lambda index: self._choose(link=self.link.itemData(index)))
+        self.overlap.valueChanged.connect(lambda value: self._choose(link_overlap=round(value, 2)))
         self.distance.valueChanged.connect(lambda value: self._choose(split_distance=value))
         self.probabilities.toggled.connect(self.probabilities_wanted.emit)
 
@@ -59,7 +77,11 @@ class LabelControls(QWidget):
             signals_blocked(self.holes),
             signals_blocked(self.split),
             signals_blocked(self.distance),
+            signals_blocked(self.link),
+            signals_blocked(self.overlap),
         ):
+            self.link.setCurrentIndex(self.link.findData(labels.link))
+            self.overlap.setValue(labels.link_overlap)
             self.threshold.setValue(labels.threshold)
             self.smallest.setValue(labels.smallest_object)
             self.holes.setChecked(labels.fill_holes)
@@ -67,6 +89,14 @@ class LabelControls(QWidget):
             self.distance.setValue(labels.split_distance)
         self.split.setEnabled(labels.output == "objects")
         self.distance.setEnabled(labels.output == "objects" and labels.split)
+        can_link = labels.output == "objects" and bool(set(settings.axes) & {"Z", "T"})
+        self._show_row(self.link, can_link)
+        self._show_row(self.overlap, can_link and bool(labels.link))
+
+    def _show_row(self, field: QWidget, wanted: bool) -> None:
+        """Show or hide a row with its label; Qt 5 cannot do that itself."""
+        for widget in (field, self._form.labelForField(field)):
+            widget.setVisible(wanted)
 
     def _make_controls(self) -> None:
         self.threshold = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
@@ -85,6 +115,13 @@ class LabelControls(QWidget):
         self.distance.setRange(1, 1000)
         self.distance.setSuffix(" px")
         self.distance.setKeyboardTracking(False)
+        self.link = QComboBox()
+        for text, value in _LINKS:
+            self.link.addItem(text, value)
+        self.overlap = QDoubleSpinBox()
+        self.overlap.setRange(0, 1)
+        self.overlap.setSingleStep(0.05)
+        self.overlap.setKeyboardTracking(False)
         self.probabilities = QCheckBox("Show probabilities")
 
     def _name_controls(self) -> None:
@@ -104,6 +141,16 @@ class LabelControls(QWidget):
                 "Centres of touching objects lie at least this far apart.",
             ),
             (
+                self.link,
+                "Same object in planes",
+                "Give objects one number that overlap from plane to plane (separate objects only).",
+            ),
+            (
+                self.overlap,
+                "Least overlap",
+                "Objects are linked from this overlap (IoU) on.",
+            ),
+            (
                 self.probabilities,
                 "Show probabilities",
                 "Show the network's probabilities as image layers.",
@@ -121,6 +168,9 @@ class LabelControls(QWidget):
         form.addRow(self.holes)
         form.addRow(self.split)
         form.addRow("Split distance", self.distance)
+        form.addRow("Link along", self.link)
+        form.addRow("Least overlap", self.overlap)
+        self._form = form
         hint = Line("About these controls", HINT)
         if self._is_live:
             form.addRow(self.probabilities)

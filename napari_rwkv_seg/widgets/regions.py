@@ -5,7 +5,7 @@ that what the viewer shows meanwhile does not matter. Axes are letters in NumPy
 order and name every axis of the array, the colour axis of an RGB layer too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,19 @@ def find_region(viewer: Any, layer: Image, scope: str, axes: str, level: int) ->
 def level_data(layer: Image, level: int) -> Any:
     """Return the array of a layer, at a level if it has several."""
     return layer.data[min(level, len(layer.data) - 1)] if layer.multiscale else layer.data
+
+
+def pixel_reader(data: Any, box: tuple[slice, ...]) -> Callable[[], Any]:
+    """Return what gives the pixels of `box`: an own copy, taken now, or a lazy array."""
+    if not isinstance(data, np.ndarray):
+        return lambda: data[box]
+    try:
+        pixels = data[box].copy()
+    except MemoryError as error:
+        raise ImageError(
+            "There is not enough memory to copy the image; choose a smaller part under 'Run on'."
+        ) from error
+    return lambda: pixels
 
 
 def _level_factors(layer: Image, level: int) -> NDArray[np.float64]:

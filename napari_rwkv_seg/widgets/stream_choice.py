@@ -63,6 +63,8 @@ def stream_forecast(layer: "Image", settings: SegmentSettings) -> str:
 
 def _is_streamed(layer: "Image", settings: SegmentSettings, shape: tuple[int, ...]) -> bool:
     itemsize = _itemsize(level_data(layer, settings.level))
+    if settings.directions != "Z":
+        return False  # planes from the side need the whole volume
     wanted = settings.stream == "always"
     return wanted or (settings.stream == "auto" and must_stream(shape, settings.axes, itemsize))
 

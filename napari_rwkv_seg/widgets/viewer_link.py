@@ -13,17 +13,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_rwkv_seg.controllers.segment import Job, Outcome, SegmentController
 from napari_rwkv_seg.controllers.sentences import mishap
+from napari_rwkv_seg.controllers.settings import SegmentSettings
 from napari_rwkv_seg.controllers.streaming import Crop, StreamPlan
 from napari_rwkv_seg.errors import ImageError, RwkvSegError
 
 from .image_choice import ImageChoice
 from .job_runner import JobRunner
 from .placement import Placement, place
-from .regions import Region, find_region, level_data
+from .regions import Region, find_region, level_data, pixel_reader
 from .result_layers import Result, ResultLayers
 from .stream_choice import stream_forecast, stream_plan
 from .streamed_layers import StreamedLayers
@@ -164,6 +163,7 @@ class ViewerLink:
         problem = self.choice.facts().problem
         if viewer is None or layer is None or problem:
             raise ImageError(problem)
+        settings = self._with_spacing(settings)
         region = find_region(viewer, layer, settings.scope, settings.axes, settings.level)
         where = place(layer, settings.axes, settings.level, region)
         asked = _Asked(weakref.ref(layer), layer.name, settings.axes, settings.level, region, where)
@@ -177,7 +177,16 @@ class ViewerLink:
         plan = stream_plan(layer, settings, region, where)
         if plan is not None:
             return asked, lambda: Crop(pixels, region.box), about, plan
-        return asked, _reader(pixels, region.box), about, None
+        return asked, pixel_reader(pixels, region.box), about, None
+
+    def _with_spacing(self, settings: SegmentSettings) -> SegmentSettings:
+        """Tell the controller what planes from the side need; a part is seen across Z alone."""
+        if settings.directions != "Z":
+            whole = settings.scope == "whole layer"
+            spacing = self.choice.spacing() if whole else None
+            directions = settings.directions if whole else "Z"
+            self._controller.choose(spacing=spacing, directions=directions)
+        return self._controller.settings
 
     def _on_step(self, job: Job, progress: Any) -> None:
         self._controller.hear(job, progress)
@@ -276,19 +285,6 @@ class ViewerLink:
             place=asked.place_now(),
             provenance=segmentation.provenance,
         )
-
-
-def _reader(data: Any, box: tuple[slice, ...]) -> Callable[[], Any]:
-    """Return what gives the pixels of `box`: an own copy, taken now, or a lazy array."""
-    if not isinstance(data, np.ndarray):
-        return lambda: data[box]
-    try:
-        pixels = data[box].copy()
-    except MemoryError as error:
-        raise ImageError(
-            "There is not enough memory to copy the image; choose a smaller part under 'Run on'."
-        ) from error
-    return lambda: pixels
 
 
 def _ignore(_: object) -> None:
