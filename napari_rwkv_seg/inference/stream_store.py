@@ -85,7 +85,13 @@ class StreamStore:
             )
         if found is None:
             return cls._made(folder, run, layout, tile_size)
-        store = cls(folder, run, layout, state_of(found["state"]))
+        try:
+            state = state_of(found["state"])
+        except (KeyError, TypeError) as error:
+            raise RunError(
+                f"{str(folder / PROGRESS)!r} is damaged; delete the folder and begin anew."
+            ) from error
+        store = cls(folder, run, layout, state)
         store._make_arrays()  # those that are missing: it may have been cut off here
         if found["run"] != run or begin_anew:
             store._forget_labels()

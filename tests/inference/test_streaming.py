@@ -428,6 +428,31 @@ def test_a_folder_that_is_no_store_is_never_touched(pixel_model, stream, tmp_pat
     assert [one.name for one in (tmp_path / "store").iterdir()] == ["thesis.txt"]
 
 
+def test_a_damaged_progress_file_is_told(pixel_model, stream):
+    image = blobs(90, 90)
+    result = stream(image, pixel_model, axes="YX", settings=OBJECTS)
+    progress = read_progress(result.folder)
+    progress["state"] = {"tile_size": 3}
+    (result.folder / "progress.json").write_text(json.dumps(progress))
+
+    with pytest.raises(RunError, match="damaged"):
+        stream(image, pixel_model, axes="YX", settings=OBJECTS)
+
+
+def test_folders_are_numbered_by_wish(pixel_model, stream):
+    options = replace(SMALL, is_numbered=True)
+
+    first = stream(blobs(90, 90), pixel_model, "a.ome.zarr", options=options, axes="YX")
+    second = stream(blobs(90, 90, 1), pixel_model, "a.ome.zarr", options=options, axes="YX")
+    again = stream(blobs(90, 90, 1), pixel_model, "a.ome.zarr", options=options, axes="YX")
+
+    assert [one.folder.name for one in (first, second, again)] == [
+        "a.ome.zarr",
+        "a-2.ome.zarr",
+        "a-2.ome.zarr",
+    ]
+
+
 def test_a_complete_store_is_returned_without_any_work(pixel_model, stream):
     image = blobs(90, 90)
     first = stream(image, pixel_model, axes="YX", settings=OBJECTS)
