@@ -344,7 +344,10 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing_half_written(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
-def test_a_running_command_ends_on_the_signal_of_ctrl_c(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_running_command_ends_on_the_signals_of_ctrl_c_and_of_schedulers(
+    model: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     image = write_image(tmp_path / "large.png", (1500, 1500))
     arguments = ["segment", str(image), "--model", str(model), "-o", str(tmp_path / "out")]
     starter = f"""
@@ -366,7 +369,7 @@ main()
     )
     assert process.stdout
     assert process.stdout.readline() == "running\n"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "Traceback" not in said

@@ -3,8 +3,11 @@
 Labels are named on stdout as they appear; all else goes to stderr.
 """
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from types import FrameType
 
 import typer
 
@@ -24,7 +27,7 @@ def segment_all(batch: Batch) -> int:
     RwkvSegError
         Before any work: as `batch_steps` raises it.
     """
-    with closing(batch_steps(batch)) as steps, _progress() as show:
+    with _ending_on_sigterm(), closing(batch_steps(batch)) as steps, _progress() as show:
         try:
             while True:
                 news = next(steps)
@@ -38,6 +41,23 @@ def segment_all(batch: Batch) -> int:
     if len(table.rows) > 1:
         say(table.sentence())
     return len(table.rows) - table.count("done") - table.count("skipped")
+
+
+@contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM, which a cluster's scheduler sends, end a batch as Ctrl+C does."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _say_row(row: Row, batch: Batch) -> None:

@@ -15,10 +15,12 @@ import tifffile
 from napari_rwkv_seg import segment_batch
 from napari_rwkv_seg.controllers import batch_work
 from napari_rwkv_seg.controllers.batch import Batch, BatchChoices, batch_steps
+from napari_rwkv_seg.controllers.batch_choices import ENDINGS
 from napari_rwkv_seg.controllers.batch_items import BatchItem
 from napari_rwkv_seg.controllers.batch_results import run_folder_name
 from napari_rwkv_seg.controllers.batch_rows import write_csv
 from napari_rwkv_seg.errors import ModelError, OutputError, SettingsError
+from napari_rwkv_seg.images import FORMATS
 from napari_rwkv_seg.images.readers import ImageFile
 
 from .batching import (
@@ -312,6 +314,22 @@ def test_a_wrong_choice_is_an_error_before_any_work(
 def test_a_format_that_is_not_there_is_an_error_that_names_those_that_are(model: Path) -> None:
     with pytest.raises(SettingsError, match="ome-tiff"):
         BatchChoices(model=str(model), format="bmp")
+
+
+@pytest.mark.parametrize("form", [form for form in FORMATS if form != "dicom-seg"])
+def test_a_result_in_any_format_is_known_again_and_can_be_replaced(
+    model: Path, folder: Path, form: str
+) -> None:
+    one = batch(model, folder, format=form)
+    assert run(one).count("done") == 3
+    assert run(one).count("skipped") == 3
+    assert run(batch(model, folder, format=form, overwrite=True)).count("done") == 3
+    assert (folder.parent / "out" / f"000_labels{ENDINGS[form]}").exists()
+    assert list((folder.parent / "out").glob(".*")) == []
+
+
+def test_every_format_has_an_ending() -> None:
+    assert set(FORMATS) <= set(ENDINGS)
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(model: Path, folder: Path) -> None:
