@@ -139,7 +139,7 @@ class BatchOutput(QWidget):
             "Do all anew", "Replace results that are there; otherwise they are kept."
         )
         checks = QHBoxLayout()
-        for check in (self.measure, self.overlay, self.overwrite):
+        for check in (self.measure, self.overlay):
             checks.addWidget(check)
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
@@ -147,6 +147,7 @@ class BatchOutput(QWidget):
         form.addRow("Folder", self.out)
         form.addRow("Labels", self.format)
         form.addRow(checks)
+        form.addRow(self.overwrite)
         choose = controller.choose
         self.out.line.textChanged.connect(lambda text: choose(out=text))
         self.out.browse.clicked.connect(self._on_folder)

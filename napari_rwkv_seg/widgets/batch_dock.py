@@ -71,6 +71,7 @@ class BatchDock(ClosingDock):
         self.results = BatchOutput(controller)
         self.run = BatchRun()
         self.table = BatchTable()
+        self.note = Line("What happened to the chosen image")
         self._lay_out()
         self._wire()
         self.reload_models()
@@ -108,7 +109,7 @@ class BatchDock(ClosingDock):
                 group("1  Images", self.source),
                 group("2  Model", self.model, settings, Folding("Settings", self.labels)),
                 group("3  Results", self.results),
-                group("4  Run", self.run, self.table),
+                group("4  Run", self.run, self.table, self.note),
                 width=340,
             )
         )
@@ -182,6 +183,7 @@ class BatchDock(ClosingDock):
             is_running=controller.running is not None,
             can_continue=controller.can_continue,
         )
+        self.note.say(f"{row.image}: {row.note}" if row is not None and row.note else "")
         self.run.open.setEnabled(row is not None and bool(row.labels))
         self.run.copy.setEnabled(bool(controller.command()))
 

@@ -10,8 +10,8 @@ from napari_rwkv_seg.controllers.batch_rows import Row
 
 from .texts import tooltip
 
-_TITLES = ("Image", "State", "Time", "What happened")
-_HINTS = {"skipped": "there already"}
+_TITLES = ("Image", "State", "Time", "Note")
+_WIDTHS = (118, 64, 56)
 
 
 class RowModel(QAbstractTableModel):
@@ -52,7 +52,7 @@ class RowModel(QAbstractTableModel):
     def data(self, index: QModelIndex, role: int = 0) -> Any:
         """Return what a cell shows."""
         row = self.rows[index.row()]
-        cells = (row.image, _HINTS.get(row.state, row.state), _time(row.seconds), row.note)
+        cells = (row.image, row.state, _time(row.seconds), row.note)
         if role == Qt.ItemDataRole.DisplayRole:
             return cells[index.column()]
         if role == Qt.ItemDataRole.ToolTipRole:
@@ -87,8 +87,9 @@ class BatchTable(QTableView):
         self.verticalHeader().setDefaultSectionSize(22)
         header = self.horizontalHeader()
         header.setStretchLastSection(True)
+        header.setMinimumSectionSize(24)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-        for column, width in enumerate((120, 90, 60)):
+        for column, width in enumerate(_WIDTHS):
             self.setColumnWidth(column, width)
         self.setToolTip(tooltip("Double-click a row to open the image and its labels."))
         self.activated.connect(self._on_activated)

@@ -90,7 +90,7 @@ def test_every_image_has_a_row_that_says_how_it_fared(
     assert dock.run.count.text() == "2 done, 0 skipped, 1 failed of 3 images."
     assert (images.parent / "out" / "0_objects.csv").is_file()
     run(dock, until)
-    assert cells(dock, 1) == ["there already", "there already", "failed"]
+    assert cells(dock, 1) == ["skipped", "skipped", "failed"]
 
 
 def test_a_result_opens_with_its_image(
@@ -100,6 +100,7 @@ def test_a_result_opens_with_its_image(
     run(dock, until)
     dock.table.selectRow(2)
     assert not dock.run.open.isEnabled()
+    assert "web page" in dock.note.text()
     dock.table.selectRow(1)
     assert dock.run.open.isEnabled()
     dock.table.activated.emit(dock.table.model_.index(1, 0))
@@ -147,7 +148,7 @@ def test_cancel_keeps_what_is_done_and_start_becomes_continue(
     assert dock.run.start.text() == "Continue"
     assert not dock.run.cancel.isEnabled()
     run(dock, until)
-    assert cells(dock, 1) == ["there already", "done", "failed"]
+    assert cells(dock, 1) == ["skipped", "done", "failed"]
     assert dock.run.start.text() == "Start"
 
 
