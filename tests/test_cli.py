@@ -380,13 +380,25 @@ def test_progress_is_shown_where_stderr_is_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with batch._progress() as show:
-        show(News((Row(0, "cells.tif"), Row(1, "more.tif"))))
-        show(News((Row(0, "cells.tif", "running"),)))
-        show(News(step=Progress(3, 12)))
-    said = capsys.readouterr().err
+    with batch._screen() as screen:
+        screen.show(News((Row(0, "cells.tif"), Row(1, "more.tif"))))
+        screen.show(News((Row(0, "cells.tif", "running"),)))
+        screen.show(News(step=Progress(3, 12)))
+        screen.say("[cells] are told.")
+        screen.name("cells_labels.tif")
+    named, said = capsys.readouterr()
     assert "3/12" in said
     assert "0/2" in said
+    assert "[cells] are told.\n" in said
+    assert named == "cells_labels.tif\n"
+
+
+def test_results_are_named_on_stdout_also_while_progress_is_shown(
+    model: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    result = segment(model, tmp_path / "out", image)
+    assert result.stdout == f"{tmp_path / 'out' / 'cells_labels.tif'}\n"
 
 
 def test_every_model_is_listed_in_one_line() -> None:

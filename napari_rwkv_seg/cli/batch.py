@@ -4,9 +4,12 @@ Labels are named on stdout as they appear; all else goes to stderr.
 """
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 
 import typer
@@ -16,7 +19,24 @@ from napari_rwkv_seg.controllers.batch_rows import Row, Table
 
 from .speech import say
 
-Show = Callable[[News], None]
+
+@dataclass(frozen=True)
+class Screen:
+    """What is shown while a batch goes on.
+
+    Parameters
+    ----------
+    show : callable
+        Is given all news.
+    say : callable
+        Writes a line to stderr, above the bars if there are any.
+    name : callable
+        Writes a line to stdout, the same way.
+    """
+
+    show: Callable[[News], None]
+    say: Callable[[str], None]
+    name: Callable[[str], None]
 
 
 def segment_all(batch: Batch) -> int:
@@ -27,15 +47,15 @@ def segment_all(batch: Batch) -> int:
     RwkvSegError
         Before any work: as `batch_steps` raises it.
     """
-    with _ending_on_sigterm(), closing(batch_steps(batch)) as steps, _progress() as show:
+    with _ending_on_sigterm(), closing(batch_steps(batch)) as steps, _screen() as screen:
         try:
             while True:
                 news = next(steps)
-                show(news)
+                screen.show(news)
                 for text in news.notes:
-                    say(text)
+                    screen.say(text)
                 for row in news.rows:
-                    _say_row(row, batch)
+                    _say_row(row, batch, screen)
         except StopIteration as end:
             table: Table = end.value
     if len(table.rows) > 1:
@@ -60,16 +80,16 @@ def _ending_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _say_row(row: Row, batch: Batch) -> None:
+def _say_row(row: Row, batch: Batch, screen: Screen) -> None:
     """Say how an image ended."""
     if row.state == "done":
-        typer.echo(str(batch.out / row.labels))
+        screen.name(str(batch.out / row.labels))
     if row.has_ended and row.note:
-        say(f"{row.image}: {row.note}")
+        screen.say(f"{row.image}: {row.note}")
 
 
 @contextmanager
-def _progress() -> Iterator[Show]:
+def _screen() -> Iterator[Screen]:
     """Show bars of images and tiles on stderr; nothing where stderr is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -77,7 +97,7 @@ def _progress() -> Iterator[Show]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda _: None
+        yield Screen(lambda _: None, say, typer.echo)
         return
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -86,7 +106,7 @@ def _progress() -> Iterator[Show]:
         TextColumn("{task.fields[unit]}"),
         TimeRemainingColumn(),
     )
-    with Bars(*columns, console=console, transient=True) as bars:
+    with Bars(*columns, console=console, transient=True, redirect_stdout=False) as bars:
         images = bars.add_task("all", total=None, unit="images")
         tiles = bars.add_task("", total=None, unit="tiles", visible=False)
 
@@ -101,4 +121,6 @@ def _progress() -> Iterator[Show]:
             if news.step is not None:
                 bars.update(tiles, completed=news.step.done, total=news.step.total)
 
-        yield show
+        # Bars are drawn over what others write to the same terminal.
+        above = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+        yield Screen(show, above, above if sys.stdout.isatty() else typer.echo)
