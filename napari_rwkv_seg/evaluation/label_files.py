@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import EvaluationError, UnreadableFileError
 from napari_rwkv_seg.images import ImageFile, check_axes, read_image
+from napari_rwkv_seg.images.kinds import Kind, kind_of
 
 from .comparison import LabelPair, as_labels
-from .lengths import Spacing, pixels
+from .label_places import stated_spacing
+from .lengths import Spacing
 
 ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".nii", ".nii.gz", ".zarr")
 _TYPE_ENDINGS = (".ome.tif", ".ome.tiff", ".ome.zarr", *ENDINGS)  # the longer ones first
 _MARKS = ("masks", "mask", "labels", "label", "seg", "segmentation", "gt")
 _JPEGS = (".jpg", ".jpeg")
-_SAME_SIZE = 1e-3  # relative: files round sizes of pixels
 _NAMED = 3  # files in a note
 
 
@@ -103,6 +104,7 @@ def read_label_pair(
     notes: list[str] = []
     files = [read_image(path) for path in (found, true)]
     labels = [_labels(file, notes) for file in files]
+    notes.extend(note for file in files for note in file.notes if note not in notes)
     letters = [file.axes.replace("C", "") for file in files]
     if labels[0].shape != labels[1].shape:
         raise EvaluationError(
@@ -118,7 +120,7 @@ def read_label_pair(
             f"{str(found)!r} says that its axes are {letters[0]} and {str(true)!r} says "
             f"{letters[1]}; state them."
         )
-    spacing = choices.spacing or _spacing(files, axes, notes)
+    spacing = choices.spacing or stated_spacing(files, axes, notes)
     return frames(found.name, labels, axes, spacing), notes
 
 
@@ -146,27 +148,6 @@ def _for_axes(spacing: Spacing, axes: int) -> Spacing:
             "in space; state one for each, or one for all."
         )
     return spacing
-
-
-def _spacing(files: Sequence[ImageFile], axes: str, notes: list[str]) -> Spacing:
-    """Return the size of a pixel as the files state it; in pixels if they do not."""
-    count = sum(letter != "T" for letter in axes)
-    stated = [file.pixel_size for file in files if file.pixel_size is not None]
-    if not stated:
-        return pixels(count)
-    if not np.allclose(stated[0], stated[-1], rtol=_SAME_SIZE, atol=0):
-        sizes = [" × ".join(f"{size:g}" for size in each) for each in stated]
-        raise EvaluationError(
-            f"The pixels of {str(files[0].path)!r} are {sizes[0]} µm and those of "
-            f"{str(files[1].path)!r} {sizes[1]} µm; compare labels at the same place."
-        )
-    if len(stated[0]) != count:
-        notes.append(
-            "The files do not say how far planes are apart, so distances are in pixels; "
-            "state the size of a pixel along Z, Y and X."
-        )
-        return pixels(count)
-    return Spacing(tuple(float(size) for size in stated[0]), "µm")
 
 
 def _labels(file: ImageFile, notes: list[str]) -> NDArray[Any]:
@@ -201,7 +182,12 @@ def _one_channel(file: ImageFile) -> NDArray[Any]:
 
 def _is_folder(path: Path) -> bool:
     """Return whether a path is a folder of files, not an image that is a folder."""
-    return path.is_dir() and not path.name.lower().endswith(".zarr")
+    if not path.is_dir():
+        return False
+    try:
+        return kind_of(path) not in (Kind.ZARR, Kind.DICOM)
+    except UnreadableFileError:
+        return True  # a folder without an image of its own
 
 
 def _by_name(folder: Path) -> dict[str, Path]:

@@ -62,6 +62,11 @@ def pixels(axes: int) -> Spacing:
     return Spacing((1.0,) * axes)
 
 
+def in_micrometres(spacing: Spacing) -> tuple[float, ...]:
+    """Return sizes that are lengths in micrometres."""
+    return tuple(size * _MICROMETRES[spacing.unit] for size in spacing.sizes)
+
+
 def unit_name(unit: str) -> str:
     """Return one name for all ways to write a unit of length; what is unknown as it is."""
     name = unit.strip()

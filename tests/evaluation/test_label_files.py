@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -114,6 +115,55 @@ def test_where_the_distance_of_planes_is_not_known_that_is_said(tmp_path):
     stated = FileChoices(spacing=read_spacing("2 0.5 0.5 µm"))
     [pair], notes = read_label_pair(tmp_path / "a.tif", tmp_path / "a.tif", stated)
     assert (pair.spacing.sizes, notes) == ((2.0, 0.5, 0.5), [])
+
+
+def write_nifti(path: Path, labels: np.ndarray, affine: np.ndarray) -> Path:
+    """Write labels (Z, Y, X)."""
+    nibabel.save(nibabel.Nifti1Image(labels.T, affine), path)
+    return path
+
+
+def test_volumes_of_nifti_are_compared_in_millimetres_along_every_axis(tmp_path):
+    labels = np.zeros((6, 9, 9), np.uint8)
+    labels[2:4, 2:6, 2:6] = 1
+    affine = np.diag([1.4, 1.4, 5.0, 1.0])
+    true = write_nifti(tmp_path / "true.nii.gz", labels, affine)
+    found = write_nifti(tmp_path / "found.nii.gz", np.roll(labels, 1, 0), affine)
+    [row] = evaluate(found, true).rows
+    assert (row.hd95, row.unit) == (pytest.approx(5.0), "mm")
+    assert row.tolerance == pytest.approx(1.4)
+
+
+def test_volumes_that_lie_elsewhere_or_have_other_voxels_are_refused(tmp_path):
+    labels = np.ones((5, 6, 7), np.uint8)
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    true = write_nifti(tmp_path / "true.nii", labels, affine)
+    moved, turned, larger = affine.copy(), affine.copy(), np.diag([1.0, 1.0, 2.1, 1.0])
+    moved[0, 3] = 3
+    turned[:2, :2] = [[0, 1], [1, 0]]
+    for name, other, said in (
+        ("moved", moved, "up to 3 mm apart"),
+        ("turned", turned, "same place"),
+        ("larger", larger, r"2 × 1 × 1 mm"),
+    ):
+        found = write_nifti(tmp_path / f"{name}.nii", labels, other)
+        with pytest.raises(EvaluationError, match=said):
+            evaluate(found, true)
+
+
+def test_a_volume_as_tiff_takes_its_place_from_the_truth(tmp_path):
+    labels = np.ones((5, 6, 7), np.uint8)
+    true = write_nifti(tmp_path / "true.nii", labels, np.diag([1.0, 1.0, 2.0, 1.0]))
+    write_labels(tmp_path / "found.tif", labels)
+    [row] = evaluate(tmp_path / "found.tif", true).rows
+    assert row.unit == "mm"
+
+
+def test_a_zarr_image_is_a_file_and_not_a_folder_of_files(tmp_path):
+    (tmp_path / "a.zarr").mkdir()
+    (tmp_path / "a.zarr" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
+    pair = (tmp_path / "a.zarr", tmp_path / "a.zarr")
+    assert match_labels(*pair).matched == (pair,)
 
 
 def test_masks_of_0_and_255_are_class_1_and_that_is_said(tmp_path, truth):
