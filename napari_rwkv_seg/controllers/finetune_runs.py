@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import OutputError, RunError, RwkvSegError
 from napari_rwkv_seg.files import read_bytes
+from napari_rwkv_seg.images.readers import read_image
 from napari_rwkv_seg.training.install import install_model
 from napari_rwkv_seg.training.run_folder import RunFolder, locked, read_snapshot, runs_folder
 from napari_rwkv_seg.training.run_settings import RunSettings
@@ -255,18 +256,15 @@ def read_differences(folder: Path, most: int) -> list[Difference]:
     RwkvSegError
         If the run cannot be read.
     """
-    import tifffile
-
     run = RunFolder(folder)
-    settings = run.settings()
+    pairs = run.settings().pairs
     found = []
     for path in sorted(run.held_out.glob("*_difference.tif"))[:most]:
-        number = int(path.name.partition("_")[0])
-        entry = settings.pairs[number]
-        try:
-            changes = np.asarray(tifffile.imread(path), dtype=np.uint8)
-            image = np.asarray(tifffile.imread(run.path / entry.image))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{str(path)!r} cannot be read: {error}") from error
-        found.append(Difference(number, entry.name, image, changes))
+        place = path.name.partition("_")[0]
+        if not (place.isdecimal() and int(place) < len(pairs)):
+            raise RunError(f"{str(path)!r} belongs to no pair of the run.")
+        entry = pairs[int(place)]
+        changes = np.asarray(read_image(path).data, dtype=np.uint8)
+        image = read_image(run.path / entry.image).data
+        found.append(Difference(int(place), entry.name, image, changes))
     return found

@@ -53,6 +53,9 @@ class EventTail:
         return events
 
 
+_LARGEST = 1e15  # of the numbers in an event; NaN is not below it
+
+
 class Curve:
     """Points over time, thinned out when they become many; (seconds, value)."""
 
@@ -172,7 +175,12 @@ class RunStory:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Return whether a value is a number to count with: JSON also lets NaN and endless ones in."""
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and -_LARGEST < value < _LARGEST
+    )
 
 
 def _number(value: Any) -> float | None:

@@ -173,9 +173,13 @@ def _split(
     """Return the split of the run, made when it begins and kept from then on."""
     if run.split.is_file():
         try:
-            return Split.from_plain(run.read_json(run.split))
-        except (KeyError, TypeError, ValueError) as error:
+            kept = Split.from_plain(run.read_json(run.split))
+        except (KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
             raise RunError(f"The run cannot go on: {str(run.split)!r} is damaged.") from error
+        shapes = [pair.checked.shape for pair in pairs]
+        if any([mask.shape for mask in part] != shapes for part in (kept.train, kept.validation)):
+            raise RunError(f"The run cannot go on: {str(run.split)!r} belongs to another run.")
+        return kept
     split = split_pairs(pairs, settings.labels, classes, BAND, settings.seed)
     if fabric.is_global_zero:
         run.write_json(run.split, split.to_plain())

@@ -283,7 +283,10 @@ def _read_array(run: RunFolder, place: str, digests: Mapping[str, str]) -> NDArr
             f"The run cannot go on: {str(path)!r} was changed since the run began "
             "(SHA-256 differs). Start a new run with the labels as they are now."
         )
-    return np.asarray(tifffile.imread(BytesIO(content)))
+    try:
+        return np.asarray(tifffile.imread(BytesIO(content)))
+    except Exception as error:  # damaged files raise dozens of types in the decoder
+        raise RunError(f"The run cannot go on: {str(path)!r} is damaged.") from error
 
 
 def _versions() -> dict[str, str]:

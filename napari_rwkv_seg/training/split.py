@@ -7,6 +7,7 @@ NumPy only; lengths are in pixels.
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -294,7 +295,9 @@ def _runs(mask: Mask) -> dict[str, Any]:
 
 
 def _mask(plain: dict[str, Any]) -> Mask:
-    """Return the mask that `_runs` described."""
-    runs = plain["runs"]
-    values = np.arange(len(runs)) % 2 == 1
-    return np.repeat(values, runs).reshape(plain["shape"])
+    """Return the mask that `_runs` described; ValueError if it describes none."""
+    runs = np.asarray(plain["runs"], dtype=np.int64)
+    shape = tuple(int(length) for length in plain["shape"])
+    if runs.ndim != 1 or (runs < 0).any() or math.prod(shape) != sum(runs.tolist()):
+        raise ValueError(f"{len(runs)} runs do not fill a mask of shape {shape}.")
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(shape)

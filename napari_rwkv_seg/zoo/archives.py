@@ -5,8 +5,11 @@ Everything is checked in the directory before a byte is unpacked, and every file
 is cut off at the size that it claims.
 """
 
+import lzma
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -15,6 +18,7 @@ from typing import BinaryIO
 from napari_rwkv_seg.errors import ModelError
 from napari_rwkv_seg.files import append_chunks, write_atomically
 
+from .card import plain_text
 from .weights import ENCODER_LIMIT
 
 MAX_FILES = 200
@@ -23,6 +27,8 @@ MAX_BYTES = ENCODER_LIMIT + 50_000_000
 _CHUNK = 1 << 20
 _ENDINGS = {".safetensors", ".toml", ".md", ".txt", ".json", ".csv", ".png", ".svg"}
 _ENCRYPTED = 0x1
+_DAMAGED = (OSError, ValueError, EOFError, RuntimeError, struct.error, lzma.LZMAError)
+"""What Python's zip reader raises besides its own error: also for methods that it does not know."""
 
 
 def pack_folder(folder: Path, target: Path) -> None:
@@ -62,7 +68,7 @@ def is_folder_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = {PurePosixPath(entry).name for entry in archive.namelist()}
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except (zipfile.BadZipFile, *_DAMAGED):
         return False
     return bool(names & {"model.toml", "encoder.toml"})
 
@@ -95,12 +101,15 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError) as error:
-        raise ModelError(f"{str(path)!r} is damaged or no zip file: {error}.") from error
+    except (zipfile.BadZipFile, zlib.error, *_DAMAGED) as error:
+        reason = plain_text(str(error), 200)  # which may quote the archive at length
+        raise ModelError(f"{str(path)!r} is damaged or no zip file: {reason}.") from error
 
 
 def _checked(entries: list[zipfile.ZipInfo], path: Path) -> list[zipfile.ZipInfo]:
     """Return the entries to unpack; ModelError, naming the first, if one is not allowed."""
+    if not all(entry.filename for entry in entries):
+        raise _refused(path, "an entry has no name")
     files = [entry for entry in entries if not entry.is_dir() and not _is_clutter(entry.filename)]
     if not files or len(entries) > MAX_FILES:
         raise _refused(path, f"it holds {len(entries)} entries, which is no model folder")

@@ -70,6 +70,25 @@ def test_an_encrypted_entry_is_refused(tmp_path, home):
     refused(path, home, "is encrypted")
 
 
+def test_an_entry_without_a_name_is_refused(tmp_path, home):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(SHIPPED / "model.toml", "model.toml")
+        archive.writestr(zipfile.ZipInfo("/x"), b"")
+    path.write_bytes(path.read_bytes().replace(b"/x", b"\0x"))  # cut at the zero by the reader
+    refused(path, home, "has no name")
+
+
+def test_a_damaged_compressed_entry_is_refused_in_one_line(tmp_path, home):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(SHIPPED / "model.toml", "model.toml")
+    content = bytearray(path.read_bytes())
+    content[60:90] = bytes(range(170, 200))
+    path.write_bytes(content)
+    refused(path, home, "damaged")
+
+
 def test_a_device_is_refused(tmp_path, home):
     refused(zipped(tmp_path / "a.zip", device=b""), home, "is a link or a device")
 
