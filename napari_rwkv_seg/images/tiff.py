@@ -9,6 +9,7 @@ from napari_rwkv_seg.errors import UnreadableFileError
 
 from .geometry import Geometry
 from .image_file import SIGNATURE, ImageFile, Level, check_size
+from .tiff_directories import check_directories
 from .tiff_meaning import axes_left, read_geometry
 from .tiff_regions import lazy_series
 
@@ -75,6 +76,7 @@ def tiff_levels(path: Path) -> tuple[Level, ...]:
 
 def _series(path: Path, file: "tifffile.TiffFile") -> "tifffile.TiffPageSeries":
     """Return the first series, if it is complete."""
+    check_directories(path, file)
     if not file.series:
         raise UnreadableFileError(f"{str(path)!r} holds no image.")
     series = file.series[0]

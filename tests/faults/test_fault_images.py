@@ -14,7 +14,7 @@ from PIL import Image
 from napari_rwkv_seg.errors import ImageError, UnreadableFileError
 from napari_rwkv_seg.images.axes import guess_axes, planes
 from napari_rwkv_seg.images.readers import read_image
-from napari_rwkv_seg.inference.predictor import _opened
+from napari_rwkv_seg.inference.segment import segment
 
 LENGTH = 8 + 2 + 9 * 12 + 4  # of a TIFF with one directory of nine entries
 
@@ -46,10 +46,10 @@ def test_pixels_that_were_read_do_not_depend_on_their_file(tmp_path, change):
 
 
 @pytest.mark.filterwarnings("ignore:the matrix subclass")
-def test_a_matrix_is_read_like_an_array():
-    opened, axes, _ = _opened(np.matrix(pixels(20, 30)), None)
-    assert type(opened) is np.ndarray
-    assert axes == "YX"
+def test_a_matrix_is_segmented_like_an_array():
+    plain = pixels(40, 50)
+    given = segment(np.matrix(plain), device="cpu")
+    np.testing.assert_array_equal(given.labels, segment(plain, device="cpu").labels)
 
 
 def test_strips_beyond_the_end_of_the_file_are_refused(tmp_path):
@@ -62,6 +62,16 @@ def test_strips_beyond_the_end_of_the_file_are_refused(tmp_path):
 def test_a_circle_of_directories_ends(tmp_path):
     (tmp_path / "a.tif").write_bytes(tiff(following=8) + pixels(4096).tobytes())
     assert read_image(tmp_path / "a.tif").data.shape == (64, 64)
+
+
+@pytest.mark.timeout(30)
+def test_a_circle_of_later_directories_is_refused(tmp_path):
+    second = tiff(following=8 + LENGTH - 8)[8:]  # the second names itself as the next
+    content = tiff(offset=2 * LENGTH, following=LENGTH) + second + pixels(9000).tobytes()
+    assert content[LENGTH - 4 : LENGTH] == struct.pack("<I", LENGTH)
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(UnreadableFileError, match=r"a\.tif.*round in a circle"):
+        read_image(tmp_path / "a.tif")
 
 
 @pytest.mark.timeout(60)

@@ -86,7 +86,9 @@ def test_a_mutant_is_accepted_or_refused_in_a_sentence(targets, own_data, name):
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", ["tiff", "picture", "checkpoint", "safetensors", "card", "journal"])
+@pytest.mark.parametrize(
+    "name", ["tiff", "picture", "checkpoint", "safetensors", "card", "journal"]
+)
 def test_ten_thousand_mutants_of_each_format_end_in_a_result_or_a_sentence(
     targets, own_data, name, record_property
 ):

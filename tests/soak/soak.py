@@ -1,0 +1,350 @@
+"""Drive a real napari through random user actions, and see that nothing painted is ever lost.
+
+    bash scripts/with_screen.sh python tests/soak/soak.py --minutes 30 --seed 42
+
+Opens images, segments, paints, undoes, cancels, adjusts, fine-tunes, switches and deletes layers,
+closes and opens docks. After every action each layer that was painted on must be what it was made
+by painting and undoing; an undo must bring back what was there; a deleted layer must be in the
+journal; and so must all layers once the window is closed. The result is written into
+tests/faults/results/soak.json.
+"""
+
+import argparse
+import gc
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+RESULTS = Path(__file__).resolve().parents[1] / "faults" / "results" / "soak.json"
+SIDE = 128  # of the images
+MOST_LAYERS = 8
+WARM_UP = 0.2  # of the time
+SAMPLE_EVERY_S = 5
+
+
+class Painted:
+    """A layer that was painted on, what it must be, and what every undo must bring back."""
+
+    def __init__(self, layer: Any, name: str) -> None:
+        layer.name = name
+        self.layer, self.name = layer, name
+        self.wanted = layer.data.copy()
+        self.before: list[np.ndarray] = []
+        self.is_edited = False
+
+
+class Soak:
+    """Random actions in a viewer, and what must be true after each.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        A real one.
+    live : callable
+        Lets the window live for some seconds.
+    seed : int
+        Of the actions.
+    trains : bool
+        Whether fine-tuning is among them, which starts processes.
+    """
+
+    def __init__(
+        self, viewer: Any, live: Callable[[float], None], seed: int, *, trains: bool = True
+    ) -> None:
+        self.viewer, self.live, self.chance = viewer, live, random.Random(seed)
+        self.painted: list[Painted] = []
+        self.gone: dict[str, np.ndarray] = {}
+        self.lost: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self.segment_dock: Any = None
+        self.finetune_dock: Any = None
+        self._number = 0
+        self._sample = _sample()
+        self._actions: list[tuple[int, Callable[[], bool]]] = [
+            (3, self.open_image), (6, self.segment), (14, self.paint), (6, self.undo),
+            (3, self.cancel), (4, self.adjust), (2, self.add_labels), (4, self.switch),
+            (3, self.delete), (2, self.reopen_dock), (6, self.wait),
+        ]  # fmt: skip
+        if trains:
+            self._actions += [(1, self.train), (2, self.stop_training), (1, self.close_training)]
+        self.open_dock()
+        self.open_image()
+
+    def step(self) -> None:
+        """Do one action, and check."""
+        weights = [weight for weight, _ in self._actions]
+        [(_, action)] = self.chance.choices(self._actions, weights)
+        if action():
+            self.counts[action.__name__] += 1
+            self.live(self.chance.uniform(0, 0.1))
+        self.check(action.__name__)
+
+    def check(self, action: str) -> None:
+        """Note every painted layer that is not what it was made."""
+        for one in self.painted:
+            if one.layer not in self.viewer.layers:
+                self.lost.append(f"{one.name} vanished in {action}")
+            elif not np.array_equal(one.layer.data, one.wanted):
+                self.lost.append(f"{one.name} was changed in {action}")
+                one.wanted = one.layer.data.copy()
+
+    # What a user does; each returns whether it could be done.
+
+    def open_dock(self) -> None:
+        from napari_rwkv_seg.widgets.contributions import SegmentWithMedURWKV
+
+        self.segment_dock = SegmentWithMedURWKV(self.viewer)
+        self.viewer.window.add_dock_widget(self.segment_dock, name="segment")
+
+    def open_image(self) -> bool:
+        if len(self.viewer.layers) >= MOST_LAYERS:
+            return False
+        top, left = (self.chance.randrange(256 - SIDE) for _ in range(2))
+        piece = self._sample[top : top + SIDE, left : left + SIDE].copy()
+        self._number += 1
+        self.viewer.add_image(piece, name=f"image {self._number}")
+        return True
+
+    def segment(self) -> bool:
+        button = self.segment_dock.job.button
+        if self.segment_dock._controller.running is not None or not button.isEnabled():
+            return False
+        if len(self.viewer.layers) >= MOST_LAYERS:
+            return False
+        button.click()
+        return True
+
+    def cancel(self) -> bool:
+        if self.segment_dock._controller.running is None:
+            return False
+        self.segment_dock.job.button.click()
+        return True
+
+    def adjust(self) -> bool:
+        self.segment_dock.labels.threshold.setValue(self.chance.uniform(0.05, 0.95))
+        return True
+
+    def paint(self) -> bool:
+        from napari.layers import Labels
+
+        from napari_rwkv_seg.widgets.finetune_matching import is_ours_to_show
+
+        layers = [
+            layer
+            for layer in self.viewer.layers
+            if isinstance(layer, Labels) and layer.editable and not is_ours_to_show(layer)
+        ]
+        if not layers:
+            return False
+        layer = self.chance.choice(layers)
+        one = next((one for one in self.painted if one.layer is layer), None)
+        if one is None:
+            self._number += 1
+            one = Painted(layer, f"painted {self._number}")
+            self.painted.append(one)
+        layer.brush_size = self.chance.choice([1, 5, 12])
+        place = [self.chance.randrange(length) for length in layer.data.shape]
+        before = layer.data.copy()
+        label = self.chance.randrange(0, 9)
+        layer.paint(place, label)
+        if layer.data[tuple(place)] != label:
+            self.lost.append(f"a stroke on {one.name} left no label")
+        if not np.array_equal(before, layer.data):
+            one.before.append(before)
+            one.is_edited = True
+        one.wanted = layer.data.copy()
+        return True
+
+    def undo(self) -> bool:
+        can = [one for one in self.painted if one.before]
+        if not can:
+            return False
+        one = self.chance.choice(can)
+        one.layer.undo()
+        one.wanted = one.before.pop()
+        return True
+
+    def add_labels(self) -> bool:
+        if len(self.viewer.layers) >= MOST_LAYERS:
+            return False
+        self.viewer.add_labels(np.zeros((SIDE, SIDE), dtype=np.int32))
+        return True
+
+    def switch(self) -> bool:
+        self.viewer.layers.selection.active = self.chance.choice(list(self.viewer.layers))
+        return True
+
+    def delete(self) -> bool:
+        if len(self.viewer.layers) < 4:
+            return False
+        layer = self.chance.choice(list(self.viewer.layers))
+        for one in [one for one in self.painted if one.layer is layer]:
+            self.painted.remove(one)
+            if one.is_edited:
+                self.gone[one.name] = one.wanted
+        self.viewer.layers.remove(layer)
+        if not any(layer.name.startswith("image") for layer in self.viewer.layers):
+            self.open_image()
+        return True
+
+    def reopen_dock(self) -> bool:
+        self.viewer.window.remove_dock_widget(self.segment_dock)
+        self.live(0.1)
+        self.open_dock()
+        return True
+
+    def wait(self) -> bool:
+        self.live(self.chance.uniform(0.1, 1.0))
+        return True
+
+    def train(self) -> bool:
+        from napari_rwkv_seg.widgets.contributions import FinetuneOnMyLabels
+
+        if self.finetune_dock is None:
+            self.finetune_dock = FinetuneOnMyLabels(self.viewer)
+            self.finetune_dock.ask = lambda question: True
+            self.viewer.window.add_dock_widget(self.finetune_dock, name="fine-tune")
+            self.live(1.0)
+            self.finetune_dock._controller.choose(minutes=1.0)
+        dock = self.finetune_dock
+        if dock._controller.state == "ended":
+            dock.result.keep.click()
+            return True
+        if dock._controller.is_busy or not dock.run.button.isEnabled():
+            return False
+        dock.run.button.click()
+        return True
+
+    def stop_training(self) -> bool:
+        dock = self.finetune_dock
+        if dock is None or not dock._controller.is_busy:
+            return False
+        self.chance.choice([dock.run.stop, dock.run.cancel]).click()
+        return True
+
+    def close_training(self) -> bool:
+        if self.finetune_dock is None:
+            return False
+        self.viewer.window.remove_dock_widget(self.finetune_dock)
+        self.finetune_dock = None
+        self.live(0.5)
+        return True
+
+    def wanted(self) -> dict[str, np.ndarray]:
+        """Return what every layer that was ever changed by painting was at its end, by name."""
+        return self.gone | {one.name: one.wanted for one in self.painted if one.is_edited}
+
+
+def _sample() -> np.ndarray:
+    from napari_rwkv_seg.images.readers import read_image
+    from napari_rwkv_seg.images.samples import sample_path
+
+    return read_image(sample_path("nuclei_fluorescence")).data
+
+
+def missing_in_journal(home: Path, wanted: dict[str, np.ndarray]) -> list[str]:
+    """Return the layers whose labels are not in the journal as they were."""
+    from napari_rwkv_seg.controllers.journal_folders import list_entries, read_entry
+
+    kept = {entry.facts.name: read_entry(entry)[1] for entry in list_entries(home)}
+    return [
+        f"{name} is not in the journal as it was"
+        for name, labels in wanted.items()
+        if name not in kept or not np.array_equal(kept[name], labels)
+    ]
+
+
+def memory_change(samples: list[int]) -> float:
+    """Return how memory has changed after the warm-up, in per cent."""
+    rest = samples[int(WARM_UP * len(samples)) :]
+    quarter = max(1, len(rest) // 4)
+    first, last = np.median(rest[:quarter]), np.median(rest[-quarter:])
+    return float(100 * (last / first - 1))
+
+
+def main() -> int:
+    """Soak, and write what came of it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--seed", type=int, default=42)
+    choices = parser.parse_args()
+    faults: list[str] = []
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        result = soak(choices.minutes, choices.seed, Path(folder), faults)
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1))
+    is_flat = abs(result["memory_change_percent"]) <= 5
+    return 0 if is_flat and not result["labels_lost"] and not result["exceptions"] else 1
+
+
+def soak(minutes: float, seed: int, folder: Path, faults: list[str]) -> dict[str, Any]:
+    """Drive a napari of its own for so many minutes."""
+    import platformdirs
+
+    os.environ["XDG_DATA_HOME"] = str(folder)
+    platformdirs.user_data_path = lambda *_, **__: folder / "napari-rwkv-seg"
+    import napari
+    from qtpy.QtWidgets import QApplication
+
+    from napari_rwkv_seg.controllers.journal_folders import journal_folder
+
+    viewer = napari.Viewer()
+
+    def hear(*error: Any) -> None:
+        faults.append("".join(traceback.format_exception(*error))[-2000:])
+        print(faults[-1], file=sys.stderr, flush=True)
+
+    sys.excepthook = hear
+    this, samples = psutil.Process(), []
+
+    def live(seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while True:
+            QApplication.processEvents()
+            if time.monotonic() >= end:
+                return
+            time.sleep(0.005)
+
+    begun = time.monotonic()
+    drive = Soak(viewer, live, seed)
+    while time.monotonic() - begun < 60 * minutes:
+        drive.step()
+        if time.monotonic() - begun > SAMPLE_EVERY_S * (len(samples) + 1):
+            gc.collect()
+            samples.append(this.memory_info().rss)
+    if drive.finetune_dock is not None:
+        drive.close_training()
+    home, wanted, layers = journal_folder(), drive.wanted(), len(drive.painted)
+    viewer.close()
+    live(2.0)
+    lost = drive.lost + missing_in_journal(home, wanted)
+    for text in lost:
+        print(text, file=sys.stderr)
+    return {
+        "minutes": round((time.monotonic() - begun) / 60, 1),
+        "seed": seed,
+        "actions": sum(drive.counts.values()),
+        "of_each": dict(drive.counts),
+        "layers_painted": len(wanted),
+        "layers_open_at_the_end": layers,
+        "labels_lost": len(lost),
+        "exceptions": len(faults),
+        "memory_mb": [round(size / 1e6) for size in samples[:: max(1, len(samples) // 20)]],
+        "memory_change_percent": round(memory_change(samples), 2) if samples else 0.0,
+        "processes_left": len(this.children(recursive=True)),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""A short soak: every action once or more, on a seed, with the shipped model."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from napari_rwkv_seg.controllers.journal_folders import journal_folder
+
+pytestmark = pytest.mark.gui
+SCRIPT = Path(__file__).with_name("soak.py")
+
+
+@pytest.fixture
+def script():
+    spec = importlib.util.spec_from_file_location("soak_script", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_random_actions_lose_no_label(script, make_napari_viewer, qtbot, user_data, seed):
+    viewer = make_napari_viewer()
+    drive = script.Soak(viewer, lambda s: qtbot.wait(int(200 * s)), seed, trains=False)
+    for _ in range(60):
+        drive.step()
+    qtbot.waitUntil(lambda: not drive.segment_dock._link.is_busy, timeout=60_000)
+
+    assert drive.lost == []
+    assert drive.counts["paint"] > 5
+    assert drive.counts["segment"] > 1
+    wanted = drive.wanted()
+    viewer.close()
+    assert script.missing_in_journal(journal_folder(), wanted) == []
+
+
+def test_a_lost_label_would_be_noticed(script, make_napari_viewer, qtbot):
+    viewer = make_napari_viewer()
+    drive = script.Soak(viewer, lambda s: qtbot.wait(1), 3, trains=False)
+    drive.add_labels()
+    drive.paint()
+    drive.painted[0].layer.data[3, 3] += 1  # what nobody painted
+    drive.check("a trial")
+    assert drive.lost == [f"{drive.painted[0].name} was changed in a trial"]
+    wanted = {"another": drive.painted[0].wanted}
+    viewer.close()
+    missing = script.missing_in_journal(journal_folder(), wanted)
+    assert missing == ["another is not in the journal as it was"]
+
+
+def test_memory_that_grows_is_told_in_per_cent(script):
+    assert script.memory_change([900, *[100] * 40]) == 0
+    assert script.memory_change([100] * 20 + [110] * 20) == pytest.approx(10)
