@@ -1,5 +1,6 @@
 """DICOM is read in the order of space, with values and places as highdicom tells them."""
 
+import io
 import struct
 import sys
 import zlib
@@ -8,7 +9,12 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from napari_rwkv_seg.errors import UnreadableFileError
 from napari_rwkv_seg.images import open_image, read_image
@@ -314,3 +320,37 @@ def test_without_pydicom_one_sentence_says_what_to_install(tmp_path, monkeypatch
 
     with pytest.raises(UnreadableFileError, match=r"pip install 'napari-rwkv-seg\[dicom\]'"):
         read_image(path)
+
+
+def test_a_palette_becomes_colours(tmp_path):
+    pixels = voxels(6, 7, dtype=np.uint8) % 4
+    file = make(pixels, PhotometricInterpretation="PALETTE COLOR")
+    table = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0], [9, 8, 7]], np.uint8)
+    for place, name in enumerate(("Red", "Green", "Blue")):
+        setattr(file, f"{name}PaletteColorLookupTableDescriptor", [4, 0, 8])
+        setattr(file, f"{name}PaletteColorLookupTableData", table[:, place].tobytes())
+
+    image = read_image(save(tmp_path / "a.dcm", file))
+
+    assert image.axes == "YXC"
+    np.testing.assert_array_equal(image.data, table[pixels])
+    np.testing.assert_array_equal(open_image(tmp_path / "a.dcm").data.compute(), image.data)
+
+
+def test_a_jpeg_within_dicom_has_the_colours_of_the_picture(tmp_path):
+    from PIL import Image
+
+    pixels = np.zeros((64, 48, 3), np.uint8)
+    pixels[:32, :, 0], pixels[32:, :, 2] = 200, 150
+    coded = io.BytesIO()
+    Image.fromarray(pixels).save(coded, "JPEG", quality=95)
+    file = make(pixels[..., 0], SamplesPerPixel=3, PhotometricInterpretation="YBR_FULL_422")
+    file.PlanarConfiguration, file.PixelData = 0, pydicom.encaps.encapsulate([coded.getvalue()])
+    file["PixelData"].is_undefined_length = True
+    file.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+
+    image = read_image(save(tmp_path / "a.dcm", file))
+
+    assert image.axes == "YXC"
+    np.testing.assert_allclose(image.data[5, 5], (200, 0, 0), atol=12)
+    np.testing.assert_allclose(image.data[60, 5], (0, 0, 150), atol=12)
