@@ -19,12 +19,13 @@ from .image_file import PIXEL_LIMIT, ImageFile
 from .kinds import Kind, kind_of
 from .napari_place import geometry_of, is_placed, place_of
 from .readers import levels, open_image, read_image
-from .saving import save_labels
+from .saving import LabelClass, save_labels
 from .writers import default_axes
 
 SOURCE_KEY = "napari-rwkv-seg source"  # in a layer's metadata: path, axes, shape, geometry
 PROVENANCE_KEY = "napari-rwkv-seg"  # where the docks keep how labels were made
 LayerData = tuple[Any, dict[str, Any], str]
+_MOST_CLASSES = 255  # numbers above are objects
 _MOST_SERIES = 20  # of a folder, that are opened as layers at once
 
 
@@ -142,11 +143,42 @@ def write_labels_layer(path: str, data: Any, meta: Mapping[str, Any]) -> list[st
             labels,
             source,
             axes=source.geometry.axes,
+            classes=_classes(labels, meta),
             provenance=provenance if isinstance(provenance, Mapping) else None,
         )
     except (ValueError, ImageError) as error:
         raise OutputError(f"{Path(path).name!r} cannot be saved: {error}") from error
     return [path]
+
+
+def _classes(labels: Any, meta: Mapping[str, Any]) -> list[LabelClass] | None:
+    """Return what the numbers of a layer mean, if it says so as the docks' layers do.
+
+    Those have the features `index` and `class`, and a colour for each. Numbers that were
+    painted beyond them are named by their number.
+    """
+    features = meta.get("features")
+    if features is None or not {"index", "class"} <= set(features):
+        return None
+    names = {
+        int(n): str(name) for n, name in zip(features["index"], features["class"], strict=True)
+    }
+    highest = max(int(labels.max()), *names) if labels.size and names else 0
+    if not names or min(names) < 0 or highest > _MOST_CLASSES:
+        return None
+    colors = getattr(meta.get("colormap"), "color_dict", {})
+    return [
+        LabelClass(names.get(number, f"class {number}"), _hex(colors.get(number)))
+        for number in range(highest + 1)
+    ]
+
+
+def _hex(color: Any) -> str:
+    """Return a colour of napari, RGBA from 0 to 1, as `#rrggbb`; "" for none."""
+    if color is None:
+        return ""
+    red, green, blue = (round(float(part) * 255) for part in color[:3])
+    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def _source(labels: Any, told: Mapping[str, Any], meta: Mapping[str, Any]) -> ImageFile | None:

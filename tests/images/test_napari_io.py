@@ -1,5 +1,6 @@
 """What napari shows lies where nibabel and DICOM say it does, and is saved where it lies."""
 
+import json
 import subprocess
 import sys
 from itertools import permutations, product
@@ -12,6 +13,7 @@ import tifffile
 import zarr
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
+from napari.utils.colormaps import DirectLabelColormap
 
 from napari_rwkv_seg.errors import OutputError, UnreadableFileError
 from napari_rwkv_seg.images import Geometry, ImageFile, read_image, save_labels
@@ -256,6 +258,26 @@ def test_dicom_seg_is_written_where_the_series_is_known(tmp_path):
     np.testing.assert_allclose(again.data_to_world((1, 2, 3)), image.data_to_world((1, 2, 3)))
     with pytest.raises(OutputError, match="not known"):
         write(Labels(drawn, **place), tmp_path / "other.dcm")
+
+
+def test_the_classes_of_a_layer_are_saved_with_their_names_and_colours(tmp_path):
+    colours = {None: "#ffffff", 0: "#00000000", 1: "#ff8000", 2: "#0000ff"}
+    labels = Labels(
+        np.eye(31, 47, dtype=np.int32) * 3,
+        features={"index": [0, 1, 2], "class": ["background", "liver", "spleen"]},
+        colormap=DirectLabelColormap(color_dict=colours),
+    )
+
+    write(labels, tmp_path / "a.json")
+    write(labels, tmp_path / "a.zarr")
+
+    names = [each["name"] for each in json.loads((tmp_path / "a.json").read_text())["categories"]]
+    assert names == ["liver", "spleen", "class 3"]
+    told = zarr.open_group(str(tmp_path / "a.zarr" / "labels" / "labels"), mode="r").attrs
+    assert told["image-label"]["colors"] == [
+        {"label-value": 1, "rgba": [255, 128, 0, 255]},
+        {"label-value": 2, "rgba": [0, 0, 255, 255]},
+    ]
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.dcm", "nowhere.nii"])
