@@ -21,6 +21,13 @@ AXES_CHOICES: tuple[str, ...] = (
     *("TZYXC", "TZCYX", "TCZYX", "CTZYX"),
 )
 _NAMES = {"T": "T (time)", "Z": "Z (depth)"}
+_WORDS = {  # what files and people call an axis, beside its letter
+    **dict.fromkeys(("TIME", "TIMEPOINT", "FRAME"), "T"),
+    **dict.fromkeys(("DEPTH", "SLICE", "PLANE"), "Z"),
+    **dict.fromkeys(("CHANNEL", "CHANNELS", "S", "RGB"), "C"),
+    **dict.fromkeys(("ROW", "ROWS", "HEIGHT"), "Y"),
+    **dict.fromkeys(("COLUMN", "COLUMNS", "COL", "WIDTH"), "X"),
+}
 _MOST_CHANNELS = 7  # a leading axis of 2 to 7 planes may be channels or a stack
 
 
@@ -60,7 +67,7 @@ def guess_axes(
     rgb : bool, optional
         Whether the last axis is colour; None if nobody said.
     labels : sequence of str, optional
-        Names of the axes, used if all are letters of the alphabet above.
+        Names of the axes, used if all are letters of the alphabet above or words for them.
 
     Raises
     ------
@@ -68,7 +75,7 @@ def guess_axes(
         If the image is empty, has fewer than two axes, or its order is ambiguous.
     """
     _check_not_empty(shape)
-    letters = "".join(label.strip().upper() for label in labels or ())
+    letters = "".join(_letter(label) for label in labels or ())
     if rgb and len(letters) == len(shape) - 1 and "C" not in letters:
         letters += "C"  # napari does not name the colour axis
     if len(letters) == len(shape) and {"Y", "X"} <= set(letters) <= set("TZCYX"):
@@ -81,6 +88,12 @@ def guess_axes(
     if rgb or (rgb is None and _looks_like_colour(shape)):
         return check_axes(shape, _stack_letters(shape, shape[:-3]) + "YXC")
     return check_axes(shape, _grey_letters(shape))
+
+
+def _letter(label: str) -> str:
+    """Return the letter of an axis of this name, or the name if it is none that is known."""
+    name = label.strip().upper()
+    return _WORDS.get(name, name)
 
 
 def _check_not_empty(shape: Sequence[int]) -> None:

@@ -6,7 +6,7 @@ user is asked. Numbers of pixels are those of the chosen level.
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,7 +103,7 @@ class ImageChoice:
                 axes = guess_axes(
                     level_data(layer, 0).shape,
                     rgb=bool(layer.rgb),
-                    labels=getattr(layer, "axis_labels", None),
+                    labels=_axis_names(layer),
                 )
             except ImageError as error:
                 self._unclear = str(error)
@@ -126,7 +126,7 @@ class ImageChoice:
         except ImageError as error:
             return ImageFacts(fitting, problem=str(error), levels=levels)
         channels = shape[axes.index("C")] if "C" in axes else 1
-        if levels:
+        if settings.level < len(levels):  # else it has lost its level, and will be chosen anew
             sentence = f"{sentence} {_level_sentence(image, axes, settings.level)}"
         is_volume = "Z" in axes and shape[axes.index("Z")] > 1
         return ImageFacts(fitting, sentence, "", channels, levels, is_volume)
@@ -217,6 +217,16 @@ def _level_sentence(image: Image, axes: str, level: int) -> str:
     what = "pixels of the finest" if unit == "pixel" and not np.any(image.scale != 1) else unit
     size = f"{scale[row]:.4g} × {scale[column]:.4g} {what}"
     return f"Level {level} of 0 to {len(image.data) - 1} is run: one of its pixels is {size}."
+
+
+def _axis_names(layer: Image) -> Sequence[str]:
+    """Return what the axes are called: by the metadata of the file, else by the layer."""
+    stated = layer.metadata.get("axes") if isinstance(layer.metadata, dict) else None
+    is_list = isinstance(stated, list | tuple) and all(isinstance(one, str) for one in stated)
+    ndim = len(level_data(layer, 0).shape)
+    if (isinstance(stated, str) or is_list) and len(stated) == ndim:
+        return list(stated)
+    return getattr(layer, "axis_labels", ())
 
 
 def _fitting_axes(shape: tuple[int, ...], rgb: bool, present: str) -> tuple[str, ...]:

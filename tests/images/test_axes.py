@@ -146,3 +146,20 @@ def test_planes_keep_their_mask():
 
     for _, plane in planes(image, "ZYX"):
         np.testing.assert_array_equal(np.ma.getmask(plane)[..., 0], np.eye(5, 7) > 0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "axes"),
+    [
+        ((3, 20, 30), ("time", "y", "x"), "TYX"),
+        ((3, 20, 30), ("Channel", "row", "column"), "CYX"),
+        ((2, 3, 20, 30), ("frame", "depth", "height", "width"), "TZYX"),
+        ((20, 30, 3), ("Y", "X", "S"), "YXC"),
+    ],
+)
+def test_words_for_axes_are_understood(shape, labels, axes):
+    assert guess_axes(shape, labels=labels) == axes
+
+
+def test_a_name_that_is_not_known_leaves_the_guess_to_the_shape():
+    assert guess_axes((20, 30), labels=("apples", "pears")) == "YX"

@@ -91,3 +91,16 @@ def test_labels_of_a_coarse_level_lie_exactly_upon_the_image(dock, viewer, image
 
     corner = labels.data_to_world((4.5, 5.5))  # between background and the square at 5, 6
     np.testing.assert_allclose(layer.world_to_data(corner), (19.5, 23.5))
+
+
+@pytest.mark.parametrize("stated", ["TYX", ["time", "y", "x"]])
+def test_axes_that_a_file_states_are_taken(stated, dock, viewer):
+    viewer.add_image(np.zeros((5, 20, 30)), metadata={"axes": stated})
+
+    assert dock._controller.settings.axes == "TYX"
+
+
+def test_axes_that_do_not_fit_the_array_are_not_taken(dock, viewer):
+    viewer.add_image(np.zeros((50, 20, 30)), metadata={"axes": "YX"})
+
+    assert dock._controller.settings.axes == "ZYX"
