@@ -7,7 +7,7 @@ What is done is written down; running again with the same image, model and
 settings continues. Probabilities are not kept. Lengths are in pixels.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from .predictor import first_tile_size, opened
 from .progress import Progress
 from .provenance import provenance_of
 from .settings import LabelSettings
+from .stream_claim import claimed, refuse_held
 from .stream_folder import numbered_folder
 from .stream_image import StreamImage
 from .stream_state import Layout
@@ -146,18 +147,15 @@ def segment_to_store_steps(  # noqa: PLR0913 - the choices of a run are its para
     layout = _layout(source, settings, options)
     if options.is_numbered:
         store = numbered_folder(store, run)
+    refuse_held(store)
     kept = StreamStore.open(store, run, layout, size, begin_anew=options.begin_anew)
     yield Progress(0, 0, None, "Looking at the image …", store)
     work = StreamWork(model, source, settings, kept, size)
     if not kept.state.complete:
-        try:
-            yield from work.steps()
-        except MemoryError as error:  # beside the network, which has its own way out
-            raise RwkvSegError(
-                "Not enough memory to go on; close other programs. What is done is kept: "
-                "run again to continue."
-            ) from error
-        kept.finish(_provenance(work, [*notes, source.note(), _unlinked(work)], options))
+        with claimed(store):
+            yield from _filled(work)
+            said = [*notes, source.note(), _unlinked(work)]
+            kept.finish(_provenance(work, said, options))
     facts = kept.state.provenance
     return StreamedSegmentation(
         folder=store,
@@ -169,6 +167,17 @@ def segment_to_store_steps(  # noqa: PLR0913 - the choices of a run are its para
         notes=tuple(facts["notes"]),
         provenance=facts,
     )
+
+
+def _filled(work: StreamWork) -> Iterator[Progress]:
+    """Do the work; say so if there is not enough memory beside the network."""
+    try:
+        yield from work.steps()
+    except MemoryError as error:
+        raise RwkvSegError(
+            "Not enough memory to go on; close other programs. What is done is kept: "
+            "run again to continue."
+        ) from error
 
 
 def _identity(

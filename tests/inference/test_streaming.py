@@ -453,6 +453,22 @@ def test_folders_are_numbered_by_wish(pixel_model, stream):
     ]
 
 
+def test_a_store_that_another_process_fills_is_refused(pixel_model, stream, drain, tmp_path):
+    image = blobs(90, 90)
+    first = segment_to_store_steps(
+        image, pixel_model, tmp_path / "store", axes="YX", settings=OBJECTS, options=SMALL
+    )
+    while next(first).total == 0:
+        pass
+
+    with pytest.raises(RunError, match=f"filled by process {os.getpid()}"):
+        stream(image, pixel_model, axes="YX", settings=OBJECTS)
+    drain(first)
+
+    assert stream(image, pixel_model, axes="YX", settings=OBJECTS).count > 0
+    assert not (tmp_path / "store" / "in_use.json").exists()
+
+
 def test_a_complete_store_is_returned_without_any_work(pixel_model, stream):
     image = blobs(90, 90)
     first = stream(image, pixel_model, axes="YX", settings=OBJECTS)
