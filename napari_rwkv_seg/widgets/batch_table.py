@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QStyledItemDelegate, QTableView
 
 from napari_rwkv_seg.controllers.batch_rows import Row
 
 from .texts import tooltip
 
 _TITLES = ("Image", "State", "Time", "Note")
-_WIDTHS = (118, 64, 56)
+_WIDTHS = (120, 58, 52)
 
 
 class RowModel(QAbstractTableModel):
@@ -81,7 +81,8 @@ class BatchTable(QTableView):
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setTabKeyNavigation(False)  # Tab leads on to the next widget
         self.setWordWrap(False)
-        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self._names = _Names(self)
+        self.setItemDelegateForColumn(0, self._names)
         self.setMinimumHeight(160)
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(22)
@@ -101,6 +102,15 @@ class BatchTable(QTableView):
 
     def _on_activated(self, index: QModelIndex) -> None:
         self.open_wanted.emit(self.model_.rows[index.row()])
+
+
+class _Names(QStyledItemDelegate):
+    """Shows the end of a long name: the folders before it are often the same."""
+
+    def initStyleOption(self, option: Any, index: QModelIndex) -> None:  # noqa: N802 - Qt's name
+        """Leave out the beginning of what is too long."""
+        super().initStyleOption(option, index)
+        option.textElideMode = Qt.TextElideMode.ElideLeft
 
 
 def _time(seconds: float | None) -> str:
