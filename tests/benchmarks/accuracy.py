@@ -34,7 +34,7 @@ if __name__ == "__main__" and "GOMP_SPINCOUNT" not in os.environ:  # read when t
 
 import torch
 from accuracy import networks, sets
-from accuracy.report import evidence
+from accuracy.report import evidence, objects_section
 from accuracy.testing import test_apart
 from accuracy.training import Plan, train
 
@@ -44,6 +44,7 @@ from napari_rwkv_seg.inference.loading import choose_device
 test_apart.__test__ = False
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name("results") / "accuracy.json"
+OBJECTS = RESULTS.with_name("accuracy_objects.json")  # of accuracy_objects.py
 EVIDENCE = ROOT / "docs" / "evidence.md"
 
 
@@ -67,6 +68,8 @@ def main() -> int:
             keep(options.results, plan.key, measured)
             print(plan.key, json.dumps(measured["scores"]), flush=True)
     text = evidence(read_results(options.results))
+    if options.objects.is_file():
+        text += objects_section(json.loads(options.objects.read_text(encoding="utf-8")))
     write_atomically(options.evidence, lambda file: file.write(text.encode("utf-8")))
     print(options.evidence)
     if failed:
@@ -86,6 +89,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=0, help="0 for as many as PyTorch takes")
     parser.add_argument("--table", action="store_true", help="write the table alone")
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--objects", type=Path, default=OBJECTS)
     parser.add_argument("--evidence", type=Path, default=EVIDENCE)
     return parser.parse_args()
 

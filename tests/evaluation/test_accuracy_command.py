@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -69,7 +70,8 @@ def test_two_tiny_networks_are_trained_tested_and_kept(tmp_path):
     results, evidence = tmp_path / "results.json", tmp_path / "evidence.md"
     done = subprocess.run(
         [sys.executable, COMMAND, "--cell", "synthetic/tin*", "--seconds", "2", "--seeds", "0",
-         "--device", "cpu", "--threads", "1", "--results", results, "--evidence", evidence],
+         "--device", "cpu", "--threads", "1", "--results", results, "--evidence", evidence,
+         "--objects", tmp_path / "none"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -127,6 +129,33 @@ def test_budgets_and_devices_have_tables_of_their_own(command):
     text = command.evidence({"a": one, "b": other})
     assert "## 180 seconds of training on a CPU" in text
     assert "## 600 seconds of training on a GPU" in text
+
+
+def test_ways_to_part_objects_part_two_discs_that_touch_and_connected_parts_do_not(command):
+    from accuracy.objects import WAYS
+
+    from napari_rwkv_seg.inference import LabelSettings
+
+    rows, columns = np.mgrid[:40, :60]
+    discs = [(rows - 20) ** 2 + (columns - x) ** 2 for x in (20, 38)]
+    foreground = np.where(np.minimum(*discs) < 110, 0.97, 0.02)
+    foreground[:, 28:31] *= 0.6  # the network is less sure between them
+    probabilities = np.stack([1 - foreground, foreground]).astype(np.float32)
+    settings = LabelSettings(output="objects", smallest_object=10)
+    found = {name: int((np.unique(way(probabilities, settings)) > 0).sum())
+             for name, way in WAYS.items()}  # fmt: skip
+    assert found.pop("connected components") == 1
+    assert found == dict.fromkeys(found, 2)
+
+
+def test_the_page_tells_how_objects_are_parted_if_that_was_measured(run, tmp_path):
+    row = {"dice": 0.9, "f1_50": 0.8, "f1_75": 0.7, "f1_mean": 0.6, "found": 9, "true": 10,
+           "gain": 0.01, "gain_error": 0.004}  # fmt: skip
+    told = {"model": "m", "split": "val", "images": 3, "ways": {"a way": row}}
+    path = tmp_path / "objects.json"
+    path.write_text(json.dumps(told))
+    _, _, text = run("--table", "--objects", str(path))
+    assert "| a way | 0.800 | 0.700 | 0.600 | +0.010 ± 0.004 | 0.900 | 9 |" in text
 
 
 @pytest.mark.shared

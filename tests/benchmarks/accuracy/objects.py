@@ -1,4 +1,4 @@
-"""Ways to make separate objects of probabilities, each a function of (probability, mask).
+"""Ways to make separate objects of probabilities, each a function of them and of settings.
 
 What `inference.labels` has is called through it; the others are tried here first. All get the
 same mask, drop the same small objects, and cut by a watershed within the mask.
@@ -21,6 +21,7 @@ Floats = NDArray[np.floating[Any]]
 Labels = NDArray[np.int32]
 Way = Callable[[Floats, LabelSettings], Labels]  # probabilities (K, Y, X) to objects (Y, X)
 
+SHIPPED = "watershed of the distance, as shipped"
 CORNERS = np.ones((3, 3), bool)
 
 
@@ -75,7 +76,7 @@ def _grown(
 
 WAYS: dict[str, Way] = {
     "connected components": partial(package, split=False),
-    "watershed of the distance, as shipped": package,
+    SHIPPED: package,
     **{
         f"watershed of the distance, {distance} px": partial(package, split_distance=distance)
         for distance in (3, 5, 9)
