@@ -98,10 +98,12 @@ class LayerComparison:
                 raise EvaluationError(
                     f"Layer {facts.name!r} has changed its size meanwhile; evaluate once more."
                 )
+        notes: list[str] = []
+        if self._labels == "classes":
+            found, true = self._as_meant(found, true, notes)
         self.differences = difference_map(found, true, self._labels)
         shape = [found.shape[axis] for axis in self._kept]
         in_space = 2 if self._stack == "planes" else min(len(shape), 3)
-        notes: list[str] = []
         spacing = self._spacing(self._kept[-in_space:], notes)
         axes = "ZYX"[-in_space:]
         if len(shape) > in_space:
@@ -109,6 +111,19 @@ class LayerComparison:
             shape = [-1, *shape[-in_space:]]
         labels = [each.reshape(shape) for each in (found, true)]
         return frames(self._found.name, labels, axes, spacing), notes
+
+    def _as_meant(
+        self, found: NDArray[Any], true: NDArray[Any], notes: list[str]
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return classes with 255 as 1 where one of both is a picture of 0 and 255."""
+        are_pictures = [set(np.unique(each).tolist()) - {0} == {255} for each in (found, true)]
+        if are_pictures == [True, False]:
+            notes.append(f"Layer {self._found.name!r} of 0 and 255 was read as 0 and 1.")
+            return (found > 0).astype(np.uint8), true
+        if are_pictures == [False, True]:
+            notes.append(f"Layer {self._true.name!r} of 0 and 255 was read as 0 and 1.")
+            return found, (true > 0).astype(np.uint8)
+        return found, true
 
     def _spacing(self, axes: list[int], notes: list[str]) -> Spacing:
         """Return the size of a pixel along some axes; in pixels if units do not fit each other."""

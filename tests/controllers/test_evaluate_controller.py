@@ -126,6 +126,17 @@ def test_units_that_are_no_lengths_are_told_and_pixels_are_counted(controller, t
     assert "second, micrometer" in evaluation.notes[0]
 
 
+def test_a_mask_of_0_and_255_is_class_1_beside_one_of_0_and_1(controller, told):
+    do(controller, controller.begin([layer(square() * 255), layer(square(), "true")]))
+    do(controller, controller.begin([layer(square()), layer(square() * 255, "true")]))
+    do(controller, controller.begin([layer(square() * 255), layer(square() * 255, "true")]))
+    for outcome, number in zip(told["evaluated"], (1, 1, 255), strict=True):
+        [row] = outcome.evaluation.rows
+        assert (row.number, row.dice) == (number, 1)
+        assert set(np.unique(outcome.differences)) == {0, 1}
+    assert "'true' of 0 and 255" in told["evaluated"][1].evaluation.notes[0]
+
+
 def test_names_of_classes_come_from_the_layers(controller, told):
     named = layer(square(), class_names={1: "nucleus"})
     do(controller, controller.begin([layer(square()), named]))
