@@ -198,14 +198,9 @@ def _imbalance(held: NDArray[np.int64], learnt: NDArray[np.int64]) -> float:
 def _split_by_image(pairs: Sequence[TrainingPair], held: list[int]) -> Split:
     """Hold out whole pairs."""
     empty = [np.zeros(pair.labels.shape[:2], bool) for pair in pairs]
-    train = tuple(
-        none if index in held else pair.checked
-        for index, (pair, none) in enumerate(zip(pairs, empty, strict=True))
-    )
-    validation = tuple(
-        pair.checked if index in held else none
-        for index, (pair, none) in enumerate(zip(pairs, empty, strict=True))
-    )
+    both = [(pair.checked, none) for pair, none in zip(pairs, empty, strict=True)]
+    train = tuple(each[index in held] for index, each in enumerate(both))
+    validation = tuple(each[index not in held] for index, each in enumerate(both))
     names = ", ".join(pairs[index].name for index in held[:3]) + (", …" if held[3:] else "")
     learnt = sum(bool(mask.any()) for mask in train)
     verbs = ("image is" if learnt == 1 else "images are"), ("is" if len(held) == 1 else "are")
@@ -273,13 +268,12 @@ def _cost(
 
 def _what_is_missing(pairs: Sequence[TrainingPair], labels: LabelKind) -> str:
     """Return why no part of the images can be held out, and what to do."""
-    if labels == "objects":
-        count = sum(len(np.setdiff1d(np.unique(pair.labels[pair.checked]), [0])) for pair in pairs)
-        if count == 1:
-            return (
-                "Only one object is labelled, so none can be held out to check the result: "
-                "label another one far from it, or add another image."
-            )
+    numbers = [np.setdiff1d(np.unique(pair.labels[pair.checked]), [0]) for pair in pairs]
+    if labels == "objects" and sum(map(len, numbers)) == 1:
+        return (
+            "Only one object is labelled, so none can be held out to check the result: "
+            "label another one far from it, or add another image."
+        )
     return (
         "The labels lie too close together to hold some out to check the result: "
         "label objects in another part of the image, or add another image."
