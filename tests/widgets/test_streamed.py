@@ -262,3 +262,18 @@ def _rows_done(dock):
     if dock._link.store is None:
         return 0
     return len(read_progress(dock._link.store)["state"]["planes"][0]["rows"])
+
+
+def test_a_slice_that_is_streamed_lies_in_its_place(dock, viewer, spots, stream):
+    pixels = np.stack([np.zeros_like(spots), np.zeros_like(spots), spots, np.zeros_like(spots)])
+    viewer.add_image(pixels, name="stack", scale=(4, 2, 3), translate=(1, 5, 7))
+    dock._controller.choose(axes="ZYX", scope="current slice")
+    viewer.dims.set_point(0, 9)
+
+    (labels,) = stream(dock)
+
+    assert labels.data.shape == (1, *spots.shape)
+    np.testing.assert_array_equal(labels.translate, (9, 5, 7))
+    assert np.asarray(labels.data).any()
+    ome = read_progress(dock._link.store)
+    assert ome["state"]["complete"]
