@@ -6,6 +6,11 @@
 #   make demo HEADLESS=1 the same without a window, even where there is a display
 #   make test            every test (PYTEST_ARGS=... goes to pytest)
 #   make lint            ruff and mypy
+#   make faults          what can go wrong, all of it: longer tests, KILLS=200 kills of a training,
+#                        a disk that is full; counts go into docs/reliability.md
+#   make fuzz            damaged files of every kind, SECONDS=60 for each (Linux)
+#   make soak            a napari driven by random actions for MINUTES=30, SEED=42
+#   make audit           licences into docs/licences.md, known holes of dependencies (pip-audit)
 #   make bench           timings, into tests/benchmarks/results/
 #   make accuracy        every network on every data set, into docs/evidence.md (hours; goes on
 #                        where it was stopped). CELL=glas/med_urwkv_t does one again;
@@ -21,6 +26,14 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 QT    ?= napari[pyqt6]
 
+# Exact versions with which all tests passed. CONSTRAINTS= takes the newest of everything.
+CONSTRAINTS ?= requirements/tested.txt
+
+KILLS   ?= 200
+SECONDS ?= 60
+MINUTES ?= 30
+SEED    ?= 42
+
 ifeq ($(OS),Windows_NT)
 BIN := .venv/Scripts
 else
@@ -31,7 +44,10 @@ SOURCES := pyproject.toml $(wildcard csrc/*.* csrc/*/*.*)
 SYSTEM  := PYTHON="$(PYTHON)" bash scripts/system_packages.sh
 PIP     := "$(BIN)/python" -m pip --disable-pip-version-check
 
-.PHONY: help demo test lint bench accuracy clean
+LOCK    := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+FOUND   := tests/faults/results
+
+.PHONY: help demo test lint faults fuzz soak audit bench accuracy clean
 .DELETE_ON_ERROR:
 
 help:
@@ -52,6 +68,31 @@ lint: .venv/dev.stamp
 	"$(BIN)/ruff" check
 	"$(BIN)/ruff" format --check
 	"$(BIN)/mypy"
+
+faults: .venv/dev.stamp
+	@$(SYSTEM) window screen
+	@echo "==> Trying everything that can go wrong"
+	@NAPARI_STRICT_QT=1 bash scripts/with_screen.sh "$(BIN)/pytest" -m "fault or long" \
+		--fault-results $(FOUND)/faults.json $(PYTEST_ARGS); \
+		status=$$?; "$(BIN)/python" scripts/reliability.py; exit $$status
+	@echo "==> Killing a training $(KILLS) times"
+	@"$(BIN)/python" tests/benchmarks/soak_finetune.py --kills $(KILLS) > $(FOUND)/kills.tmp; \
+		status=$$?; [ ! -s $(FOUND)/kills.tmp ] || mv $(FOUND)/kills.tmp $(FOUND)/kills.json; \
+		rm -f $(FOUND)/kills.tmp; "$(BIN)/python" scripts/reliability.py; exit $$status
+
+fuzz: .venv/dev.stamp
+	@"$(BIN)/python" tests/fuzz/fuzz.py --seconds $(SECONDS); \
+		status=$$?; "$(BIN)/python" scripts/reliability.py; exit $$status
+
+soak: .venv/dev.stamp
+	@$(SYSTEM) window screen
+	@bash scripts/with_screen.sh "$(BIN)/python" tests/soak/soak.py --minutes $(MINUTES) --seed $(SEED); \
+		status=$$?; "$(BIN)/python" scripts/reliability.py; exit $$status
+
+audit: .venv/dev.stamp
+	@"$(BIN)/python" scripts/licences.py
+	@$(PIP) install -q pip-audit
+	@"$(BIN)/pip-audit" -r requirements/tested.txt --no-deps --disable-pip
 
 bench: .venv/dev.stamp
 	@for bench in bi_wkv segment dock; do \
@@ -81,12 +122,12 @@ accuracy: .venv/dev.stamp
 .venv/package.stamp: .venv/torch.stamp $(SOURCES)
 	@$(SYSTEM) build
 	@echo "==> Compiling csrc/ and installing the package with napari (a few minutes at the first time)"
-	@$(PIP) install -q -e . "$(QT)"
+	@$(PIP) install -q $(LOCK) -e . "$(QT)"
 	@touch $@
 
 .venv/dev.stamp: .venv/package.stamp
 	@echo "==> Installing the tools for tests and checks"
-	@$(PIP) install -q --group dev
+	@$(PIP) install -q $(LOCK) --group dev
 	@touch $@
 
 clean:

@@ -65,14 +65,15 @@ class JobRunner:
         on_end : callable
             Is given what it returns, or None if it was closed before that.
         """
+        relay = _Relay(steps, on_step)
 
         def work() -> Generator[Any, None, Any]:
-            return (yield from steps())
+            return (yield from relay.begin())
 
         work.__qualname__ = self._title or self._name  # napari names it when it asks
         worker = create_worker(work)
-        ended = _Once(lambda outcome: self._end(worker, outcome, on_end))
-        worker.yielded.connect(on_step)
+        ended = _Once(lambda outcome: self._end(worker, relay, outcome, on_end))
+        worker.yielded.connect(relay.hear)
         worker.returned.connect(ended)
         worker.finished.connect(ended)  # comes last, and alone if the worker was told to quit
         self._workers[worker] = ended
@@ -117,9 +118,12 @@ class JobRunner:
         for ended in list(self._workers.values()):
             ended()  # those that never began
 
-    def _end(self, worker: Any, outcome: Any, on_end: Callable[[Any], object]) -> None:
+    def _end(
+        self, worker: Any, relay: "_Relay", outcome: Any, on_end: Callable[[Any], object]
+    ) -> None:
         """Put a worker away and hand over what it returned."""
         del self._workers[worker]
+        relay.release()
         if not self._workers:
             self._close_bar()
         on_end(outcome)
@@ -133,6 +137,32 @@ class JobRunner:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+class _Relay:
+    """All that a worker knows of us; emptied at its end, for napari's window never forgets a worker.
+
+    Without it every job kept its controller, its model and its image until napari was closed.
+    """
+
+    def __init__(
+        self, steps: Callable[[], Generator[Any, None, Any]], on_step: Callable[[Any], object]
+    ) -> None:
+        self._steps: Callable[[], Generator[Any, None, Any]] | None = steps
+        self._on_step: Callable[[Any], object] | None = on_step
+
+    def begin(self) -> Generator[Any, None, Any]:
+        """Run the job's generator; nothing if the job was put away before it began."""
+        return (yield from self._steps()) if self._steps is not None else None
+
+    def hear(self, news: Any) -> None:
+        """Hand on what the generator yields."""
+        if self._on_step is not None:
+            self._on_step(news)
+
+    def release(self) -> None:
+        """Let go of the job."""
+        self._steps = self._on_step = None
 
 
 class _Once:

@@ -339,6 +339,7 @@ def soak(minutes: float, seed: int, folder: Path, faults: list[str]) -> dict[str
         "layers_painted": len(wanted),
         "layers_open_at_the_end": layers,
         "labels_lost": len(lost),
+        "lost": lost,
         "exceptions": len(faults),
         "memory_mb": [round(size / 1e6) for size in samples[:: max(1, len(samples) // 20)]],
         "memory_change_percent": round(memory_change(samples), 2) if samples else 0.0,

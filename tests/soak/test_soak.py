@@ -1,6 +1,8 @@
 """A short soak: every action once or more, on a seed, with the shipped model."""
 
+import gc
 import importlib.util
+import weakref
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,21 @@ def test_random_actions_lose_no_label(script, make_napari_viewer, qtbot, user_da
     wanted = drive.wanted()
     viewer.close()
     assert script.missing_in_journal(journal_folder(), wanted) == []
+
+
+def test_a_dock_that_was_closed_after_a_run_leaves_no_model_in_memory(
+    script, make_napari_viewer, qtbot
+):
+    viewer = make_napari_viewer()
+    drive = script.Soak(viewer, lambda s: qtbot.wait(50), 3, trains=False)
+    drive.segment()
+    qtbot.waitUntil(lambda: drive.segment_dock._controller.kept is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: not drive.segment_dock._link.is_busy, timeout=60_000)
+    controller = weakref.ref(drive.segment_dock._controller)
+    drive.reopen_dock()
+    qtbot.wait(200)
+    gc.collect()
+    assert controller() is None
 
 
 def test_a_lost_label_would_be_noticed(script, make_napari_viewer, qtbot):
