@@ -24,6 +24,15 @@ class Output(StrEnum):
     OBJECTS = "objects"
 
 
+class Directions(StrEnum):
+    """Across which axes a volume is cut into planes; of all three the mean is taken."""
+
+    Z = "Z"
+    Y = "Y"
+    X = "X"
+    ZYX = "ZYX"
+
+
 def segment(  # noqa: PLR0913 - the options of a command are its parameters
     images: Annotated[
         list[str],
@@ -80,6 +89,21 @@ def segment(  # noqa: PLR0913 - the options of a command are its parameters
             help="Least pixels between centres of touching objects.",
             show_default="from the model",
         ),
+    ] = None,
+    directions: Annotated[
+        Directions,
+        typer.Option(
+            help="Cut volumes across Z, Y or X, or take the mean of all three.",
+            case_sensitive=False,
+        ),
+    ] = Directions.Z,
+    link: Annotated[
+        str | None,
+        typer.Option(help="Let objects keep their number along Z, T or TZ.", show_default="no"),
+    ] = None,
+    link_overlap: Annotated[
+        float | None,
+        typer.Option(help="Least overlap (IoU) of what is linked.", show_default="0.3"),
     ] = None,
     tile: Annotated[
         int | None, typer.Option(help="Side of a tile in pixels.", show_default="from the model")
@@ -138,6 +162,8 @@ def segment(  # noqa: PLR0913 - the options of a command are its parameters
         "fill_holes": fill_holes,
         "split": split,
         "split_distance": split_distance,
+        "link": link.upper() if link else None,
+        "link_overlap": link_overlap,
     }
     with say_errors():
         choices = BatchChoices(
@@ -148,6 +174,7 @@ def segment(  # noqa: PLR0913 - the options of a command are its parameters
             axes=axes.upper() if axes else None,
             channel=channel,
             tile_size=tile,
+            directions=directions.value,
             format=labels_format.lower(),
             measure=measure,
             overlay=overlay,

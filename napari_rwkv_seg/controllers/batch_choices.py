@@ -9,7 +9,7 @@ from napari_rwkv_seg.inference.settings import LabelSettings
 from napari_rwkv_seg.zoo.card import ModelCard
 from napari_rwkv_seg.zoo.store import DEFAULT_MODEL
 
-from .settings import Output
+from .settings import DIRECTIONS, Directions, Output
 
 ENDINGS: dict[str, str] = {
     "ome-tiff": ".tif",
@@ -42,6 +42,8 @@ class BatchChoices:
         The channel to use alone, from 0.
     tile_size : int, optional
         Side of a tile in pixels; None for the model's.
+    directions : "Z", "Y", "X" or "ZYX"
+        Across which axes a volume is cut into planes; of all three the mean is taken.
     format : str
         How labels are saved, one of `images.FORMATS`.
     measure : bool
@@ -54,7 +56,7 @@ class BatchChoices:
     Raises
     ------
     SettingsError
-        If there is no such output or format.
+        If there is no such format or direction.
     """
 
     model: str = DEFAULT_MODEL
@@ -64,6 +66,7 @@ class BatchChoices:
     axes: str | None = None
     channel: int | None = None
     tile_size: int | None = None
+    directions: Directions = "Z"
     format: str = "ome-tiff"
     measure: bool = False
     overlay: bool = False
@@ -72,6 +75,10 @@ class BatchChoices:
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
             raise SettingsError(f"Format is one of {', '.join(FORMATS)}, not {self.format!r}.")
+        if self.directions not in DIRECTIONS:
+            raise SettingsError(
+                f"Directions is one of {', '.join(DIRECTIONS)}, not {self.directions!r}."
+            )
 
     def labels_for(self, card: ModelCard) -> LabelSettings:
         """Return how probabilities become labels with a model.
@@ -91,4 +98,5 @@ class BatchChoices:
             "axes": self.axes,
             "channel": self.channel,
             "tile_size": self.tile_size,
+            "directions": self.directions,
         }

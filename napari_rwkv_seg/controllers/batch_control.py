@@ -267,6 +267,7 @@ def options_of(choices: BatchChoices) -> list[str]:
             options.append(option if value else option.replace("--", "--no-", 1))
         else:
             options += [option, str(value)]
+    options += ["--directions", choices.directions] if choices.directions != "Z" else []
     options += ["--format", choices.format] if choices.format != "ome-tiff" else []
     flags = {"measure": choices.measure, "overlay": choices.overlay}
     flags["overwrite"] = choices.overwrite

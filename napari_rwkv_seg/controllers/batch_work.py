@@ -186,6 +186,8 @@ def _segment(
     notes = list(image.notes)
     if not choices.axes and len(axes) > 2:  # not all files say it, so it may be wrong
         notes.append(f"Read as {describe_axes(image.data.shape, axes)}")
+    if choices.directions != "Z" and "Z" not in axes:
+        notes.append("It is no volume, so it was cut into planes as any other image.")
     result = yield from segment_steps(
         image.data,
         model,
@@ -193,8 +195,16 @@ def _segment(
         settings=choices.labels_for(model.card),
         tile_size=choices.tile_size,
         channel=choices.channel,
+        directions=choices.directions if "Z" in axes else "Z",
+        spacing=_volume_spacing(image),
     )
     return result, [*notes, *(note for note in result.notes if note not in model.notes)]
+
+
+def _volume_spacing(image: "ImageFile") -> tuple[float, float, float] | None:
+    """Return the size of a voxel along Z, Y and X in one unit, if the file says all three."""
+    known = spacing(image).sizes
+    return (known["Z"], known["Y"], known["X"]) if {"Z", "Y", "X"} <= set(known) else None
 
 
 def _measure(

@@ -140,7 +140,7 @@ class JobRunner:
 
 
 class _Relay:
-    """All that a worker knows of us; emptied at its end, for napari's window never forgets a worker.
+    """All that a worker knows of us; emptied at its end: napari's window never forgets a worker.
 
     Without it every job kept its controller, its model and its image until napari was closed.
     """

@@ -1,6 +1,7 @@
 """The command `segment` with folders, patterns, measurements, formats and workers."""
 
 import csv
+import json
 from pathlib import Path
 
 import nibabel
@@ -124,6 +125,21 @@ def test_a_volume_is_measured_in_mm_and_its_labels_lie_where_it_lies(
     assert row["size_unit"] == "mm3"
     assert float(row["size"]) == pytest.approx(np.count_nonzero(labels.dataobj) * 0.75, rel=1e-5)
     assert (out / "brain_labels.nii.gz.json").is_file()
+
+
+def test_directions_and_linking_of_a_volume_are_in_its_record(model: Path, tmp_path: Path) -> None:
+    volume = np.zeros((6, 40, 44), np.uint8)
+    volume[:, 10:30, 12:34] = 220
+    tifffile.imwrite(tmp_path / "body.tif", volume, metadata={"axes": "ZYX"}, imagej=True)
+    tifffile.imwrite(tmp_path / "flat.tif", volume[0])
+    options = ("--output", "objects", "--directions", "zyx", "--link", "z")
+    result = segment(model, tmp_path / "out", tmp_path / "*.tif", *options)
+    record = json.loads((tmp_path / "out" / "body_labels.json").read_text())
+
+    assert result.exit_code == 0, result.output
+    assert record["directions"] == "ZYX"
+    assert record["settings"]["link"] == "Z"
+    assert "no volume" in result.output
 
 
 def test_two_formats_of_the_same_labels_lie_side_by_side(model: Path, plates: Path) -> None:

@@ -71,6 +71,7 @@ def test_every_command_that_is_used_is_there(manifest):
     commands = {command.id for command in contributions.commands}
     used = {one.command for one in (*contributions.widgets, *contributions.sample_data)}
     used |= {item.command for items in contributions.menus.values() for item in items}
+    used |= {one.command for one in (*contributions.readers, *contributions.writers)}
 
     assert used == commands
 
