@@ -1,4 +1,4 @@
-"""Write docs/licences.md: what is installed with the package, in which version, under which licence.
+"""Write docs/licences.md: what is installed with the package, with versions and licences.
 
     python scripts/licences.py           # docs/licences.md
     python scripts/licences.py --lock    # requirements/tested.txt as well: exact versions of all
@@ -20,13 +20,14 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "napari-rwkv-seg"
 TOLD = """# Licences of what is installed with the plugin
 
-Written by `python scripts/licences.py` from the metadata of the packages, on Python {python}. The plugin itself is under
-BSD-3-Clause. "Extra" are those that come only with an extra, such as `napari-rwkv-seg[dicom]`; what the tests alone need is not listed.
+Written by `python scripts/licences.py` from the metadata of the packages, on Python {python}.
+The plugin itself is under BSD-3-Clause. "Extra" are those that come only with an extra, such as
+`napari-rwkv-seg[dicom]`; what the tests alone need is not listed.
 
 | package | version | licence | when |
 |---|---|---|---|
 """
-LOCKED = """# Exact versions with which all tests passed; `make` holds pip to them (CONSTRAINTS= turns that off).
+LOCKED = """# Exact versions with which the tests passed; `make` holds pip to them (not with CONSTRAINTS=).
 # Written by `python scripts/licences.py --lock`. Torch is pinned in the Makefile.
 """
 

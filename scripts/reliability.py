@@ -58,7 +58,9 @@ def soak(_: dict[str, Any]) -> str:
     return (
         f"{found['minutes']:g} minutes, {found['actions']} random actions: "
         f"{found['labels_lost']} labels lost, {found['exceptions']} errors, "
-        f"memory {found['memory_change_percent']:+.1f} %"
+        f"memory {found['memory_change_percent']:+.1f} %, without what napari alone keeps of every "
+        f"layer ({found['napari_alone_mb_per_layer']:.1f} MB) "
+        f"{found['change_without_napari_percent']:+.1f} %"
     )
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 NAMES = ["card", "safetensors", "checkpoint", "zip", "events", "run", "tiff", "picture", "journal",
          "sealed journal"]  # fmt: skip
 EXAMPLES = {"zip": 60, "run": 60, "tiff": 150}
-SPICES = [b"", b"\0", b"\xff" * 4, b"\x7f\xff\xff\xff", b"NaN", b"1e999", b"-1", b"\n", b'"', b"[[[[",
-          b"../", b"%s", "é\u202e".encode(), b"0" * 40]  # fmt: skip
+SPICES = [b"", b"\0", b"\xff" * 4, b"\x7f\xff\xff\xff", b"NaN", b"1e999", b"-1", b"\n", b'"',
+          b"[[[[", b"../", b"%s", "é\u202e".encode(), b"0" * 40]  # fmt: skip
 
 change = st.tuples(
     st.sampled_from(["flip", "spice", "cut", "drop", "double"]),
