@@ -27,7 +27,8 @@ The plugin itself is under BSD-3-Clause. "Extra" are those that come only with a
 | package | version | licence | when |
 |---|---|---|---|
 """
-LOCKED = """# Exact versions with which the tests passed; `make` holds pip to them (not with CONSTRAINTS=).
+LOCKED = """# Exact versions with which the tests passed; `make` holds pip to them.
+# `make CONSTRAINTS= ...` takes the newest instead.
 # Written by `python scripts/licences.py --lock`. Torch is pinned in the Makefile.
 """
 
