@@ -5,11 +5,8 @@ Everything is checked in the directory before a byte is unpacked, and every file
 is cut off at the size that it claims.
 """
 
-import lzma
 import stat
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -19,7 +16,7 @@ from napari_rwkv_seg.errors import ModelError
 from napari_rwkv_seg.files import append_chunks, write_atomically
 
 from .card import plain_text
-from .weights import ENCODER_LIMIT
+from .weights import DAMAGED_ZIP, ENCODER_LIMIT
 
 MAX_FILES = 200
 MAX_RATIO = 200  # bytes unpacked per byte packed
@@ -27,8 +24,6 @@ MAX_BYTES = ENCODER_LIMIT + 50_000_000
 _CHUNK = 1 << 20
 _ENDINGS = {".safetensors", ".toml", ".md", ".txt", ".json", ".csv", ".png", ".svg"}
 _ENCRYPTED = 0x1
-_DAMAGED = (OSError, ValueError, EOFError, RuntimeError, struct.error, lzma.LZMAError)
-"""What Python's zip reader raises besides its own error: also for methods that it does not know."""
 
 
 def pack_folder(folder: Path, target: Path) -> None:
@@ -68,7 +63,7 @@ def is_folder_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = {PurePosixPath(entry).name for entry in archive.namelist()}
-    except (zipfile.BadZipFile, *_DAMAGED):
+    except (zipfile.BadZipFile, *DAMAGED_ZIP):
         return False
     return bool(names & {"model.toml", "encoder.toml"})
 
@@ -101,7 +96,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, zlib.error, *_DAMAGED) as error:
+    except (zipfile.BadZipFile, *DAMAGED_ZIP) as error:
         reason = plain_text(str(error), 200)  # which may quote the archive at length
         raise ModelError(f"{str(path)!r} is damaged or no zip file: {reason}.") from error
 

@@ -21,7 +21,8 @@ from torch.torch_version import TorchVersion
 from napari_rwkv_seg.errors import ModelError
 from napari_rwkv_seg.files import read_bytes
 
-from .weights import read_header
+from .card import plain_text
+from .weights import DAMAGED_ZIP, read_header
 
 MAX_FILE_BYTES = 2_000_000_000
 _MAX_DIRECTORY_BYTES = 4_000_000  # of a zip file
@@ -84,10 +85,15 @@ def _check_zip(content: bytes, name: str) -> None:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _check_entries(archive.infolist(), len(content), name)
             broken = archive.testzip()
-    except (zipfile.BadZipFile, RuntimeError, ValueError, OSError, EOFError) as error:
-        raise ModelError(f"{name} is damaged or incomplete: {error}. Download it again.") from error
+    except (zipfile.BadZipFile, *DAMAGED_ZIP) as error:
+        reason = plain_text(str(error), 200)  # which may quote the file at length
+        raise ModelError(
+            f"{name} is damaged or incomplete: {reason}. Download it again."
+        ) from error
     if broken is not None:
-        raise ModelError(f"{name} is damaged: entry {broken!r} has changed. Download it again.")
+        raise ModelError(
+            f"{name} is damaged: entry {broken[:80]!r} has changed. Download it again."
+        )
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], file_bytes: int, name: str) -> None:
