@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import packages_distributions, requires, version
 from pathlib import Path
@@ -272,6 +273,15 @@ def test_floors_lie_above_the_versions_with_known_holes(name: str, floor: str) -
     """torch: CVE-2026-24747; MONAI: CVE-2026-21851 and its kin; Pillow: CVE-2024-28219."""
     [requirement] = [r for r in REQUIREMENTS if r.name == name]
     assert floor_of(requirement) >= Version(floor)
+
+
+def test_the_tools_for_tests_bring_every_extra() -> None:
+    """A test of an optional format must find its library in a fresh environment."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = project["project"]["optional-dependencies"]
+    wanted = {text for name, texts in extras.items() if name != "all" for text in texts}
+    brought = {Requirement(text).name for text in project["dependency-groups"]["dev"]}
+    assert {Requirement(text).name for text in wanted} - brought == set()
 
 
 def test_every_imported_library_is_a_declared_dependency() -> None:

@@ -172,8 +172,10 @@ class LabelControls(QWidget):
         form.addRow("Least overlap", self.overlap)
         self._form = form
         hint = Line("About these controls", HINT)
-        if self._is_live:
-            form.addRow(self.probabilities)
+        form.addRow(self.probabilities)
+        if not self._is_live:
+            self.probabilities.hide()
+        else:
             hint.say("Acts on the last result at once; the network does not run again.")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
