@@ -6,7 +6,7 @@ aligns layers by their last axes. Everything here is a snapshot of plain values,
 taken when a run starts, and still good if the image is deleted meanwhile.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import ImageError
+from napari_rwkv_seg.images.napari_io import SOURCE_KEY
 
 from .regions import Region, level_data
 
@@ -32,12 +33,16 @@ class Placement:
         Which pixels of the box count; it broadcasts to the box.
     transform : dict
         Keywords for napari's layers: scale, translate, rotate, shear, affine, units, axis_labels.
+    source : dict
+        What the image's metadata say of the file it came from, for the layer's metadata; so
+        labels are saved with the exact geometry of that file.
     """
 
     shape: tuple[int, ...]
     box: tuple[slice, ...]
     mask: NDArray[np.bool_] | None
     transform: dict[str, Any]
+    source: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_partial(self) -> bool:
@@ -98,7 +103,8 @@ def place(layer: Image, axes: str, level: int, region: Region) -> Placement:
     elif channel > 0:
         transform = _stretched(transform, channel, shape[channel])
         shape[channel], box[channel] = 1, slice(0, 1)
-    return Placement(tuple(shape), tuple(box), _mask(region, letters), transform)
+    source = {key: told for key, told in layer.metadata.items() if key == SOURCE_KEY}
+    return Placement(tuple(shape), tuple(box), _mask(region, letters), transform, source)
 
 
 def _mask(region: Region, letters: list[str]) -> NDArray[np.bool_] | None:

@@ -155,7 +155,10 @@ class ResultLayers:
         data = np.zeros(result.place.shape, dtype=DTYPE)
         result.place.fill(data, result.labels)
         active = viewer.layers.selection.active
-        layer = viewer.add_labels(data, name=result.title, **result.place.transform)
+        place = result.place
+        layer = viewer.add_labels(
+            data, name=result.title, metadata=dict(place.source), **place.transform
+        )
         if QGuiApplication.mouseButtons() != Qt.MouseButton.NoButton:
             viewer.layers.selection.active = active  # the end of a stroke must reach its layer
         _dress(layer, result)
@@ -180,7 +183,8 @@ class ResultLayers:
         if record.output != result.output:
             _dress(layer, result)
             record.output = result.output
-        layer.metadata = {**layer.metadata, METADATA_KEY: deepcopy(result.provenance)}
+        provenance = {METADATA_KEY: deepcopy(result.provenance)}
+        layer.metadata = {**layer.metadata, **result.place.source, **provenance}
         if before is None:
             _set_transform(layer, result.place.transform)
 

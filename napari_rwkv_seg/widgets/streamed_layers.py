@@ -73,7 +73,7 @@ class StreamedLayers:
             name=title,
             multiscale=is_pyramid,
             cache=False,  # what lies on the disk changes
-            metadata={METADATA_KEY: {"store": str(folder)}},
+            metadata={**place.source, METADATA_KEY: {"store": str(folder)}},
             **place.box_transform,
         )
         layer.editable = False

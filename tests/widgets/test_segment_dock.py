@@ -2,6 +2,7 @@
 
 import threading
 
+import nibabel
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
@@ -10,6 +11,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QLineEdit, QProgressBar, QPushB
 from superqt import QLabeledDoubleSlider
 
 from napari_rwkv_seg.controllers.sentences import NO_MODEL
+from napari_rwkv_seg.images.napari_io import get_reader, write_labels_layer
 from napari_rwkv_seg.widgets.segment_dock import SegmentDock
 from napari_rwkv_seg.widgets.viewer_link import ViewerLink
 
@@ -538,3 +540,24 @@ def test_the_dock_fits_into_300_pixels(dock) -> None:
     area = dock.findChild(QScrollArea)
 
     assert area.widget().minimumSizeHint().width() <= 300
+
+
+def test_a_result_is_saved_with_the_exact_geometry_of_the_file(
+    dock, viewer, segment, tmp_path
+) -> None:
+    """An oblique volume of anisotropic voxels: its affine comes back bit for bit."""
+    affine = np.array([[-0.7, 0.1, 0, 31], [0.1, 0.7, 0, -8], [0, 0, 3.3, 5], [0, 0, 0, 1]])
+    voxels = np.zeros((12, 10, 4), np.uint8)
+    voxels[3:8, 2:7, 1:3] = 250
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), tmp_path / "a.nii.gz")
+    reader = get_reader(str(tmp_path / "a.nii.gz"))
+    assert reader is not None
+    [(data, keywords, _)] = reader(str(tmp_path / "a.nii.gz"))
+    viewer.add_image(data, **keywords)
+
+    labels = segment(dock)
+    write_labels_layer(str(tmp_path / "b.nii.gz"), *labels.as_layer_data_tuple()[:2])
+
+    saved = nibabel.load(tmp_path / "b.nii.gz")
+    np.testing.assert_array_equal(saved.affine, nibabel.load(tmp_path / "a.nii.gz").affine)
+    np.testing.assert_array_equal(np.asarray(saved.dataobj) > 0, voxels > 0)
