@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -93,3 +94,14 @@ def user_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "user data"
     monkeypatch.setenv("XDG_DATA_HOME", str(folder))
     return folder / "napari-rwkv-seg"
+
+
+@pytest.fixture
+def children() -> Callable[[], list[psutil.Process]]:
+    """Return what lists the descendants of this process that have come since the test began.
+
+    Others may be there: Python's own tracker of shared resources, for one, is started by
+    the first test that has a cluster and stays until the end.
+    """
+    before = set(psutil.Process().children(recursive=True))
+    return lambda: [p for p in psutil.Process().children(recursive=True) if p not in before]

@@ -140,7 +140,8 @@ def test_settings_that_are_not_given_come_from_the_card(
     segment(model, tmp_path, image, "--no-fill-holes")
     settings = json.loads((tmp_path / "cells_labels.json").read_text())["settings"]
     card = read_card(model).objects.model_dump()
-    assert settings == {**card, "fill_holes": False, "output": "classes"}
+    asked = {"fill_holes": False, "output": "classes", "link": "", "link_overlap": 0.3}
+    assert settings == {**card, **asked}
 
 
 def test_of_an_ome_tiff_the_whole_ending_goes(model: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ chunks of one huge image. Needs the extra `cluster`; nothing of it is imported b
 import importlib
 import secrets
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import CancelledError
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,11 @@ _DEADLY = (
     "Several workers died while they had this one; most often memory does not suffice. "
     "Give them more, or start fewer on one machine."
 )
+_SCHEDULER_LOST = (
+    "The scheduler was lost while it had work. Start it again and repeat the command: "
+    "what is done is kept."
+)
+_UNDER_WAY = ("pending", "lost")  # Dask does again what was lost with a worker
 _THREADS: ContextVar[int] = ContextVar("threads", default=1)
 
 
@@ -104,8 +110,9 @@ class _Drive:
     """Hands out tasks, a few more than there are workers, until all have ended.
 
     When a worker dies, Dask suspects all tasks that the worker had at hand, and gives up
-    those that it has suspected several times. They are tried once more, each alone, so that
-    only the one that kills its workers is lost.
+    those that it has suspected several times; a result that lay on it may be forgotten.
+    All these tasks are tried once more, each alone, so that only the one that kills its
+    workers is lost.
     """
 
     def __init__(self, client: Any, tasks: Sequence[Task]) -> None:
@@ -125,7 +132,7 @@ class _Drive:
                 yield from self._hand_out()
                 if not self._some_ended():
                     yield TaskNews()
-                for future in [each for each in self._given if each.status != "pending"]:
+                for future in [each for each in self._given if each.status not in _UNDER_WAY]:
                     yield from self._end(future, self._given.pop(future))
         finally:
             self._client.cancel(list(self._given), force=True)
@@ -154,25 +161,27 @@ class _Drive:
                 self._dask.wait(list(self._given), timeout=_BEAT_S, return_when="FIRST_COMPLETED")
         except TimeoutError:
             return False
+        except CancelledError:
+            return True  # a task was forgotten
         return True
 
     def _end(self, future: Any, task: Task) -> Steps:
         """Tell what has become of a task that is not under way any more."""
-        if future.status == "finished":
-            yield TaskNews(task, "done", future.result())
-            return
-        if future.status != "error":
-            raise ClusterError(
-                "The scheduler was lost while it had work. Start it again and repeat the command: "
-                "what is done is kept."
-            )
-        error: BaseException = future.exception()
-        if not isinstance(error, self._dask.KilledWorker):
-            yield TaskNews(task, "lost", error=error)
-        elif future.key.endswith(_ALONE):
-            yield TaskNews(task, "lost", error=ClusterError(_DEADLY))
-        else:
+        try:
+            value = future.result()
+        except CancelledError as error:
+            if self._client.status != "running":
+                raise ClusterError(_SCHEDULER_LOST) from error
             self._suspects.append(task)
+        except Exception as error:  # noqa: BLE001 - what a task raises is the caller's to judge
+            if not isinstance(error, self._dask.KilledWorker):
+                yield TaskNews(task, "lost", error=error)
+            elif future.key.endswith(_ALONE):
+                yield TaskNews(task, "lost", error=ClusterError(_DEADLY))
+            else:
+                self._suspects.append(task)
+        else:
+            yield TaskNews(task, "done", value)
 
 
 def take_share() -> int:

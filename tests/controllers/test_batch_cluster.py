@@ -74,7 +74,9 @@ def test_a_worker_that_is_killed_on_the_way_costs_no_image(cluster: Any, batch: 
             os.kill(victim, signal.SIGKILL)
             killed = True
     assert killed
-    assert table.sentence() == "5 done, 0 skipped, 1 failed of 6 images."
+    # What the victim had written, but not told, is found done by the next worker.
+    states = [row.state.replace("skipped", "done") for row in table.rows]
+    assert sorted(states) == ["done"] * 5 + ["failed"]
     again = run(replace(batch, crew=None))
     assert again.sentence() == "0 done, 5 skipped, 1 failed of 6 images."
     assert list(batch.out.glob(".batch.*")) == []

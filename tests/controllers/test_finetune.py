@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from napari_rwkv_seg.controllers.finetune import Ended, FinetuneController
@@ -26,11 +25,7 @@ def watched(controller: FinetuneController, ends: list[Ended]) -> FinetuneContro
     return controller
 
 
-def children() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
-
-
-def test_a_run_that_is_stopped_keeps_its_best_and_tells_its_scores(tmp_path, ends):
+def test_a_run_that_is_stopped_keeps_its_best_and_tells_its_scores(tmp_path, ends, children):
     controller = watched(make_controller(tmp_path), ends)
 
     start(controller)
@@ -73,7 +68,7 @@ def test_the_run_works_on_the_labels_as_they_were_when_it_began(tmp_path):
     assert job.origins == ["cells"]
 
 
-def test_a_cancelled_run_ends_at_once_and_says_so(tmp_path, ends):
+def test_a_cancelled_run_ends_at_once_and_says_so(tmp_path, ends, children):
     controller = watched(make_controller(tmp_path), ends)
     start(controller)
     poll_until(controller, lambda: controller.story.step > 0)
@@ -157,7 +152,9 @@ def test_a_flood_of_events_is_read_in_bounded_parts(tmp_path, ends):
     assert max(np.diff(heard[:-1]), default=0) < 1000  # but for the rest at its end
 
 
-def test_a_trainer_that_hears_nothing_is_killed_when_it_is_cancelled(tmp_path, ends, monkeypatch):
+def test_a_trainer_that_hears_nothing_is_killed_when_it_is_cancelled(
+    tmp_path, ends, monkeypatch, children
+):
     monkeypatch.setattr("napari_rwkv_seg.controllers.finetune_process.LEAVE_S", 0.2)
     controller = watched(make_controller(tmp_path, "deaf"), ends)
     start(controller)
@@ -171,7 +168,7 @@ def test_a_trainer_that_hears_nothing_is_killed_when_it_is_cancelled(tmp_path, e
 
 
 def test_a_trainer_that_hangs_when_it_is_stopped_is_ended_and_can_be_resumed(
-    tmp_path, ends, monkeypatch
+    tmp_path, ends, monkeypatch, children
 ):
     for name in ("STOP_S", "TERMINATE_S"):
         monkeypatch.setattr(f"napari_rwkv_seg.controllers.finetune_process.{name}", 0.3)
@@ -188,7 +185,7 @@ def test_a_trainer_that_hangs_when_it_is_stopped_is_ended_and_can_be_resumed(
 
 
 @pytest.mark.parametrize("mode", ["good", "slow", "deaf"])
-def test_closing_leaves_no_process(tmp_path, mode, monkeypatch):
+def test_closing_leaves_no_process(tmp_path, mode, monkeypatch, children):
     for name in ("LEAVE_S", "TERMINATE_S"):
         monkeypatch.setattr(f"napari_rwkv_seg.controllers.finetune_process.{name}", 0.3)
     controller = make_controller(tmp_path, mode)

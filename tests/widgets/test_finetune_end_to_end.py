@@ -6,7 +6,6 @@ from types import ModuleType
 
 import numpy as np
 import platformdirs
-import psutil
 import pytest
 from napari.layers import Labels
 
@@ -29,7 +28,7 @@ def script(tmp_path, monkeypatch) -> ModuleType:
 
 
 def test_segment_paint_finetune_stop_use_and_segment_again(
-    script, make_napari_viewer, qtbot, tmp_path
+    script, make_napari_viewer, qtbot, tmp_path, children
 ):
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1200, 900)
@@ -64,4 +63,4 @@ def test_segment_paint_finetune_stop_use_and_segment_again(
     assert isinstance(again, Labels)
     assert again.name.endswith("med_urwkv_t_nuclei-tuned")
     assert (tmp_path / "models" / "med_urwkv_t_nuclei-tuned" / "model.toml").is_file()
-    assert psutil.Process().children() == []
+    assert children() == []
