@@ -11,6 +11,7 @@ from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QFileDialog
 
 from napari_rwkv_seg.controllers.models import ModelsController
+from napari_rwkv_seg.controllers.models_choices import ENDINGS
 from napari_rwkv_seg.controllers.models_jobs import WORKER, empty_trash_wish
 from napari_rwkv_seg.controllers.models_rows import COLUMNS
 from napari_rwkv_seg.widgets import models_export
@@ -307,6 +308,24 @@ def test_a_model_goes_out_and_comes_in(open_dock, user_data, ended, tmp_path, mo
     ended(dock)
     assert dock.table.key == str(user_data / "models" / "cells_2")
     assert "'cells_2' is among your models" in dock.job.status.text()
+
+
+def test_a_model_goes_out_as_a_bioimageio_package(open_dock, ended, tmp_path):
+    """ONNX and torch.export take half a minute and more; tests/zoo has them."""
+    dock = open_dock()
+    choose(dock, DEFAULT_MODEL)
+    press(dock, "export")
+    question = dock.questions.asked
+    question.format.setCurrentIndex(question.format.findData("bioimageio"))
+    question.size.setValue(64)
+    target = tmp_path / f"out{ENDINGS['bioimageio']}"
+    question.target.setText(str(target))
+    question.ok.click()
+    ended(dock)
+    assert dock.job.problem.text() == ""
+    assert str(target) in dock.job.status.text()
+    with zipfile.ZipFile(target) as package:  # tests/zoo has it read by bioimageio.core
+        assert "bioimageio.yaml" in package.namelist()
 
 
 def test_what_is_there_is_not_replaced_by_an_export(open_dock, user_data, ended, tmp_path):
