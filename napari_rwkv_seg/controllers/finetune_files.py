@@ -4,7 +4,7 @@ Files are matched by their names here and read by a worker when they are counted
 or used. Knows no Qt, no napari and no torch.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -40,6 +40,10 @@ class FilePair:
             return iter(read_pair(self._image, self._mask).pairs)
 
         return read
+
+    def as_written(self) -> Callable[[], bool]:
+        """Return what tells that files are the user's own."""
+        return lambda: False
 
 
 def folder_rows(images: Path, masks: Path) -> tuple[list[PairRow], str]:

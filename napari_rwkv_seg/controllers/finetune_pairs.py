@@ -74,6 +74,12 @@ class PairSource(Protocol):
             If `checked` does not fit the image.
         """
 
+    def as_written(self) -> Callable[[], bool]:
+        """Return what tells whether the labels are a model's, edited by nobody.
+
+        Called on the main thread, its answer in a worker.
+        """
+
 
 @dataclass(frozen=True)
 class PairFacts:
@@ -91,6 +97,8 @@ class PairFacts:
         The highest number in the labels.
     problem : str
         What is wrong with it, or should be known, in a sentence; "" if nothing.
+    as_written : bool
+        Whether the labels are a model's, edited by nobody.
     """
 
     pixels: tuple[tuple[str, int], ...] = ()
@@ -99,6 +107,7 @@ class PairFacts:
     total: int = 0
     highest: int = 0
     problem: str = ""
+    as_written: bool = False
 
 
 @dataclass(frozen=True, eq=False)

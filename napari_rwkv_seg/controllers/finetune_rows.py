@@ -6,7 +6,7 @@ in the worker, `take` on the main thread again. Of several counts of a pair the 
 that fits the row as it is now wins.
 """
 
-from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from psygnal import Signal
@@ -19,10 +19,11 @@ from .finetune_pairs import Checked, Meaning, PairFacts, PairRow, Planes, count
 
 @dataclass(frozen=True, eq=False)
 class ToCount:
-    """A row as it was when counting was asked for, and what gives its planes."""
+    """A row as it was when counting was asked for, and what tells of its labels."""
 
     row: PairRow
     planes: Planes
+    as_written: Callable[[], bool]
 
 
 class PairRows:
@@ -96,7 +97,8 @@ class PairRows:
         waiting = []
         for row in [one for one in self._rows.values() if one.facts is None]:
             try:
-                waiting.append(ToCount(row, row.source.planes(row.checked, copied=False)))
+                asked = row.source.planes(row.checked, copied=False), row.source.as_written()
+                waiting.append(ToCount(row, *asked))
             except RwkvSegError as error:
                 self.take(row, PairFacts(problem=str(error)))
         return waiting
@@ -129,4 +131,5 @@ def count_rows(
 ) -> Generator[tuple[PairRow, PairFacts], None, None]:
     """Yield what is in each of these pairs; for a worker."""
     for one in waiting:
-        yield one.row, count(one.planes, labels, classes)
+        facts = count(one.planes, labels, classes)
+        yield one.row, replace(facts, as_written=one.as_written())

@@ -79,6 +79,8 @@ def pixels_line(facts: PairFacts | None, labels: str) -> str:
         parts = [f"{number(facts.objects)} object{'s' * (facts.objects != 1)}", *parts[-1:]]
     if facts.checked < facts.total:
         parts.append(f"{percent(facts.checked / facts.total)} checked")
+    if facts.as_written:
+        parts.append("not corrected")
     return " · ".join(parts)
 
 
@@ -91,9 +93,27 @@ def checked_line(row: PairRow) -> str:
     return "in boxes: " if row.checked.how == "inside these boxes" else ""
 
 
-def background_warning(rows: Sequence[PairRow]) -> str:
-    """Return a warning if no background was confirmed in any pair that is used, or ""."""
+def pairs_warning(rows: Sequence[PairRow]) -> str:
+    """Return what should be known of the pairs that are used, or ""."""
     facts = [row.facts for row in rows if row.used and row.facts is not None]
+    parts = [_own_answers_warning(facts), _background_warning(facts)]
+    return " ".join(part for part in parts if part)
+
+
+def _own_answers_warning(facts: Sequence[PairFacts]) -> str:
+    """Return a warning if labels are as a model made them, or ""."""
+    count = sum(one.as_written for one in facts)
+    if not count:
+        return ""
+    which = "None of the ticked labels was" if count == len(facts) else f"{count} of them were not"
+    return (
+        f"{which} corrected since a model made them: from those it learns its own answers. "
+        "Correct or untick them, unless they are right as they are."
+    )
+
+
+def _background_warning(facts: Sequence[PairFacts]) -> str:
+    """Return a warning if no background was confirmed in any of the pairs, or ""."""
     if not facts or not all(one.pixels for one in facts) or not any(one.checked for one in facts):
         return ""
     if sum(one.pixels[0][1] for one in facts):

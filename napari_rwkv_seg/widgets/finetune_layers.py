@@ -23,6 +23,7 @@ from napari_rwkv_seg.controllers.finetune_pairs import (
 )
 from napari_rwkv_seg.errors import ImageError
 
+from .as_written import still_holds_it
 from .finetune_matching import Fit, fit, image_of, is_ours_to_show, labels_axes, meaning
 from .finetune_shapes import Outline, filled, outlines_on
 from .regions import level_data
@@ -115,6 +116,11 @@ class LayerPair:
             for place in places
         ]
         return lambda: self._read(parts, outlines, copied)
+
+    def as_written(self) -> Callable[[], bool]:
+        """Return what tells whether nobody has edited the labels; see `PairSource`."""
+        labels = self._labels()
+        return still_holds_it(labels) if labels is not None else lambda: False
 
     def _read(
         self, parts: "list[_Part]", outlines: list[Outline] | None, copied: bool

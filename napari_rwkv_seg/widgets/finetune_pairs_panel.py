@@ -9,7 +9,7 @@ from napari_rwkv_seg.controllers.finetune import FinetuneController
 from napari_rwkv_seg.controllers.finetune_files import folder_rows
 from napari_rwkv_seg.controllers.finetune_pairs import Checked, PairRow, with_plane
 from napari_rwkv_seg.controllers.finetune_runs import KeptRun, SnapshotSource
-from napari_rwkv_seg.controllers.finetune_sentences import NO_PAIRS, background_warning
+from napari_rwkv_seg.controllers.finetune_sentences import NO_PAIRS, pairs_warning
 from napari_rwkv_seg.errors import RwkvSegError
 
 from .finetune_add import AddPairs
@@ -63,7 +63,7 @@ class PairsPanel(QWidget):
         rows = list(self._controller.rows)
         self.empty.say("" if rows else NO_PAIRS)
         self.list.show_rows(rows, self._controller.choices.labels)
-        self.warning.say(background_warning(rows))
+        self.warning.say(pairs_warning(rows))
         self.show_checked()
 
     def show_checked(self) -> None:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QGuiApplication
 
+from .as_written import digest, remember
+
 if TYPE_CHECKING:
     from napari_rwkv_seg.zoo.card import ModelCard
 
@@ -101,7 +103,7 @@ class ResultLayers:
             return None
         record = self._latest(result)
         layer = self._layer(viewer, record)
-        held = _digest(layer.data) if layer is not None and _fits(layer, result) else None
+        held = digest(layer.data) if layer is not None and _fits(layer, result) else None
         is_ours = record is not None and held is not None and held in (record.digest, record.before)
         if record is None or layer is None or not is_ours:
             return self._add(viewer, result)
@@ -162,9 +164,9 @@ class ResultLayers:
         if QGuiApplication.mouseButtons() != Qt.MouseButton.NoButton:
             viewer.layers.selection.active = active  # the end of a stroke must reach its layer
         _dress(layer, result)
-        record = _Written(
-            result.image, result.card.name, weakref.ref(layer), result.output, _digest(data)
-        )
+        held = digest(data)
+        remember(layer, held)
+        record = _Written(result.image, result.card.name, weakref.ref(layer), result.output, held)
         previous = self._latest(result)
         record.maps = previous.maps if previous else {}
         self._written = [one for one in self._written if one.layer() is not None]
@@ -179,7 +181,8 @@ class ResultLayers:
         data = _refilled(layer.data, result)
         undoable = _write(layer, data)
         record.before = before if undoable else None
-        record.digest = _digest(layer.data)
+        record.digest = digest(layer.data)
+        remember(layer, record.digest)
         if record.output != result.output:
             _dress(layer, result)
             record.output = result.output
@@ -203,16 +206,6 @@ def _fits(layer: Labels, result: Result) -> bool:
     data = layer.data
     is_array = isinstance(data, np.ndarray) and data.flags.writeable
     return is_array and data.shape == result.place.shape and layer.editable
-
-
-def _digest(data: NDArray[Any]) -> int:
-    """Return what tells two arrays apart while this process lives.
-
-    Python's own hash of bytes: 64 bits, keyed anew for every process, and four times as
-    fast as those made for files. The window stands still meanwhile.
-    """
-    planes = data.reshape(-1, *data.shape[-2:])
-    return hash((data.shape, data.dtype.str, *(hash(plane.tobytes()) for plane in planes)))
 
 
 def _refilled(held: NDArray[Any], result: Result) -> NDArray[Any]:

@@ -44,6 +44,9 @@ class ArrayPair:
 
         return read
 
+    def as_written(self) -> Callable[[], bool]:
+        return lambda: False
+
 
 def make_entry(name: str = "bright", classes: int = 2) -> ModelEntry:
     """Return a model that is not on the disk."""

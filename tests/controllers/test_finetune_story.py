@@ -1,6 +1,7 @@
 """What is known of a run from its events alone, and how it is worded."""
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -10,10 +11,10 @@ from napari_rwkv_seg.controllers.finetune_choices import FinetuneChoices
 from napari_rwkv_seg.controllers.finetune_pairs import PairFacts, PairRow
 from napari_rwkv_seg.controllers.finetune_runs import KeptRun
 from napari_rwkv_seg.controllers.finetune_sentences import (
-    background_warning,
     class_scores,
     classes_hint,
     interrupted_line,
+    pairs_warning,
     pixels_line,
     result_line,
     status_line,
@@ -121,9 +122,19 @@ def test_a_pair_is_told_in_numbers():
 def test_no_confirmed_background_is_warned_of():
     full = PairFacts((("background", 0), ("cell", 1100)), 0, 1100, 4000, 1)
 
-    assert "No background" in background_warning([PairRow(ArrayPair(), facts=full)])
-    assert background_warning([PairRow(ArrayPair(), facts=FACTS)]) == ""
-    assert background_warning([PairRow(ArrayPair(), used=False, facts=full)]) == ""
+    assert "No background" in pairs_warning([PairRow(ArrayPair(), facts=full)])
+    assert pairs_warning([PairRow(ArrayPair(), facts=FACTS)]) == ""
+    assert pairs_warning([PairRow(ArrayPair(), used=False, facts=full)]) == ""
+
+
+def test_labels_that_nobody_has_corrected_are_told():
+    own = PairRow(ArrayPair(), facts=replace(FACTS, as_written=True))
+    mine = PairRow(ArrayPair(), facts=FACTS)
+
+    assert pixels_line(own.facts, "classes").endswith(" · not corrected")
+    assert "None of the ticked labels was corrected" in pairs_warning([own])
+    assert "1 of them were not corrected" in pairs_warning([own, mine])
+    assert pairs_warning([replace(own, used=False), mine]) == ""
 
 
 def test_objects_of_several_classes_are_refused_with_the_reason():

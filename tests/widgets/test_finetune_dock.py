@@ -122,6 +122,23 @@ def test_painting_is_counted_a_little_later(open_dock, with_cells, until) -> Non
     until(lambda: "1\u202f900 px" in row_text(dock))
 
 
+def test_a_result_that_nobody_has_corrected_is_said_to_be_so(
+    dock, segment, image, viewer, open_dock, until
+) -> None:
+    viewer.add_image(image)
+    labels = segment(dock)
+    tune = open_dock()
+    until(lambda: "not corrected" in row_text(tune))
+    assert "its own answers" in tune.pairs.warning.text()
+
+    labels.paint((2, 2), 1)
+    until(lambda: "px" in row_text(tune) and "not corrected" not in row_text(tune))
+    assert tune.pairs.warning.text() == ""
+
+    labels.undo()
+    until(lambda: "not corrected" in row_text(tune))
+
+
 def test_a_pair_that_is_not_ticked_is_not_used(open_dock, with_cells, until) -> None:
     dock = open_dock()
 
