@@ -201,7 +201,7 @@ class EvaluateWalk(Walk):
         self._click(dock.run.button)
         self.wait(lambda: dock.result.table.rowCount() == 1)
         self._click(dock.result.differences)
-        self.snap("12_evaluate")
+        self.snap("16_evaluate")
         return dock
 
 
@@ -230,7 +230,7 @@ def take_walks(viewer: Any, wait: Wait, snap: Snap) -> None:
     viewer.layers.clear()
     viewer.window.remove_dock_widget("all")
 
-    last = lambda name: snap(name) if name == "12_evaluate" else None  # noqa: E731
+    last = lambda name: snap(name) if name == "16_evaluate" else None  # noqa: E731
     judging = EvaluateWalk(viewer, wait, last)
     judging.open_sample()
     judging.evaluate()

@@ -2,7 +2,7 @@
 
     python scripts/screenshots_models.py [FOLDER]
 
-writes 12_models.png, 13_encoders.png and 14_new_model.png into docs/images (or
+writes 13_models.png, 14_encoders.png and 15_new_model.png into docs/images (or
 FOLDER). The user's own models stay as they are. Needs a display, Xvfb for example.
 """
 
@@ -50,9 +50,9 @@ def show_dock(viewer: Any, wait: Callable[[float], None], snap: Callable[..., No
     dock.table.choose(folders["membranes"])
     dock.doing.buttons["delete"].click()
     dock.table.choose(folders["nuclei_liver"])
-    snap("12_models")
+    snap("13_models")
     dock.undo.button.click()
-    for word, name in (("get", "13_encoders"), ("new", "14_new_model")):
+    for word, name in (("get", "14_encoders"), ("new", "15_new_model")):
         dock.coming.buttons[word].click()
         snap(name, dock.questions.asked)
         dock.questions.asked.reject()

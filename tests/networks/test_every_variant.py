@@ -6,16 +6,17 @@ import torch
 from napari_rwkv_seg.networks import SEGMENTERS, build_network
 
 ALL_SIZES = [(224, 224), (256, 320), (97, 131)]
-ODD = [(97, 131)]
 CASES = [
     *(("rwkv_unet", variant, {}, size) for variant in "TSB" for size in ALL_SIZES),
-    *(("rwkv_unet_encoder", variant, {}, size) for variant in "TSB" for size in ODD),
+    *(("rwkv_unet_encoder", variant, {}, size) for variant in "TSB" for size in ALL_SIZES),
     *(("med_urwkv", "T", {"encoder": e}, s) for e in ("adapter", "plain") for s in ALL_SIZES),
-    *(("med_urwkv", "S", {"encoder": e}, (97, 131)) for e in ("adapter", "plain")),
-    ("med_urwkv", "B", {"encoder": "adapter", "decoder": "narrow"}, (97, 131)),
-    ("med_urwkv", "B", {"encoder": "plain", "decoder": "narrow"}, (97, 131)),
-    *(("vrwkv", variant, {}, size) for variant in "TS" for size in ALL_SIZES),
-    ("vrwkv", "B", {}, (97, 131)),
+    *(("med_urwkv", "S", {"encoder": e}, s) for e in ("adapter", "plain") for s in ALL_SIZES),
+    *(
+        ("med_urwkv", "B", {"encoder": e, "decoder": "narrow"}, s)
+        for e in ("adapter", "plain")
+        for s in ALL_SIZES
+    ),
+    *(("vrwkv", variant, {}, size) for variant in "TSB" for size in ALL_SIZES),
     *(("vrwkv_adapter", variant, {}, (96, 160)) for variant in "TSB"),
 ]
 
