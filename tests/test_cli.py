@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 from napari_rwkv_seg import list_models
 from napari_rwkv_seg.cli import app, batch
 from napari_rwkv_seg.controllers import batch_work
-from napari_rwkv_seg.controllers.batch import News
 from napari_rwkv_seg.controllers.batch_rows import Row
+from napari_rwkv_seg.controllers.batch_run import News
 from napari_rwkv_seg.inference import Progress
 from napari_rwkv_seg.zoo import ModelCard, ModelEntry, read_card, write_model
 from napari_rwkv_seg.zoo.card import ClassCard

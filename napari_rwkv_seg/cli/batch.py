@@ -14,8 +14,9 @@ from types import FrameType
 
 import typer
 
-from napari_rwkv_seg.controllers.batch import Batch, News, batch_steps
+from napari_rwkv_seg.controllers.batch import Batch, batch_steps
 from napari_rwkv_seg.controllers.batch_rows import Row, Table
+from napari_rwkv_seg.controllers.batch_run import News
 
 from .speech import say
 

@@ -127,6 +127,13 @@ def segment(  # noqa: PLR0913 - the options of a command are its parameters
             "--format", help="Of the labels: ome-tiff, nifti, ome-zarr, dicom-seg, coco or png."
         ),
     ] = "ome-tiff",
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            help="Read images piece by piece and write labels into an OME-Zarr store.",
+            show_default="images too large for the memory",
+        ),
+    ] = None,
     part: Annotated[
         str,
         typer.Option(
@@ -179,6 +186,7 @@ def segment(  # noqa: PLR0913 - the options of a command are its parameters
             measure=measure,
             overlay=overlay,
             overwrite=overwrite,
+            stream=stream,
         )
         crew = crew_of(workers, scheduler)
         failures = segment_all(Batch(images, out, choices, part, crew))

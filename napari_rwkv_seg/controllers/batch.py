@@ -21,32 +21,11 @@ from .batch_choices import ENDINGS, BatchChoices
 from .batch_items import BatchItem, Wanted, check_apart, find_items, part_of
 from .batch_results import results_of, run_folder_name, sweep
 from .batch_rows import Row, Table, TableFiles
-from .batch_work import Order, item_steps
+from .batch_run import News, run_here, run_there
+from .batch_work import Order
 
 if TYPE_CHECKING:
-    from napari_rwkv_seg.inference.loading import Model
-    from napari_rwkv_seg.inference.progress import Progress
-
     from .batch_workers import Crew
-
-
-@dataclass(frozen=True)
-class News:
-    """What has changed in a batch.
-
-    Parameters
-    ----------
-    rows : tuple of Row
-        The rows that changed; first of all, every row.
-    step : Progress, optional
-        How far the image is that runs.
-    notes : tuple of str
-        Sentences for the user that concern no single image.
-    """
-
-    rows: tuple[Row, ...] = ()
-    step: "Progress | None" = None
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,9 +95,9 @@ def batch_steps(batch: Batch) -> Steps:
     with _making(batch.out) as making:
         order = Order(batch.out, making, batch.choices, asked)
         steps = (
-            _here(items, table, order)
+            run_here(items, table.rows, order)
             if batch.crew is None
-            else _spread(items, table, order, batch.crew)
+            else run_there(items, table.rows, order, batch.crew)
         )
         try:
             for news in steps:
@@ -169,7 +148,7 @@ def segment_batch(
         Called with all `News`; an error that it raises ends the batch.
     **choices
         Other fields of `BatchChoices`: output, wishes, axes, channel, tile_size, format,
-        measure, overlay, overwrite.
+        measure, overlay, overwrite, stream.
 
     Returns
     -------
@@ -231,46 +210,6 @@ def _items(batch: Batch) -> tuple[list[BatchItem], list[str]]:
         lambda item: [results_of(item, batch.out, one).labels for one in ENDINGS.values()],
     )
     return (part_of(apart, batch.part) if batch.part else apart), notes
-
-
-def _here(items: Sequence[BatchItem], table: Table, order: Order) -> Generator[News, None, None]:
-    """Do one image after the other in this process."""
-    from .engine import InferenceEngine
-
-    engine = InferenceEngine()
-    said: list[str] = []
-
-    def load() -> "Model":
-        model = engine.load(order.choices.model, order.choices.device)
-        said.extend(note for note in model.notes if note not in said)
-        return model
-
-    told = 0
-    for item, row in zip(items, list(table.rows), strict=True):
-        yield News((replace(row, state="running"),))
-        steps = item_steps(item, row, order, load)
-        try:
-            while True:
-                yield News(step=next(steps), notes=tuple(said[told:]))
-                told = len(said)
-        except StopIteration as end:
-            yield News((end.value,))
-        finally:
-            steps.close()
-
-
-def _spread(
-    items: Sequence[BatchItem], table: Table, order: Order, crew: "Crew"
-) -> Generator[News, None, None]:
-    """Have the images done by the workers of a cluster."""
-    from .batch_cluster import spread
-
-    steps = spread(items, table.rows, order, crew)
-    try:
-        for row in steps:
-            yield News((row,) if row is not None else ())
-    finally:
-        steps.close()
 
 
 @contextmanager

@@ -52,6 +52,9 @@ class BatchChoices:
         Write a picture of image and labels.
     overwrite : bool
         Do all images anew, whatever is there.
+    stream : bool, optional
+        Whether images are streamed into an OME-Zarr store, piece by piece; None for those that
+        would take more than half of the memory that is free.
 
     Raises
     ------
@@ -71,6 +74,7 @@ class BatchChoices:
     measure: bool = False
     overlay: bool = False
     overwrite: bool = False
+    stream: bool | None = None
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:

@@ -32,11 +32,11 @@ def spread(
     """
     if any(item.read for item in items):
         raise ClusterError("Layers cannot be sent to workers; save them as files first.")
-    order = _absolute(order)
+    order = absolute(order)
     tasks, waiting = [], {}
     for item, row in zip(items, rows, strict=True):
-        absolute = replace(item, image=item.image.absolute())
-        tasks.append(Task(str(row.number), do_item, (absolute, row, order)))
+        found = replace(item, image=item.image.absolute())
+        tasks.append(Task(str(row.number), do_item, (found, row, order)))
         waiting[str(row.number)] = row
     folders = {task.arguments[0].image.parent for task in tasks}
     paths = [order.making, *sorted(folder for folder in folders if folder.is_dir())]
@@ -54,7 +54,8 @@ def spread(
 
 def do_item(item: BatchItem, row: Row, order: Order) -> Row:
     """Do one image to its end, on a worker; never raises."""
-    steps = item_steps(item, row, order, lambda: _model(order))
+    choices, sha256 = order.choices, order.asked["model_sha256"]
+    steps = item_steps(item, row, order, lambda: model_of(choices.model, choices.device, sha256))
     try:
         while True:
             next(steps)
@@ -75,19 +76,25 @@ def _engine() -> "InferenceEngine":
     return InferenceEngine()
 
 
-def _model(order: Order) -> "Model":
-    """Return the model, if the worker has the very one that the batch was begun with."""
+def model_of(name: str, device: str, sha256: str) -> "Model":
+    """Return a model, if the worker has the very one that the run was begun with.
+
+    Raises
+    ------
+    ModelError
+        If its weights are others.
+    """
     take_share()
-    model = _engine().load(order.choices.model, order.choices.device)
-    if model.card.weights_sha256 != order.asked["model_sha256"]:
+    model = _engine().load(name, device)
+    if model.card.weights_sha256 != sha256:
         raise ModelError(
-            f"The worker has another model of the name {order.choices.model!r}. Give the model's "
+            f"The worker has another model of the name {name!r}. Give the model's "
             "folder, on a disk that all workers share."
         )
     return model
 
 
-def _absolute(order: Order) -> Order:
+def absolute(order: Order) -> Order:
     """Return an order whose paths mean the same in any working folder."""
     choices = order.choices
     if Path(choices.model).is_dir():

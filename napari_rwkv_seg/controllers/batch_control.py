@@ -18,10 +18,11 @@ from psygnal import Signal
 
 from napari_rwkv_seg.errors import SettingsError
 
-from .batch import Batch, News, batch_steps
+from .batch import Batch, batch_steps
 from .batch_choices import BatchChoices
 from .batch_items import BatchItem
 from .batch_rows import Row, Table
+from .batch_run import News
 from .segment import SegmentController
 from .sentences import mishap
 from .settings import SegmentSettings

@@ -98,6 +98,23 @@ class StreamStore:
         return store
 
     @classmethod
+    def attached(cls, folder: Path, layout: Layout) -> "StreamStore":
+        """Return a store that another process keeps; `save` is for that one alone.
+
+        Raises
+        ------
+        RunError
+            If the folder is no store, or a damaged one.
+        """
+        found = read_progress(folder)
+        try:
+            if found is not None:
+                return cls(folder, found["run"], layout, state_of(found["state"]))
+        except (KeyError, TypeError):
+            pass
+        raise RunError(f"{str(folder)!r} is not a store of streamed labels, or is damaged.")
+
+    @classmethod
     def _made(
         cls, folder: Path, run: dict[str, Any], layout: Layout, tile_size: int
     ) -> "StreamStore":

@@ -4,7 +4,7 @@ Does what the store does not say is done, and writes down what is.
 """
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 
@@ -40,15 +40,25 @@ class StreamWork:
         self._total = self._left = self._timed = 0
         self._since = time.monotonic()
 
-    def steps(self) -> Iterator[Progress]:
-        """Do all that is not done."""
-        planes = list(zip(self.image.planes(), self.store.state.planes, strict=True))
-        for index, state in planes:
+    def measure_steps(self) -> Iterator[Progress]:
+        """Find out how bright the planes are that were not measured yet.
+
+        Raises
+        ------
+        ImageError
+            If no plane holds a finite number.
+        """
+        for index, state in self._planes():
             if state.windows is None:
                 yield from self._measure(index, state)
-        if all(state.blank for _, state in planes):
+        if all(state.blank for state in self.store.state.planes):
             raise ImageError(NO_FINITE_PIXEL)
         self._count()
+
+    def steps(self) -> Iterator[Progress]:
+        """Do all that is not done."""
+        yield from self.measure_steps()
+        planes = self._planes()
         for index, state in planes:
             while not (yield from self._predict(index, state)):
                 yield self._halve(state)
@@ -57,6 +67,51 @@ class StreamWork:
             if state.objects is None:
                 yield from self._label(number, found)
             found += state.objects or 0
+
+    def missing(self) -> Iterator[tuple[int, int, list[int]]]:
+        """Yield plane, strip and rows of blocks whose classes are not written; once measured."""
+        for plane, state in enumerate(self.store.state.planes):
+            for strip in range(0 if state.blank else len(self._strips())):
+                if rows := self._missing(state, strip):
+                    yield plane, strip, rows
+
+    def run_rows(self, plane: int, strip: int, rows: Sequence[int]) -> list[tuple[int, int]]:
+        """Write the classes of rows of blocks, but not down that it is done: see `take`.
+
+        Returns
+        -------
+        list of (row, invalid)
+            What to `take` in the process that keeps the store.
+
+        Raises
+        ------
+        OutOfMemoryError
+            If a tile does not fit into memory.
+        """
+        index, state = self._planes()[plane]
+        cut = self._strips()[strip]
+        run = self._strip_run(index, state, cut)
+        done = []
+        for row in rows:
+            steps = self._row_steps(run, index, row, cut)
+            try:
+                while True:
+                    next(steps)
+            except StopIteration as end:
+                done.append((row, end.value))
+        return done
+
+    def take(self, plane: int, strip: int, done: Sequence[tuple[int, int]]) -> Progress:
+        """Write down rows of blocks that another process has run."""
+        state = self.store.state.planes[plane]
+        for row, invalid in done:
+            state.rows.append([strip, row])
+            state.invalid += invalid
+        self.store.save()
+        before, since, timed = self._left, self._since, self._timed
+        self._count()
+        self._since, self._timed = since, timed + before - self._left
+        return self.progress()
 
     def notes(self) -> list[str]:
         """Return what the user should know in the end."""
@@ -93,24 +148,32 @@ class StreamWork:
         """Write the classes of a plane; return whether memory was enough."""
         if state.blank:
             return True
-        windows = tuple(Window(*one) if one else None for one in state.windows or ())
         for number, strip in enumerate(self._strips()):
-            missing = self._missing(state, number)
-            run = StripRun(
-                self.model, self.image, index, Brightness(windows), strip, self.settings.threshold
-            )
-            for row in missing:
+            run = self._strip_run(index, state, strip)
+            for row in self._missing(state, number):
                 try:
-                    yield from self._predict_row(run, index, (number, row), strip)
+                    invalid = yield from self._row_steps(run, index, row, strip)
                 except OutOfMemoryError:
                     return False
+                state.rows.append([number, row])
+                state.invalid += invalid
+                self.store.save()
         return True
 
-    def _predict_row(
-        self, run: StripRun, index: tuple[int, ...], place: tuple[int, int], strip: Strip
-    ) -> Iterator[Progress]:
-        """Write one row of blocks, and show what is final of it meanwhile."""
-        rows = self._grid.rows(place[1])
+    def _strip_run(self, index: tuple[int, ...], state: PlaneState, strip: Strip) -> StripRun:
+        windows = tuple(Window(*one) if one else None for one in state.windows or ())
+        return StripRun(
+            self.model, self.image, index, Brightness(windows), strip, self.settings.threshold
+        )
+
+    def _row_steps(
+        self, run: StripRun, index: tuple[int, ...], row: int, strip: Strip
+    ) -> Generator[Progress, None, int]:
+        """Write one row of blocks, and show what is final of it meanwhile.
+
+        Returns how many of its pixels were not a number.
+        """
+        rows = self._grid.rows(row)
         start = (rows.start, strip.columns.start)
         steps = run.rows(rows)
         while True:
@@ -122,17 +185,13 @@ class StreamWork:
             if final is None:
                 self._timed += 1
                 self._left = max(0, self._left - 1)
-                yield self._progress()
+                yield self.progress()
             elif len(final) < rows.stop - rows.start:
                 missing = rows.stop - rows.start - len(final)
                 self.store.show(index, start, np.pad(final, ((0, missing), (0, 0))))
         self.store.show(index, start, classes)
         self.store.write_work("classes", index, start, classes)
-        stack = self.image.stack
-        state = self.store.state.planes[int(np.ravel_multi_index(index, stack)) if stack else 0]
-        state.rows.append(list(place))
-        state.invalid += invalid
-        self.store.save()
+        return int(invalid)
 
     def _label(self, number: int, found: int) -> Iterator[Progress]:
         """Make the labels of a plane of its classes."""
@@ -150,7 +209,11 @@ class StreamWork:
         state.forget_classes()
         self.store.save()
         self._count()
-        return self._progress(f"Not enough memory; going on with {size}-px tiles.")
+        return self.progress(f"Not enough memory; going on with {size}-px tiles.")
+
+    def _planes(self) -> list[tuple[tuple[int, ...], PlaneState]]:
+        """Return the planes with their places in the stack."""
+        return list(zip(self.image.planes(), self.store.state.planes, strict=True))
 
     def _strips(self) -> list[Strip]:
         """Return the strips of a plane."""
@@ -176,7 +239,7 @@ class StreamWork:
         )
         self._timed, self._since = 0, time.monotonic()
 
-    def _progress(self, note: str = "") -> Progress:
+    def progress(self, note: str = "") -> Progress:
         """Return how far the network is; the rest is short."""
         each = (time.monotonic() - self._since) / self._timed if self._timed else None
         left = None if each is None else each * self._left

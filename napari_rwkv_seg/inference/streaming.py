@@ -7,7 +7,7 @@ What is done is written down; running again with the same image, model and
 settings continues. Probabilities are not kept. Lengths are in pixels.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,7 @@ def segment_to_store_steps(  # noqa: PLR0913 - the choices of a run are its para
     tile_size: int | None = None,
     channel: int | None = None,
     options: StreamOptions | None = None,
+    elsewhere: Callable[[StreamWork], Iterator[Progress]] | None = None,
 ) -> Generator[Progress, None, StreamedSegmentation]:
     """Segment an image into a store, yielding before every step; continue if it was begun.
 
@@ -112,6 +113,9 @@ def segment_to_store_steps(  # noqa: PLR0913 - the choices of a run are its para
         A folder that is new, empty, or of the same run.
     options : StreamOptions, optional
         Scale and units for the store's metadata, size of blocks, whether to begin anew.
+    elsewhere : callable, optional
+        Is given the work once brightness is known, and may have rows of blocks run by other
+        processes (`StreamWork.missing`, `run_rows`, `take`); what it leaves is done here.
 
     Yields
     ------
@@ -153,7 +157,7 @@ def segment_to_store_steps(  # noqa: PLR0913 - the choices of a run are its para
     work = StreamWork(model, source, settings, kept, size)
     if not kept.state.complete:
         with claimed(store):
-            yield from _filled(work)
+            yield from _filled(work, elsewhere)
             said = [*notes, source.note(), _unlinked(work)]
             kept.finish(_provenance(work, said, options))
     facts = kept.state.provenance
@@ -169,9 +173,14 @@ def segment_to_store_steps(  # noqa: PLR0913 - the choices of a run are its para
     )
 
 
-def _filled(work: StreamWork) -> Iterator[Progress]:
+def _filled(
+    work: StreamWork, elsewhere: Callable[[StreamWork], Iterator[Progress]] | None
+) -> Iterator[Progress]:
     """Do the work; say so if there is not enough memory beside the network."""
     try:
+        if elsewhere is not None:
+            yield from work.measure_steps()
+            yield from elsewhere(work)
         yield from work.steps()
     except MemoryError as error:
         raise RwkvSegError(

@@ -9,10 +9,10 @@ from typing import Any
 from napari.layers import Image
 from psygnal import Signal
 
-from napari_rwkv_seg.controllers.batch import News
 from napari_rwkv_seg.controllers.batch_control import BatchController, BatchJob, BatchOutcome
 from napari_rwkv_seg.controllers.batch_items import BatchItem
 from napari_rwkv_seg.controllers.batch_rows import Row
+from napari_rwkv_seg.controllers.batch_run import News
 from napari_rwkv_seg.controllers.sentences import mishap
 from napari_rwkv_seg.errors import RwkvSegError
 from napari_rwkv_seg.images.axes import guess_axes

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from napari_rwkv_seg.controllers.batch import Batch, News, batch_steps
+from napari_rwkv_seg.controllers.batch import Batch, batch_steps
 from napari_rwkv_seg.controllers.batch_rows import Row, Table
+from napari_rwkv_seg.controllers.batch_run import News
 from napari_rwkv_seg.zoo import ModelCard, write_model
 from napari_rwkv_seg.zoo.card import ClassCard
 

@@ -7,16 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
-from napari_rwkv_seg.controllers import batch_tasks, batch_workers
+from napari_rwkv_seg.controllers import batch_tasks, batch_workers, stream_cluster
 from napari_rwkv_seg.controllers.batch import Batch, BatchChoices, batch_steps
 from napari_rwkv_seg.controllers.batch_items import BatchItem
 from napari_rwkv_seg.controllers.batch_tasks import Task, TaskNews, run_tasks
 from napari_rwkv_seg.controllers.batch_workers import Crew, crew_of
 from napari_rwkv_seg.errors import ClusterError, SettingsError
+from napari_rwkv_seg.inference.stream_folder import open_levels
 
-from .batching import run, write_images, write_tiny_model
+from .batching import run, write_image, write_images, write_tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +156,30 @@ def test_workers_and_a_scheduler_together_are_refused() -> None:
     with pytest.raises(SettingsError, match="not both"):
         crew_of(2, "tcp://host:8786")
     assert crew_of() is None
+
+
+def test_the_pieces_of_a_huge_image_survive_the_death_of_a_worker(
+    cluster: Any, crew: Crew, batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a small image; the labels are those of a run without a cluster."""
+    monkeypatch.setattr(stream_cluster, "ROWS", 1)
+    image = write_image(tmp_path / "tall.tif", shape=(5000, 70))  # five rows of blocks
+    victim = next(iter(pids(cluster).values()))
+    choices = replace(batch.choices, stream=True)
+    killed, rows = False, []
+    for news in batch_steps(replace(batch, images=[image], choices=choices)):
+        rows += news.rows
+        if not killed and news.step is not None and news.step.done > 0:
+            os.kill(victim, signal.SIGKILL)
+            killed = True
+    assert killed
+    assert rows[-1].state == "done", rows[-1].note
+
+    alone = replace(batch, images=[image], choices=choices, crew=None, out=tmp_path / "alone")
+    assert run(alone).count("done") == 1
+    shared, own = (
+        open_levels(folder / "tall_labels.ome.zarr") for folder in (batch.out, alone.out)
+    )
+    assert len(shared) == len(own)
+    for one, other in zip(shared, own, strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))

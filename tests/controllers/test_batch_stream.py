@@ -1,0 +1,128 @@
+"""Images of a batch that are streamed into a store, here and by the workers of a cluster."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as Picture
+
+from napari_rwkv_seg.controllers import stream_cluster, streaming
+from napari_rwkv_seg.controllers.batch import Batch, BatchChoices
+from napari_rwkv_seg.controllers.batch_items import BatchItem
+from napari_rwkv_seg.controllers.batch_stream import opened_if_huge
+from napari_rwkv_seg.controllers.batch_tasks import TaskNews
+from napari_rwkv_seg.controllers.batch_workers import Crew
+from napari_rwkv_seg.errors import ClusterError
+from napari_rwkv_seg.inference.stream_folder import open_levels
+
+from .batching import row_of, run, states, write_image, write_tiny_model
+
+TALL = (2100, 70)  # three rows of blocks
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def tall(tmp_path: Path) -> Path:
+    return write_image(tmp_path / "images" / "tall.tif", shape=TALL)
+
+
+@pytest.fixture
+def batch(model: Path, tall: Path) -> Batch:
+    choices = BatchChoices(model=str(model), device="cpu", stream=True)
+    return Batch([tall], tall.parents[1] / "out", choices)
+
+
+def labels_of(batch: Batch) -> np.ndarray:
+    return np.asarray(open_levels(batch.out / "tall_labels.ome.zarr")[0])
+
+
+def whole_labels(batch: Batch) -> np.ndarray:
+    whole = replace(batch, out=batch.out.with_name("whole"), crew=None)
+    run(replace(whole, choices=replace(batch.choices, stream=False)))
+    labels: np.ndarray = tifffile.imread(whole.out / "tall_labels.tif")
+    return labels
+
+
+def test_a_streamed_image_has_the_labels_of_a_whole_run(batch: Batch) -> None:
+    row = row_of(run(batch), "tall.tif")
+    assert (row.state, row.labels) == ("done", "tall_labels.ome.zarr")
+    assert "streamed into an OME-Zarr store" in row.note
+    np.testing.assert_array_equal(labels_of(batch), whole_labels(batch))
+    assert len(np.unique(labels_of(batch))) == 2
+
+
+def test_what_is_streamed_is_kept_and_never_replaced_unasked(batch: Batch) -> None:
+    run(batch)
+    before = labels_of(batch)
+    assert states(run(batch)) == {"tall.tif": "skipped"}
+    other = replace(batch, choices=replace(batch.choices, wishes={"threshold": 0.9}))
+    row = row_of(run(other), "tall.tif")
+    assert row.state == "failed"
+    assert "another run; different: settings" in row.note
+    np.testing.assert_array_equal(labels_of(batch), before)
+
+    again = replace(other, choices=replace(other.choices, overwrite=True))
+    assert states(run(again)) == {"tall.tif": "done"}
+    assert (labels_of(batch) != before).any()
+
+
+def test_what_a_streamed_image_does_not_get_is_said(batch: Batch) -> None:
+    choices = replace(batch.choices, measure=True, overlay=True, format="nifti")
+    row = row_of(run(replace(batch, choices=choices)), "tall.tif")
+    assert row.note.endswith("without measurements, a picture, the format nifti.")
+
+
+def test_an_image_too_large_for_the_memory_is_streamed_by_itself(
+    tall: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Picture.fromarray(np.zeros((50, 50), np.uint8)).save(tall.with_name("picture.png"))
+    tall.with_name("broken.tif").write_bytes(b"II*\0 no more")
+    monkeypatch.setattr(streaming, "_free_memory", lambda: 1000)
+    choices = BatchChoices()
+    huge = BatchItem(tall, tall.name)
+    assert opened_if_huge(huge, choices) is not None
+    assert opened_if_huge(huge, replace(choices, stream=False)) is None
+    for name in ("picture.png", "broken.tif", "missing.tif"):
+        assert opened_if_huge(BatchItem(tall.with_name(name), name), choices) is None
+
+    monkeypatch.setattr(streaming, "_free_memory", lambda: 10**12)
+    assert opened_if_huge(huge, choices) is None
+
+
+def test_the_size_of_pixels_is_that_of_the_file(batch: Batch, tall: Path) -> None:
+    import zarr
+
+    pixels = tifffile.imread(tall)
+    about = {"axes": "YX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.25}
+    about |= {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
+    tifffile.imwrite(tall, pixels, metadata=about, ome=True)
+    assert states(run(batch)) == {"tall.tif": "done"}
+    group = zarr.open_group(batch.out / "tall_labels.ome.zarr", mode="r")
+    [multiscale] = group.attrs["ome"]["multiscales"]
+    assert multiscale["datasets"][0]["coordinateTransformations"][0]["scale"] == [0.25, 0.5]
+    assert [axis["unit"] for axis in multiscale["axes"]] == ["micrometer", "micrometer"]
+
+
+def test_what_no_worker_could_do_is_done_here(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its three tasks: one is done, one is lost, of one nothing is heard."""
+    monkeypatch.setattr(stream_cluster, "ROWS", 1)
+    given = []
+
+    def run_tasks(tasks, crew, paths):
+        given.extend(task.arguments[0].rows for task in tasks)
+        yield TaskNews(tasks[0], "done", tasks[0].function(*tasks[0].arguments))
+        yield TaskNews(tasks[1], "lost", error=ClusterError("It died."))
+        yield TaskNews()
+
+    monkeypatch.setattr(stream_cluster, "run_tasks", run_tasks)
+    assert states(run(replace(batch, crew=Crew(workers=1)))) == {"tall.tif": "done"}
+    assert given == [(0,), (1,), (2,)]
+    np.testing.assert_array_equal(labels_of(batch), whole_labels(batch))
