@@ -78,6 +78,8 @@ class StreamWork:
     def run_rows(self, plane: int, strip: int, rows: Sequence[int]) -> list[tuple[int, int]]:
         """Write the classes of rows of blocks, but not down that it is done: see `take`.
 
+        Labels are not touched, so a process that was given up and still runs does no harm.
+
         Returns
         -------
         list of (row, invalid)
@@ -93,7 +95,7 @@ class StreamWork:
         run = self._strip_run(index, state, cut)
         done = []
         for row in rows:
-            steps = self._row_steps(run, index, row, cut)
+            steps = self._row_steps(run, index, row, cut, is_shown=False)
             try:
                 while True:
                     next(steps)
@@ -102,9 +104,13 @@ class StreamWork:
         return done
 
     def take(self, plane: int, strip: int, done: Sequence[tuple[int, int]]) -> Progress:
-        """Write down rows of blocks that another process has run."""
-        state = self.store.state.planes[plane]
+        """Show rows of blocks that another process has run, and write down that they are done."""
+        index, state = self._planes()[plane]
+        columns = self._strips()[strip].columns
         for row, invalid in done:
+            rows = self._grid.rows(row)
+            classes = self.store.read_work("classes", index, rows, columns)
+            self.store.show(index, (rows.start, columns.start), classes)
             state.rows.append([strip, row])
             state.invalid += invalid
         self.store.save()
@@ -167,7 +173,13 @@ class StreamWork:
         )
 
     def _row_steps(
-        self, run: StripRun, index: tuple[int, ...], row: int, strip: Strip
+        self,
+        run: StripRun,
+        index: tuple[int, ...],
+        row: int,
+        strip: Strip,
+        *,
+        is_shown: bool = True,
     ) -> Generator[Progress, None, int]:
         """Write one row of blocks, and show what is final of it meanwhile.
 
@@ -186,10 +198,11 @@ class StreamWork:
                 self._timed += 1
                 self._left = max(0, self._left - 1)
                 yield self.progress()
-            elif len(final) < rows.stop - rows.start:
+            elif is_shown and len(final) < rows.stop - rows.start:
                 missing = rows.stop - rows.start - len(final)
                 self.store.show(index, start, np.pad(final, ((0, missing), (0, 0))))
-        self.store.show(index, start, classes)
+        if is_shown:
+            self.store.show(index, start, classes)
         self.store.write_work("classes", index, start, classes)
         return int(invalid)
 
