@@ -52,9 +52,9 @@ def opened_if_huge(item: BatchItem, choices: BatchChoices) -> "ImageFile | None"
     if image.is_labels:
         return None
     axes = choices.axes or image.axes
-    is_fit = len(axes) == len(image.data.shape)
+    is_fit = len(axes) == len(image.data.shape) and {"Y", "X"} <= set(axes)
     shape, itemsize = image.data.shape, image.data.dtype.itemsize
-    is_huge = choices.stream or (is_fit and must_stream(shape, axes, itemsize))
+    is_huge = is_fit and (choices.stream or must_stream(shape, axes, itemsize))
     return image if is_huge else None
 
 

@@ -88,6 +88,8 @@ def test_an_image_too_large_for_the_memory_is_streamed_by_itself(
     huge = BatchItem(tall, tall.name)
     assert opened_if_huge(huge, choices) is not None
     assert opened_if_huge(huge, replace(choices, stream=False)) is None
+    for axes in ("QX", "YXC"):  # the run that follows says what is wrong with them
+        assert opened_if_huge(huge, replace(choices, axes=axes)) is None
     for name in ("picture.png", "broken.tif", "missing.tif"):
         assert opened_if_huge(BatchItem(tall.with_name(name), name), choices) is None
 
