@@ -130,5 +130,6 @@ def _sentence(
     if added:
         notes = f" The old model does not know {', '.join(added)}; its score leaves that out."
     if facts["recommended"]:
-        return f"{shown}: the new model is better.{notes}"
+        like = " on images like these; others were not checked" if images < _FEW_IMAGES else ""
+        return f"{shown}: the new model is better{like}.{notes}"
     return f"{shown}: {doubt or 'the new model is not better'}.{notes}"

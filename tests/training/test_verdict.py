@@ -20,6 +20,13 @@ def test_a_clear_gain_is_recommended_and_a_loss_is_not() -> None:
     assert "not better" in worse["sentence"]
 
 
+def test_a_gain_on_few_images_is_said_to_hold_for_images_like_these() -> None:
+    few = verdict(counts(0.7, 0.7), counts(0.8, 0.8), ["cell"], [True])
+    many = verdict(counts(*[0.7] * 5), counts(*[0.8] * 5), ["cell"], [True])
+    assert few["sentence"].endswith("better on images like these; others were not checked.")
+    assert many["sentence"].endswith("the new model is better.")
+
+
 def test_a_gain_within_chance_is_not_recommended() -> None:
     small = verdict(counts(0.80), counts(0.82), ["cell"], [True])
     assert not small["recommended"]
