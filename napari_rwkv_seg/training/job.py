@@ -18,11 +18,12 @@ from napari_rwkv_seg.inference.predictor import predict_steps
 from napari_rwkv_seg.inference.settings import LabelSettings
 from napari_rwkv_seg.ops.backends import choose
 
+from .between import SCORES
 from .budget import Budget, Stopwatch
 from .control import Control, LeaveError
 from .events import Tell
 from .hardware import Lightener
-from .held_out import HeldOut
+from .held_out import ClassMaps, HeldOut
 from .loop import TrainingLoop
 from .pace import Pace
 from .preparation import WEIGHT_DECAY, Start
@@ -132,11 +133,14 @@ class Job:
         """Return a network as the predictor wants it."""
         return Model(self._start.card, network, self.device, self._run.path)
 
+    def predict_quick(self, network: nn.Module) -> ClassMaps:
+        """Return the class maps of the few images of the checks on the way."""
+        self._pace.pause()
+        return self.held_out.predict(self.model(network), self.held_out.quick, self.interrupted)
+
     def validate(self, network: nn.Module) -> Mapping[str, Any]:
         """Return the scores of a network on the few images of the checks on the way."""
-        self._pace.pause()
-        maps = self.held_out.predict(self.model(network), self.held_out.quick, self.interrupted)
-        scores = self.held_out.scores(maps)
+        scores = self.held_out.scores(self.predict_quick(network))
         return {"score": scores.mean, "dice": scores.by_class, "base": False}
 
     def interrupted(self) -> bool:
@@ -171,7 +175,8 @@ class Job:
         )
         if self._seconds is None:
             return common
-        after = held_out.seconds_quick + 1.1 * held_out.seconds_full + _WRITING_S
+        quick = 1 + SCORES * start.is_base_trained
+        after = quick * held_out.seconds_quick + 1.1 * held_out.seconds_full + _WRITING_S
         end = max(self._seconds - after, 0.5 * self._seconds)
         checks = _CHECK_SHARE * self._seconds / max(held_out.seconds_quick, 1e-3)
         every = end / max(1, min(_CHECKS, int(checks)))

@@ -40,6 +40,8 @@ class Start:
         Of the model that it starts from, and of the new one, not complete yet.
     network : nn.Module
         The base's network with the classes of the new model, on the CPU; to be trained.
+    weights : dict of str to Tensor
+        A copy of its weights, which stays as it is.
     pairs : list of TrainingPair
         The snapshot.
     split : Split
@@ -60,6 +62,7 @@ class Start:
     base: ModelCard
     card: ModelCard
     network: nn.Module
+    weights: dict[str, torch.Tensor]
     pairs: list[TrainingPair]
     split: Split
     depth: Depth
@@ -72,6 +75,11 @@ class Start:
     def classes(self) -> list[str]:
         """Names of the classes of the new model."""
         return [each.name for each in self.card.classes]
+
+    @property
+    def is_base_trained(self) -> bool:
+        """Whether the base knows anything that could be forgotten."""
+        return not self.base.untrained
 
     @property
     def known(self) -> list[bool]:
@@ -105,14 +113,7 @@ def prepare(run: RunFolder, tell: Tell, fabric: "Fabric") -> Start:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     depth = _depth(run, settings, base, labelled, fabric)
     groups = parameter_groups(network, depth, LEARNING_RATE, WEIGHT_DECAY)
-    crops = CropSource(
-        pairs,
-        split,
-        normalization=card.normalization,
-        input_channels=card.input_channels,
-        labels=settings.labels,
-        pixels=CUDA_PIXELS if fabric.device.type == "cuda" else CPU_PIXELS,
-    )
+    crops = _crops(pairs, split, card, settings.labels, is_cuda=fabric.device.type == "cuda")
     tell(
         "prepared",
         pairs=len(pairs),
@@ -122,7 +123,32 @@ def prepare(run: RunFolder, tell: Tell, fabric: "Fabric") -> Start:
         regions=sum(bool(mask.any()) for mask in split.validation),
     )
     return Start(
-        settings, base, card, network, pairs, split, depth, groups, crops, labelled, LEARNING_RATE
+        settings,
+        base,
+        card,
+        network,
+        {name: value.clone() for name, value in network.state_dict().items()},
+        pairs,
+        split,
+        depth,
+        groups,
+        crops,
+        labelled,
+        LEARNING_RATE,
+    )
+
+
+def _crops(
+    pairs: list[TrainingPair], split: Split, card: ModelCard, labels: LabelKind, *, is_cuda: bool
+) -> CropSource:
+    """Return what makes the batches, of a size that suits the device."""
+    return CropSource(
+        pairs,
+        split,
+        normalization=card.normalization,
+        input_channels=card.input_channels,
+        labels=labels,
+        pixels=CUDA_PIXELS if is_cuda else CPU_PIXELS,
     )
 
 

@@ -10,11 +10,12 @@ from napari_rwkv_seg.images.writers import write_labels
 from napari_rwkv_seg.zoo.card import ModelCard
 from napari_rwkv_seg.zoo.store import write_model
 
+from .between import Weights, between, nearest_share
 from .checkpoints import BEST, LATEST, PREVIOUS, load_checkpoint_file
 from .events import Event, read_events
 from .preparation import Start
 from .run_folder import RunFolder
-from .verdict import luck_of_best, verdict
+from .verdict import Counts, luck_of_best, verdict
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,8 +45,7 @@ def publish(run: RunFolder, start: Start, job: "Job", loop: "TrainingLoop") -> E
     if not best.is_file():
         raise RunError("The run was stopped before it learnt anything; there is no new model.")
     network = loop.average
-    network.load_state_dict(load_checkpoint_file(best))
-    network.half().float()  # it is written in half precision, so that is what is scored
+    share = _near_base(start, job, network, load_checkpoint_file(best))
     held_out = job.held_out
     after = _predicted(job, network)
     before = {index: held_out.base[index] for index in after}
@@ -62,6 +62,7 @@ def publish(run: RunFolder, start: Start, job: "Job", loop: "TrainingLoop") -> E
         "images": len(start.pairs),
         "steps": loop.step,
         "best_step": loop.best_step,
+        "share": share,
         "seconds": round(job.watch.seconds, 1),
         "model": run.model.name,
         "stopped_early": job.is_stopped,
@@ -72,6 +73,28 @@ def publish(run: RunFolder, start: Start, job: "Job", loop: "TrainingLoop") -> E
     for name in (LATEST, PREVIOUS):
         (run.checkpoints / name).unlink(missing_ok=True)
     return job.tell("finished", **result)
+
+
+def _near_base(start: Start, job: "Job", network: "nn.Module", learnt: Weights) -> float:
+    """Give the network the weights to publish, between base and learnt; return how far they are.
+
+    They are scored and written in half precision.
+    """
+
+    def take(share: float) -> None:
+        network.load_state_dict(between(start.weights, learnt, share))
+        network.half().float()
+
+    def counts(share: float) -> Counts:
+        take(share)
+        return job.held_out.counts(job.predict_quick(network))
+
+    share = 1.0
+    if start.is_base_trained:
+        quick = {index: job.held_out.base[index] for index in job.held_out.quick}
+        share = nearest_share(job.held_out.counts(quick), counts)
+    take(share)
+    return share
 
 
 def _checks(run: RunFolder) -> list[float]:
@@ -133,13 +156,25 @@ def _card(start: Start, result: dict[str, Any], job: "Job") -> ModelCard:
             "training_data": f"{images} of the user with {start.labelled} labelled pixels learnt "
             f"from ({start.split.sentence}) Before that: {base.training_data}",
             "trained_by": f"napari-rwkv-seg finetune, seed {settings.seed}, {start.depth}: "
-            f"{result['steps']} steps in {result['seconds'] / 60:.1f} minutes on {job.device}",
+            f"{result['steps']} steps in {result['seconds'] / 60:.1f} minutes on {job.device}; "
+            f"weights {result['share']:.0%} of the way from the base to what was learnt",
             "test_scores": {"Dice, held out": result["after"]["mean"] or 0.0, **scores},
             "untrained": False,
             "note": "",
             "weights_sha256": "",
         }
     )
+
+
+def _way(share: float) -> list[str]:
+    """Return a paragraph that says what was done against forgetting, if anything was."""
+    if share == 1:
+        return []
+    return [
+        f"Its weights are {share:.0%} of the way from the base to what was learnt: there it finds "
+        "what you corrected nearly as well and forgets less of what the base could do.",
+        "",
+    ]
 
 
 def _description(start: Start, result: dict[str, Any]) -> str:
@@ -156,6 +191,8 @@ def _description(start: Start, result: dict[str, Any]) -> str:
             f"{start.split.sentence} The held-out part also chose which of the checked weights "
             "were kept, so its scores are a little too good; images of your own that the run has "
             "never seen are the better test.",
+            "",
+            *_way(result["share"]),
             "",
             "| class | Dice before | Dice after |",
             "|---|---|---|",

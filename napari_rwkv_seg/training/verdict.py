@@ -13,6 +13,7 @@ _FEW_IMAGES = 4  # from here on their spread can be measured
 _MARGIN = 0.01  # of Dice; less is noise, whatever the spread says
 _MARGIN_OF_FEW = 0.03  # one image is a bad witness; divided by the root of their number
 _DRAWS = 400
+_LOSS_SHARE = 0.2  # of the gain, for weights nearer to the base
 
 Counts = NDArray[np.int64]
 """Twice the overlap, the sum of the areas, the true area (images, 3, foreground classes)."""
@@ -61,6 +62,23 @@ def verdict(
     elif gain > needed >= gain - luck:
         doubt = "the gain came at one check and was gone at the next, so it may be chance"
     return facts | {"sentence": _sentence(facts, doubt, len(after), ~is_known, classes)}
+
+
+def is_as_good(base: Counts, learnt: Counts, other: Counts) -> bool:
+    """Return whether other weights may stand for those learnt: nearly all of the gain is kept.
+
+    What is lost is at most what may be chance (`margin`), and at most a fifth of the gain
+    over the base. Where nothing was gained there is nothing to keep, and the answer is no.
+
+    Parameters
+    ----------
+    base, learnt, other : Counts
+        Of the same images.
+    """
+    numbers = np.flatnonzero(learnt.sum(0)[2] > 0)
+    gain = _mean(learnt, numbers) - _mean(base, numbers)
+    lost = _mean(learnt, numbers) - _mean(other, numbers)
+    return gain > 0 and lost <= min(margin(learnt, other, numbers), _LOSS_SHARE * gain)
 
 
 def luck_of_best(scores: Sequence[float]) -> float:

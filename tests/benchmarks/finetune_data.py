@@ -127,6 +127,7 @@ def train_and_test(
         "run": started(events),
         "steps": shown["steps"],
         "best_step": shown["best_step"],
+        "share": shown["share"],
         "seconds": shown["seconds"],
         "wall_seconds": round(spent, 1),
         "load_before": [round(value, 2) for value in load],

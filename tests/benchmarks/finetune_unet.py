@@ -50,7 +50,13 @@ def random_unet(folder: Path, seed: int) -> Path:
     card = find_model(DEFAULT_MODEL).card
     assert card is not None
     card = card.model_copy(
-        update={"name": "unet", "architecture": "monai_unet", "variant": "", "config": {}}
+        update={
+            "name": "unet",
+            "architecture": "monai_unet",
+            "variant": "",
+            "config": {},
+            "untrained": True,
+        }
     )
     torch.manual_seed(seed)
     network = registry.build_network("monai_unet", "", in_channels=card.input_channels)

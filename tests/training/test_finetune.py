@@ -12,13 +12,14 @@ import tifffile
 import torch
 
 from napari_rwkv_seg.errors import CancelledError, RunError, TrainingDataError
+from napari_rwkv_seg.training import publish
 from napari_rwkv_seg.training.control import Control, LeaveError
 from napari_rwkv_seg.training.events import Event, read_events
 from napari_rwkv_seg.training.finetune import run_finetune
 from napari_rwkv_seg.training.install import install_model
 from napari_rwkv_seg.training.run_folder import RunFolder
 from napari_rwkv_seg.zoo.card import ClassCard
-from napari_rwkv_seg.zoo.store import find_model, read_network
+from napari_rwkv_seg.zoo.store import find_model, read_network, write_model
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_a_run_ends_with_a_better_model_and_says_so(tiny: ModuleType, tmp_path: 
     result = json.loads(run.result.read_text())
     assert result == {k: v for k, v in finished.items() if k not in ("event", "time")}
     assert set(result) >= {"before", "after", "regions", "images", "recommended", "sentence",
-                           "steps", "seconds", "model", "stopped_early"}  # fmt: skip
+                           "steps", "seconds", "share", "model", "stopped_early"}  # fmt: skip
 
 
 def test_the_new_model_is_a_zoo_folder_that_names_its_parent_data_and_scores(
@@ -71,6 +72,38 @@ def test_the_new_model_is_a_zoo_folder_that_names_its_parent_data_and_scores(
     assert "seed 42" in card.trained_by
     assert "Dice, held out" in card.test_scores
     assert "held out" in (run.model / "README.md").read_text()
+
+
+def test_the_weights_are_between_the_base_and_what_was_learnt(
+    tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {}
+    for share in (0.5, 1.0):
+        monkeypatch.setattr(publish, "nearest_share", lambda _, counts, share=share: (
+            counts(1.0), share)[1])  # fmt: skip
+        (folder := tmp_path / str(share)).mkdir()
+        run = tiny.tiny_run(folder, steps=40)
+        assert run_finetune(run.path)["share"] == share
+        found[share] = weights(run.model)
+    base = weights(tmp_path / "1.0" / "base")
+    for name, value in found[1.0].items():
+        if value.is_floating_point():
+            middle = (base[name].float() + value.float()) / 2
+            torch.testing.assert_close(found[0.5][name].float(), middle, rtol=2e-3, atol=2e-3)
+    assert not torch.equal(found[0.5]["head.weight"], found[1.0]["head.weight"])
+    card = find_model(tmp_path / "0.5" / "run" / "model").card
+    assert "50% of the way" in card.trained_by
+    assert "forgets less" in (tmp_path / "0.5" / "run" / "model" / "README.md").read_text()
+
+
+def test_from_an_untrained_base_all_of_what_was_learnt_is_taken(
+    tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tiny.write_base(tmp_path / "base")
+    card = find_model(base).card.model_copy(update={"untrained": True})
+    write_model(base, tiny.MedURWKV(), card, "For tests.", overwrite=True)
+    monkeypatch.setattr(publish, "nearest_share", None)  # not to be called
+    assert run_finetune(tiny.tiny_run(tmp_path, steps=4).path)["share"] == 1
 
 
 def test_the_differences_say_where_the_new_model_is_right_and_where_wrong(
@@ -228,8 +261,6 @@ def test_a_run_whose_base_has_changed_is_refused(tiny: ModuleType, tmp_path: Pat
     torch.manual_seed(1)
     card = find_model(tmp_path / "base").card
     assert card is not None
-    from napari_rwkv_seg.zoo.store import write_model
-
     write_model(tmp_path / "base", tiny.MedURWKV(), card, "Another.", overwrite=True)
     with pytest.raises(RunError, match="not the one that it began with"):
         run_finetune(run.path)

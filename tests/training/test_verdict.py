@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from napari_rwkv_seg.training.verdict import luck_of_best, margin, verdict
+from napari_rwkv_seg.training.verdict import is_as_good, luck_of_best, margin, verdict
 
 
 def counts(*dice: float, area: int = 1000) -> np.ndarray:
@@ -86,3 +86,27 @@ def test_a_class_without_a_held_out_pixel_counts_for_nothing() -> None:
     after = np.array([[[1600, 0], [2000, 0], [1000, 0]]])
     facts = verdict(before, after, ["cell", "nucleus"], [True, True])
     assert facts["after"] == {"mean": 0.8, "classes": {"cell": 0.8}}
+
+
+@pytest.mark.parametrize(
+    ("base", "learnt", "other", "is_enough"),
+    [
+        (0.70, 0.90, 0.88, True),  # a tenth of the gain, and within chance
+        (0.70, 0.90, 0.86, False),  # a fifth of the gain, but more than chance
+        (0.88, 0.90, 0.89, False),  # within chance, but half of the gain
+        (0.88, 0.90, 0.897, True),
+        (0.90, 0.90, 0.90, False),  # nothing was gained
+        (0.90, 0.80, 0.85, False),
+        (0.70, 0.90, 0.95, True),  # better than what was learnt
+    ],
+)
+def test_other_weights_will_do_if_nearly_all_of_the_gain_is_kept(
+    base: float, learnt: float, other: float, is_enough: bool
+) -> None:
+    assert is_as_good(counts(base), counts(learnt), counts(other)) is is_enough
+
+
+def test_of_many_images_less_may_be_lost() -> None:
+    many = [counts(*[dice] * 9) for dice in (0.5, 0.9, 0.88)]
+    assert not is_as_good(*many)
+    assert is_as_good(*[each[:1] for each in many])

@@ -1,0 +1,66 @@
+"""How far to go from the weights of the base towards those that were learnt.
+
+What is held out of a few corrected images is like what was learnt from them; that
+other kinds of images are forgotten is seen nowhere. Weights on the straight line
+between the two networks forget less (Wortsman et al., Robust fine-tuning of
+zero-shot models, CVPR 2022, equation 1), and most of what was gained is there
+well before the end of the line. So the nearest to the base is taken that is as
+good on what is held out, but for chance.
+"""
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from .verdict import Counts, is_as_good
+
+SHARES = (0.25, 0.5, 0.75, 1.0)
+"""Parts of the way that are looked at; 1 is what was learnt."""
+
+SCORES = 3
+"""Networks that are scored to choose among them: what was learnt, and two on the way."""
+
+Weights = Mapping[str, Tensor]
+
+
+def between(base: Weights, learnt: Weights, share: float) -> dict[str, Tensor]:
+    """Return the weights part of the way from `base` to `learnt`.
+
+    Parameters
+    ----------
+    base, learnt : dict of str to Tensor
+        Of two networks of one architecture; integers, such as the count of a
+        batch norm, are taken from `learnt`.
+    share : float
+        0 is `base`, 1 is `learnt`, to the bit.
+    """
+    if share == 1:
+        return dict(learnt)
+    return {
+        name: base[name].to(value).lerp(value, share) if value.is_floating_point() else value
+        for name, value in learnt.items()
+    }
+
+
+def nearest_share(base: Counts, counts: Callable[[float], Counts]) -> float:
+    """Return the least of `SHARES` that is as good as what was learnt, by bisection.
+
+    Scores fall towards the base where the base is worse; where they do not, a
+    share farther than the least may be returned, which is as good as well.
+
+    Parameters
+    ----------
+    base : Counts
+        Of the base on what is held out (`held_out.HeldOut.counts`).
+    counts : callable
+        Gets a share and returns the counts of those weights on the same.
+    """
+    learnt = counts(1.0)
+    low, high = 0, len(SHARES) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if is_as_good(base, learnt, counts(SHARES[middle])):
+            high = middle
+        else:
+            low = middle + 1
+    return SHARES[low]

@@ -1,0 +1,59 @@
+"""Weights between those of the base and those that were learnt."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from napari_rwkv_seg.training.between import SCORES, SHARES, between, nearest_share
+
+
+def counts(dice: float) -> np.ndarray:
+    return np.array([[[round(20_000 * dice)], [20_000], [10_000]]], np.int64)
+
+
+def scorer(dice: dict[float, float]) -> tuple[Callable[[float], np.ndarray], list[float]]:
+    """Return what stands in for scoring weights, and the list of the shares that it was asked."""
+    asked: list[float] = []
+
+    def score(share: float) -> np.ndarray:
+        asked.append(share)
+        return counts(dice[share])
+
+    return score, asked
+
+
+@pytest.mark.parametrize(
+    ("dice", "share"),
+    [
+        ({1.0: 0.9, 0.75: 0.89, 0.5: 0.885, 0.25: 0.88}, 0.25),
+        ({1.0: 0.9, 0.75: 0.89, 0.5: 0.885, 0.25: 0.86}, 0.5),
+        ({1.0: 0.9, 0.75: 0.89, 0.5: 0.85, 0.25: 0.6}, 0.75),
+        ({1.0: 0.9, 0.75: 0.85, 0.5: 0.7, 0.25: 0.6}, 1.0),
+        ({1.0: 0.5, 0.75: 0.5, 0.5: 0.5, 0.25: 0.5}, 1.0),  # nothing was gained over the base
+    ],
+)
+def test_the_nearest_to_the_base_that_is_as_good_is_taken(
+    dice: dict[float, float], share: float
+) -> None:
+    score, asked = scorer(dice)
+    assert nearest_share(counts(0.5), score) == share
+    assert len(asked) == len(set(asked)) <= SCORES
+
+
+def test_the_ends_of_the_line_are_the_base_and_what_was_learnt() -> None:
+    base, learnt = (nn.BatchNorm2d(3) for _ in range(2))
+    with torch.no_grad():
+        learnt.weight.fill_(3)
+        learnt.running_mean.fill_(4)
+        learnt.num_batches_tracked.fill_(7)
+    old, new = base.state_dict(), learnt.state_dict()
+    assert all(torch.equal(each, new[name]) for name, each in between(old, new, 1.0).items())
+    half = between(old, new, 0.5)
+    assert half["weight"].tolist() == [2.0] * 3
+    assert half["running_mean"].tolist() == [2.0] * 3
+    assert int(half["num_batches_tracked"]) == 7
+    assert old["weight"].tolist() == [1.0] * 3
+    assert SHARES[-1] == 1
