@@ -4,15 +4,15 @@ What is held out of a few corrected images is like what was learnt from them; th
 other kinds of images are forgotten is seen nowhere. Weights on the straight line
 between the two networks forget less (Wortsman et al., Robust fine-tuning of
 zero-shot models, CVPR 2022, equation 1), and most of what was gained is there
-well before the end of the line. So the nearest to the base is taken that is as
-good on what is held out, but for chance.
+well before the end of the line. So the nearest to the base is taken that is good
+enough on what is held out.
 """
 
 from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from .verdict import Counts, is_as_good
+from .verdict import Counts, is_good_enough
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 """Parts of the way that are looked at; 1 is what was learnt."""
@@ -43,10 +43,10 @@ def between(base: Weights, learnt: Weights, share: float) -> dict[str, Tensor]:
 
 
 def nearest_share(base: Counts, counts: Callable[[float], Counts]) -> float:
-    """Return the least of `SHARES` that is as good as what was learnt, by bisection.
+    """Return the least of `SHARES` that is good enough (`is_good_enough`), by bisection.
 
     Scores fall towards the base where the base is worse; where they do not, a
-    share farther than the least may be returned, which is as good as well.
+    share farther than the least may be returned, which is good enough as well.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def nearest_share(base: Counts, counts: Callable[[float], Counts]) -> float:
     low, high = 0, len(SHARES) - 1
     while low < high:
         middle = (low + high) // 2
-        if is_as_good(base, learnt, counts(SHARES[middle])):
+        if is_good_enough(base, learnt, counts(SHARES[middle])):
             high = middle
         else:
             low = middle + 1

@@ -35,7 +35,7 @@ def scorer(dice: dict[float, float]) -> tuple[Callable[[float], np.ndarray], lis
         ({1.0: 0.5, 0.75: 0.5, 0.5: 0.5, 0.25: 0.5}, 1.0),  # nothing was gained over the base
     ],
 )
-def test_the_nearest_to_the_base_that_is_as_good_is_taken(
+def test_the_nearest_to_the_base_that_is_good_enough_is_taken(
     dice: dict[float, float], share: float
 ) -> None:
     score, asked = scorer(dice)
