@@ -4,21 +4,22 @@ What is held out of a few corrected images is like what was learnt from them; th
 other kinds of images are forgotten is seen nowhere. Weights on the straight line
 between the two networks forget less (Wortsman et al., Robust fine-tuning of
 zero-shot models, CVPR 2022, equation 1), and most of what was gained is there
-well before the end of the line. So the nearest to the base is taken that is good
-enough on what is held out.
+well before the end of the line.
 """
 
 from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from .verdict import Counts, is_good_enough
+from .verdict import Counts, is_as_good, is_known_well
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 """Parts of the way that are looked at; 1 is what was learnt."""
 
 SCORES = 3
 """Networks that are scored to choose among them: what was learnt, and two on the way."""
+
+_CAUTIOUS = 0.5  # where other images that the base does well cannot be looked at
 
 Weights = Mapping[str, Tensor]
 
@@ -42,11 +43,13 @@ def between(base: Weights, learnt: Weights, share: float) -> dict[str, Tensor]:
     }
 
 
-def nearest_share(base: Counts, counts: Callable[[float], Counts]) -> float:
-    """Return the least of `SHARES` that is good enough (`is_good_enough`), by bisection.
+def choose_share(base: Counts, counts: Callable[[float], Counts]) -> float:
+    """Return how far to go.
 
-    Scores fall towards the base where the base is worse; where they do not, a
-    share farther than the least may be returned, which is good enough as well.
+    Half of the way where few images are checked and the base did them well already
+    (`verdict.is_known_well`). Else to the nearest of `SHARES` that is as good as what
+    was learnt (`verdict.is_as_good`), by bisection: scores fall towards a base that is
+    worse; where they do not, a farther one may be returned, which is as good too.
 
     Parameters
     ----------
@@ -55,11 +58,13 @@ def nearest_share(base: Counts, counts: Callable[[float], Counts]) -> float:
     counts : callable
         Gets a share and returns the counts of those weights on the same.
     """
+    if is_known_well(base):
+        return _CAUTIOUS
     learnt = counts(1.0)
     low, high = 0, len(SHARES) - 1
     while low < high:
         middle = (low + high) // 2
-        if is_good_enough(base, learnt, counts(SHARES[middle])):
+        if is_as_good(base, learnt, counts(SHARES[middle])):
             high = middle
         else:
             low = middle + 1

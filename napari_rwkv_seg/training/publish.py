@@ -10,7 +10,7 @@ from napari_rwkv_seg.images.writers import write_labels
 from napari_rwkv_seg.zoo.card import ModelCard
 from napari_rwkv_seg.zoo.store import write_model
 
-from .between import Weights, between, nearest_share
+from .between import Weights, between, choose_share
 from .checkpoints import BEST, LATEST, PREVIOUS, load_checkpoint_file
 from .events import Event, read_events
 from .preparation import Start
@@ -92,7 +92,7 @@ def _near_base(start: Start, job: "Job", network: "nn.Module", learnt: Weights) 
     share = 1.0
     if start.is_base_trained:
         quick = {index: job.held_out.base[index] for index in job.held_out.quick}
-        share = nearest_share(job.held_out.counts(quick), counts)
+        share = choose_share(job.held_out.counts(quick), counts)
     take(share)
     return share
 

@@ -14,7 +14,7 @@ _MARGIN = 0.01  # of Dice; less is noise, whatever the spread says
 _MARGIN_OF_FEW = 0.03  # one image is a bad witness; divided by the root of their number
 _DRAWS = 400
 _LOSS_SHARE = 0.2  # of the gain, for weights nearer to the base
-_WELL_KNOWN = 2 / 3  # Dice of the base, from where on its images are of a kind that it knows
+_WELL_KNOWN = 2 / 3  # Dice of the base, from where on images are of a kind that it knows
 
 Counts = NDArray[np.int64]
 """Twice the overlap, the sum of the areas, the true area (images, 3, foreground classes)."""
@@ -65,13 +65,20 @@ def verdict(
     return facts | {"sentence": _sentence(facts, doubt, len(after), ~is_known, classes)}
 
 
-def is_good_enough(base: Counts, learnt: Counts, other: Counts) -> bool:
-    """Return whether weights nearer to the base may stand for those learnt.
+def is_known_well(base: Counts) -> bool:
+    """Return whether the base does these images well, and they tell nothing about others.
 
-    Little may be lost: what may be chance (`margin`), and at most a fifth of the gain over
-    the base. But where the base knew these images well already, and they are too few to
-    tell anything about others like them, there is more to forget than to gain, and half of
-    the gain is enough. Where nothing was gained the answer is no.
+    Then there is more to forget, of other images that it does well, than is seen.
+    """
+    numbers = np.flatnonzero(base.sum(0)[2] > 0)
+    return len(base) < _FEW_IMAGES and _mean(base, numbers) >= _WELL_KNOWN
+
+
+def is_as_good(base: Counts, learnt: Counts, other: Counts) -> bool:
+    """Return whether other weights may stand for those learnt: nearly all of the gain is kept.
+
+    What is lost is at most what may be chance (`margin`), and at most a fifth of the gain
+    over the base. Where nothing was gained there is nothing to keep, and the answer is no.
 
     Parameters
     ----------
@@ -79,10 +86,8 @@ def is_good_enough(base: Counts, learnt: Counts, other: Counts) -> bool:
         Of the same images.
     """
     numbers = np.flatnonzero(learnt.sum(0)[2] > 0)
-    known, best = _mean(base, numbers), _mean(learnt, numbers)
-    gain, lost = best - known, best - _mean(other, numbers)
-    if len(learnt) < _FEW_IMAGES and known >= _WELL_KNOWN:
-        return gain > 0 and lost <= gain / 2
+    gain = _mean(learnt, numbers) - _mean(base, numbers)
+    lost = _mean(learnt, numbers) - _mean(other, numbers)
     return gain > 0 and lost <= min(margin(learnt, other, numbers), _LOSS_SHARE * gain)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from napari_rwkv_seg.training.between import SCORES, SHARES, between, nearest_share
+from napari_rwkv_seg.training.between import SCORES, SHARES, between, choose_share
 
 
 def counts(dice: float) -> np.ndarray:
@@ -35,12 +35,20 @@ def scorer(dice: dict[float, float]) -> tuple[Callable[[float], np.ndarray], lis
         ({1.0: 0.5, 0.75: 0.5, 0.5: 0.5, 0.25: 0.5}, 1.0),  # nothing was gained over the base
     ],
 )
-def test_the_nearest_to_the_base_that_is_good_enough_is_taken(
+def test_the_nearest_to_the_base_that_is_as_good_is_taken(
     dice: dict[float, float], share: float
 ) -> None:
     score, asked = scorer(dice)
-    assert nearest_share(counts(0.5), score) == share
+    assert choose_share(counts(0.5), score) == share
     assert len(asked) == len(set(asked)) <= SCORES
+
+
+def test_of_few_images_that_the_base_knows_half_of_the_way_is_gone() -> None:
+    score, asked = scorer({1.0: 0.9, 0.75: 0.9, 0.5: 0.9, 0.25: 0.9})
+    assert choose_share(counts(0.7), score) == 0.5
+    assert not asked
+    assert choose_share(counts(0.6), score) == 0.25
+    assert choose_share(np.repeat(counts(0.7), 4, 0), score) == 0.25
 
 
 def test_the_ends_of_the_line_are_the_base_and_what_was_learnt() -> None:

@@ -79,7 +79,7 @@ def test_the_weights_are_between_the_base_and_what_was_learnt(
 ) -> None:
     found = {}
     for share in (0.5, 1.0):
-        monkeypatch.setattr(publish, "nearest_share", lambda _, counts, share=share: (
+        monkeypatch.setattr(publish, "choose_share", lambda _, counts, share=share: (
             counts(1.0), share)[1])  # fmt: skip
         (folder := tmp_path / str(share)).mkdir()
         run = tiny.tiny_run(folder, steps=40)
@@ -102,7 +102,7 @@ def test_from_an_untrained_base_all_of_what_was_learnt_is_taken(
     base = tiny.write_base(tmp_path / "base")
     card = find_model(base).card.model_copy(update={"untrained": True})
     write_model(base, tiny.MedURWKV(), card, "For tests.", overwrite=True)
-    monkeypatch.setattr(publish, "nearest_share", None)  # not to be called
+    monkeypatch.setattr(publish, "choose_share", None)  # not to be called
     assert run_finetune(tiny.tiny_run(tmp_path, steps=4).path)["share"] == 1
 
 
