@@ -4,7 +4,7 @@
 #
 #   make demo            segment a bundled image: in napari, or into demo_output/ without a display
 #   make demo HEADLESS=1 the same without a window, even where there is a display
-#   make test            every test, in JOBS=2 processes (PYTEST_ARGS=... goes to pytest)
+#   make test            every test (PYTEST_ARGS=... goes to pytest)
 #   make lint            ruff and mypy
 #   make faults          what can go wrong, all of it: longer tests, KILLS=200 kills of a training,
 #                        a disk that is full; counts go into docs/reliability.md
@@ -28,10 +28,6 @@ QT    ?= napari[pyqt6]
 
 # Exact versions with which all tests passed. CONSTRAINTS= takes the newest of everything.
 CONSTRAINTS ?= requirements/tested.txt
-
-# Processes that share the tests; 0 runs them in one. Their threads sleep while they wait, so that
-# they do not take the cores from each other.
-JOBS    ?= 2
 
 KILLS   ?= 200
 SECONDS ?= 60
@@ -65,8 +61,7 @@ demo: .venv/package.stamp
 test: .venv/dev.stamp
 	@$(SYSTEM) window screen
 	@echo "==> Running every test"
-	@NAPARI_STRICT_QT=1 OMP_WAIT_POLICY=passive bash scripts/with_screen.sh \
-		"$(BIN)/pytest" -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
+	@NAPARI_STRICT_QT=1 bash scripts/with_screen.sh "$(BIN)/pytest" $(PYTEST_ARGS)
 
 lint: .venv/dev.stamp
 	@echo "==> Checking style and types"

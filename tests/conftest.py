@@ -37,15 +37,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests one process does, one after the other; skip what users have no material for.
-
-    With `pytest -n 2 --dist loadgroup` a file's tests stay together, because they share what
-    is costly to make, and so do all that open windows, because there is one screen.
-    """
-    for item in items:
-        place = item.path.relative_to(Path(__file__).parent)
-        has_windows = place.parts[0] in ("widgets", "soak")
-        item.add_marker(pytest.mark.xdist_group("windows" if has_windows else place.as_posix()))
+    """Let tests marked ``shared`` say that users do not have the material that they need."""
     if SHARED.is_dir():
         return
     reason = "needs ../shared (fixtures and data of the project's developers and CI)"
