@@ -59,7 +59,8 @@ def test_the_settings_of_a_run_name_the_snapshot_and_can_be_read_from_anywhere(
 def test_a_run_whose_snapshot_was_changed_is_refused(tmp_path: Path) -> None:
     run = prepare_run(tmp_path / "run", SETTINGS, [make_pair()])
     file = run.snapshot / "000_labels.tif"
-    file.write_bytes(file.read_bytes()[:-1] + b"\x07")
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(RunError, match=r"000_labels\.tif.*was changed"):
         read_snapshot(run)
     file.unlink()

@@ -263,7 +263,8 @@ def test_n02_a_damaged_newest_copy_gives_the_one_before_and_says_so(
     monkeypatch.setattr(recovery_row, "show_info", told.append)
     crashed()
     path = crashed(number=2)
-    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
     restore(open_row())
 
