@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_rwkv_seg.errors import OutputError, RwkvSegError
+from napari_rwkv_seg.errors import ClusterError, OutputError, RwkvSegError
 
 from .batch_choices import BatchChoices
 from .batch_items import BatchItem
@@ -76,6 +76,11 @@ def stream_item(
         From `opened_if_huge`.
     elsewhere : callable, optional
         Has rows run by other processes; see `segment_to_store_steps`.
+
+    Raises
+    ------
+    ClusterError
+        If the cluster is gone; what else goes wrong is said in the row.
     """
     from napari_rwkv_seg.inference.stream_folder import read_progress
 
@@ -86,6 +91,8 @@ def stream_item(
     model = load()
     try:
         done = yield from _filled(store, image, model, order.choices, elsewhere)
+    except ClusterError:
+        raise  # without its workers the whole batch ends, as it does where images are shared
     except Exception as error:  # noqa: BLE001 - a job's boundary: the other images must still be done
         seconds = time.monotonic() - start
         return replace(row, state="failed", note=sentence(error), seconds=seconds)

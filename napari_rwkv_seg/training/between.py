@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from .verdict import Counts, is_as_good, is_known_well
+from .verdict import Counts, are_few, is_as_good, is_known_well
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 """Parts of the way that are looked at; 1 is what was learnt."""
@@ -19,7 +19,7 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 SCORES = 3
 """Networks that are scored to choose among them: what was learnt, and two on the way."""
 
-_CAUTIOUS = 0.5  # where other images that the base does well cannot be looked at
+_CAUTIOUS = 0.5
 
 Weights = Mapping[str, Tensor]
 
@@ -46,10 +46,12 @@ def between(base: Weights, learnt: Weights, share: float) -> dict[str, Tensor]:
 def choose_share(base: Counts, counts: Callable[[float], Counts]) -> float:
     """Return how far to go.
 
-    Half of the way where few images are checked and the base did them well already
-    (`verdict.is_known_well`). Else to the nearest of `SHARES` that is as good as what
-    was learnt (`verdict.is_as_good`), by bisection: scores fall towards a base that is
-    worse; where they do not, a farther one may be returned, which is as good too.
+    All of the way where the base does not know such images (`verdict.is_known_well`): what
+    it could do is another task. Where it does, half of the way if few images are checked,
+    since there is more to forget than they show; if many are, to the nearest of `SHARES`
+    that is as good as what was learnt (`verdict.is_as_good`), by bisection: scores fall
+    towards a base that is worse; where they do not, a farther one may be returned, which is
+    as good too.
 
     Parameters
     ----------
@@ -58,7 +60,9 @@ def choose_share(base: Counts, counts: Callable[[float], Counts]) -> float:
     counts : callable
         Gets a share and returns the counts of those weights on the same.
     """
-    if is_known_well(base):
+    if not is_known_well(base):
+        return 1.0
+    if are_few(base):
         return _CAUTIOUS
     learnt = counts(1.0)
     low, high = 0, len(SHARES) - 1

@@ -65,13 +65,14 @@ def verdict(
     return facts | {"sentence": _sentence(facts, doubt, len(after), ~is_known, classes)}
 
 
-def is_known_well(base: Counts) -> bool:
-    """Return whether the base does these images well, and they tell nothing about others.
+def are_few(counts: Counts) -> bool:
+    """Return whether these are too few images to tell anything about others."""
+    return len(counts) < _FEW_IMAGES
 
-    Then there is more to forget, of other images that it does well, than is seen.
-    """
-    numbers = np.flatnonzero(base.sum(0)[2] > 0)
-    return len(base) < _FEW_IMAGES and _mean(base, numbers) >= _WELL_KNOWN
+
+def is_known_well(base: Counts) -> bool:
+    """Return whether the base does these images well, so that they are of a kind that it knows."""
+    return _mean(base, np.flatnonzero(base.sum(0)[2] > 0)) >= _WELL_KNOWN
 
 
 def is_as_good(base: Counts, learnt: Counts, other: Counts) -> bool:
@@ -118,7 +119,7 @@ def margin(before: Counts, after: Counts, numbers: NDArray[np.intp]) -> float:
     0.01. With fewer the spread cannot be measured, and 0.03 / √n is asked for.
     """
     count = len(after)
-    if count < _FEW_IMAGES:
+    if are_few(after):
         return _MARGIN_OF_FEW / float(np.sqrt(count))
     generator = np.random.default_rng(42)
     draws = generator.integers(count, size=(_DRAWS, count))

@@ -128,3 +128,17 @@ def test_what_no_worker_could_do_is_done_here(
     assert states(run(replace(batch, crew=Crew(workers=1)))) == {"tall.tif": "done"}
     assert given == [(0,), (1,), (2,)]
     np.testing.assert_array_equal(labels_of(batch), whole_labels(batch))
+
+
+def test_a_cluster_that_is_lost_ends_the_batch_which_goes_on_later(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_tasks(tasks, crew, paths):
+        yield TaskNews(tasks[0], "done", tasks[0].function(*tasks[0].arguments))
+        raise ClusterError("The scheduler was lost.")
+
+    monkeypatch.setattr(stream_cluster, "run_tasks", run_tasks)
+    with pytest.raises(ClusterError, match="scheduler was lost"):
+        run(replace(batch, crew=Crew(workers=1)))
+    assert states(run(batch)) == {"tall.tif": "done"}
+    np.testing.assert_array_equal(labels_of(batch), whole_labels(batch))

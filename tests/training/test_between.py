@@ -10,8 +10,8 @@ from torch import nn
 from napari_rwkv_seg.training.between import SCORES, SHARES, between, choose_share
 
 
-def counts(dice: float) -> np.ndarray:
-    return np.array([[[round(20_000 * dice)], [20_000], [10_000]]], np.int64)
+def counts(dice: float, images: int = 1) -> np.ndarray:
+    return np.array([[[round(20_000 * dice)], [20_000], [10_000]]] * images, np.int64)
 
 
 def scorer(dice: dict[float, float]) -> tuple[Callable[[float], np.ndarray], list[float]]:
@@ -20,7 +20,7 @@ def scorer(dice: dict[float, float]) -> tuple[Callable[[float], np.ndarray], lis
 
     def score(share: float) -> np.ndarray:
         asked.append(share)
-        return counts(dice[share])
+        return counts(dice[share], 4)
 
     return score, asked
 
@@ -28,27 +28,28 @@ def scorer(dice: dict[float, float]) -> tuple[Callable[[float], np.ndarray], lis
 @pytest.mark.parametrize(
     ("dice", "share"),
     [
-        ({1.0: 0.9, 0.75: 0.89, 0.5: 0.885, 0.25: 0.88}, 0.25),
-        ({1.0: 0.9, 0.75: 0.89, 0.5: 0.885, 0.25: 0.86}, 0.5),
-        ({1.0: 0.9, 0.75: 0.89, 0.5: 0.85, 0.25: 0.6}, 0.75),
-        ({1.0: 0.9, 0.75: 0.85, 0.5: 0.7, 0.25: 0.6}, 1.0),
-        ({1.0: 0.5, 0.75: 0.5, 0.5: 0.5, 0.25: 0.5}, 1.0),  # nothing was gained over the base
+        ({1.0: 0.9, 0.75: 0.9, 0.5: 0.895, 0.25: 0.892}, 0.25),
+        ({1.0: 0.9, 0.75: 0.9, 0.5: 0.892, 0.25: 0.86}, 0.5),
+        ({1.0: 0.9, 0.75: 0.892, 0.5: 0.85, 0.25: 0.8}, 0.75),
+        ({1.0: 0.9, 0.75: 0.85, 0.5: 0.8, 0.25: 0.8}, 1.0),
+        ({1.0: 0.7, 0.75: 0.7, 0.5: 0.7, 0.25: 0.7}, 1.0),  # nothing was gained over the base
     ],
 )
-def test_the_nearest_to_the_base_that_is_as_good_is_taken(
+def test_of_many_images_the_nearest_to_the_base_that_is_as_good_is_taken(
     dice: dict[float, float], share: float
 ) -> None:
     score, asked = scorer(dice)
-    assert choose_share(counts(0.5), score) == share
+    assert choose_share(counts(0.7, 4), score) == share
     assert len(asked) == len(set(asked)) <= SCORES
 
 
-def test_of_few_images_that_the_base_knows_half_of_the_way_is_gone() -> None:
-    score, asked = scorer({1.0: 0.9, 0.75: 0.9, 0.5: 0.9, 0.25: 0.9})
-    assert choose_share(counts(0.7), score) == 0.5
+@pytest.mark.parametrize(("base", "images", "share"), [(0.6, 1, 1), (0.6, 9, 1), (0.7, 3, 0.5)])
+def test_where_the_base_fails_it_is_left_and_of_few_images_that_it_knows_half_way(
+    base: float, images: int, share: float
+) -> None:
+    score, asked = scorer({})
+    assert choose_share(counts(base, images), score) == share
     assert not asked
-    assert choose_share(counts(0.6), score) == 0.25
-    assert choose_share(np.repeat(counts(0.7), 4, 0), score) == 0.25
 
 
 def test_the_ends_of_the_line_are_the_base_and_what_was_learnt() -> None:
