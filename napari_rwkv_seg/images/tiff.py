@@ -11,6 +11,7 @@ from .geometry import Geometry
 from .image_file import SIGNATURE, ImageFile, Level, check_size
 from .tiff_directories import check_directories
 from .tiff_meaning import axes_left, read_geometry
+from .tiff_parts import check_parts
 from .tiff_regions import check_segments, lazy_series
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def tiff_levels(path: Path) -> tuple[Level, ...]:
 def _series(path: Path, file: "tifffile.TiffFile") -> "tifffile.TiffPageSeries":
     """Return the first series, if it is complete."""
     check_directories(path, file)
+    check_parts(path, file)
     if not file.series:
         raise UnreadableFileError(f"{str(path)!r} holds no image.")
     series = file.series[0]
