@@ -15,7 +15,6 @@ from napari_rwkv_seg.training.control import Control
 from napari_rwkv_seg.training.finetune import run_finetune
 from napari_rwkv_seg.training.patience import Patience
 
-
 posix = pytest.mark.skipif(os.name == "nt", reason="there an open file holds its folder")
 
 
