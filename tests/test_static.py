@@ -128,6 +128,19 @@ def test_the_package_prints_nothing() -> None:
     assert offences(prints, PACKAGE) == []
 
 
+def test_temporary_files_lie_beside_what_they_become() -> None:
+    """The system's folder for them may be missing, full, or on another disk (D05, D09)."""
+    makers = {"mkstemp", "mkdtemp", "TemporaryFile", "NamedTemporaryFile", "TemporaryDirectory"}
+
+    def elsewhere(tree: ast.Module) -> Found:
+        for call, dotted in calls(tree):
+            is_maker = dotted.rpartition(".")[2] in makers
+            if is_maker and "dir" not in {word.arg for word in call.keywords}:
+                yield call.lineno, dotted
+
+    assert offences(elsewhere, PACKAGE) == []
+
+
 def test_no_call_asks_for_an_unsafe_mode() -> None:
     def unsafe(tree: ast.Module) -> Found:
         for call, dotted in calls(tree):

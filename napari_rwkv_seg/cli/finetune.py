@@ -174,5 +174,6 @@ _SENTENCES: dict[str, Callable[[Event], str]] = {
     ),
     "validated": _validated,
     "lighter": lambda event: str(event["what"]),
+    "waiting": lambda event: str(event["what"]),
     "stopping": lambda _: "Stopping; the best so far is kept. Once more to end without a model.",
 }

@@ -155,6 +155,9 @@ class RunStory:
     def _on_lighter(self, event: Event) -> None:
         self.notes = [*self.notes[-2:], _text(event.get("what"))]
 
+    def _on_waiting(self, event: Event) -> None:
+        self._on_lighter(event)
+
     def _on_previewed(self, event: Event) -> None:
         self.previewed = _text(event.get("path"))
         self.preview_problem = _text(event.get("problem"))

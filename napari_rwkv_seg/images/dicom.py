@@ -16,7 +16,6 @@ from .dicom_frames import Frame, Stored, declared_bytes, dtype_of, frames_of, st
 from .dicom_headers import (
     DEFLATED,
     SEGMENTATIONS,
-    Bounded,
     check_header,
     dicom_files,
     quiet,
@@ -24,7 +23,7 @@ from .dicom_headers import (
     referred,
 )
 from .dicom_stack import Stack, stack_frames
-from .image_file import ImageFile, check_size, needed
+from .image_file import Bounded, ImageFile, check_size, needed
 from .lazy import Region, as_dask
 
 Headers = list[tuple[Path, Any]]  # files of one series with their headers

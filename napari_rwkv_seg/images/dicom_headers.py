@@ -5,7 +5,6 @@ a result. What a file declares is checked before anything is inflated or decoded
 """
 
 import contextlib
-import io
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import Any
 from napari_rwkv_seg.errors import UnreadableFileError
 
 from .geometry import DicomSeries
-from .image_file import first_bytes, needed
+from .image_file import Bounded, first_bytes, needed
 
 DEFLATED = "1.2.840.10008.1.2.1.99"  # the transfer syntax that packs the tags too
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -37,23 +36,6 @@ TAGS = (
     *("BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData"),
 )
 _MOST_FILES = 20_000  # of a folder
-
-
-class Bounded(io.BufferedReader):
-    """A file of which no more is asked for than there is.
-
-    Python makes room for all bytes that a reader asks for before it reads, and pydicom asks
-    for as many as an element declares: 4 GB if it lies.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(path))
-        self._size = path.stat().st_size
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Return at most `size` bytes, or all that are left."""
-        left = max(0, self._size - self.tell())
-        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def is_dicom(path: Path) -> bool:

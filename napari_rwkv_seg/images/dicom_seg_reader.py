@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from napari_rwkv_seg.errors import UnreadableFileError
 
 from .dicom_frames import Frame, declared_bytes, frames_of
-from .dicom_headers import Bounded, check_header, quiet, referred
+from .dicom_headers import check_header, quiet, referred
 from .dicom_stack import stack_frames
-from .image_file import ImageFile, check_size
+from .image_file import Bounded, ImageFile, check_size
 
 _OBJECT = re.compile(r"object (\d{1,9})$")  # how our writer calls labels that are no classes
 _OVERLAP = "Segments overlap; where they do, the one with the higher number is kept."

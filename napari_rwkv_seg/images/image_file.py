@@ -5,11 +5,12 @@ and every decoding failure becomes one error that names the file and what to do.
 """
 
 import contextlib
+import io
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from types import ModuleType
 from typing import Any
 
@@ -77,6 +78,23 @@ class Level:
     shape: tuple[int, ...]
     axes: str
     geometry: Geometry
+
+
+class Bounded(io.BufferedReader):
+    """A file of which no more is asked for than there is.
+
+    Python makes room for all bytes that a reader asks for before it reads, and readers ask
+    for as many as the file declares: 4 GB if it lies.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return at most `size` bytes, or all that are left."""
+        left = max(0, self._size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def check_size(path: Path, nbytes: int, limit: int) -> None:
@@ -157,6 +175,15 @@ def _missing(module: str, extra: str, path: Path) -> str:
         f"{path.name!r} takes a library that is not installed ({library}): "
         f"pip install 'napari-rwkv-seg[{extra}]'."
     )
+
+
+def is_inside(path: str) -> bool:
+    """Return whether a path that a file names, on any system, stays in the file's own folder.
+
+    Told by its words alone: a link in the folder is the user's own, and may lead elsewhere.
+    """
+    parts = PureWindowsPath(path)  # which knows both slashes, drives and shares
+    return bool(parts.parts) and not parts.anchor and ".." not in parts.parts
 
 
 def first_bytes(path: Path, count: int = 16) -> bytes:

@@ -8,10 +8,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_rwkv_seg.errors import UnreadableFileError
+
 from .image_file import check_size, decoding
 
 Region = tuple[slice, ...]  # one slice an axis, start and stop within it, no step
 BLOCK = 1024  # pixels along Y and X of a piece, about
+_MOST_PIECES = 4_000_000  # of an image; dask lists all of them for every part that is looked at
 
 
 class Reading(Protocol):
@@ -58,11 +61,23 @@ class Pieces:
 
 
 def as_dask(path: Path, reading: Reading, chunks: Sequence[int], limit: int) -> Any:
-    """Return a dask array of `reading` in pieces of `chunks`."""
+    """Return a dask array of `reading` in pieces of `chunks`.
+
+    Raises
+    ------
+    UnreadableFileError
+        If there are so many of them that dask would take minutes and gigabytes for a look.
+    """
     from dask import array
 
     from_array: Any = array.from_array  # untyped
     pieces = Pieces(path, reading, limit)
+    count = math.prod(-(-a // max(b, 1)) for a, b in zip(pieces.shape, chunks, strict=True))
+    if count > _MOST_PIECES:
+        raise UnreadableFileError(
+            f"{str(path)!r} declares {count} pieces of pixels; at most {_MOST_PIECES} can be "
+            "opened. Save the part to segment as a file of its own, or in larger pieces."
+        )
     return from_array(pieces, chunks=tuple(chunks), name=False, meta=_empty(pieces))
 
 
@@ -112,6 +127,22 @@ class RawReading:
         """The lengths of a piece: whole rows of one plane."""
         rows = block_length(self.shape[self._split], 1)
         return (1,) * self._split + (rows, *self.shape[self._split + 1 :])
+
+    def check_length(self) -> None:
+        """Refuse a file that ends before its pixels do; none of it is read.
+
+        Raises
+        ------
+        UnreadableFileError
+            If it does; what it claims would else be cut into pieces without end.
+        """
+        count = math.prod(self.shape) * self.stored.itemsize
+        there = max(0, self.path.stat().st_size - self.offset)
+        if there < count:
+            raise UnreadableFileError(
+                f"{str(self.path)!r} is truncated or corrupt: {there} of {count} bytes of pixels "
+                "are there. Get the file again."
+            )
 
     def read(self, region: Region) -> NDArray[Any]:
         """Return a box.

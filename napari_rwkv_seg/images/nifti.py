@@ -141,9 +141,11 @@ def _pixels(path: Path, header: Any, raw: RawReading, limit: int, lazy: bool) ->
     reading = _Scaled(raw, header)
     nbytes = math.prod(raw.shape) * (raw.dtype.itemsize + reading.dtype.itemsize)
     if not is_gzip and lazy:
+        raw.check_length()
         return as_dask(path, reading, raw.chunks, limit)
     check_size(path, nbytes, limit)
     if not is_gzip:
+        raw.check_length()
         return reading.scaled(_whole(path.open("rb"), raw))
     return reading.scaled(_whole(cast("BinaryIO", gzip.open(path)), raw))
 

@@ -11,7 +11,8 @@ from .geometry import Geometry
 from .image_file import SIGNATURE, ImageFile, Level, check_size
 from .tiff_directories import check_directories
 from .tiff_meaning import axes_left, read_geometry
-from .tiff_regions import lazy_series
+from .tiff_parts import check_parts
+from .tiff_regions import check_segments, lazy_series
 
 if TYPE_CHECKING:
     import tifffile
@@ -52,6 +53,7 @@ def read_tiff(path: Path, limit: int, level: int = 0, *, lazy: bool = False) -> 
             dtype = np.dtype(one.dtype)
             nbytes = int(np.prod(one.shape, dtype=object)) * dtype.itemsize
             check_size(path, nbytes, limit)
+            check_segments(path, one, limit)
             data = np.asarray(one.asarray())
         shape, axes = _axes_of(path, tuple(data.shape), str(one.axes), axes_left(file))
         data = data if shape == data.shape else data.reshape(shape)
@@ -77,6 +79,7 @@ def tiff_levels(path: Path) -> tuple[Level, ...]:
 def _series(path: Path, file: "tifffile.TiffFile") -> "tifffile.TiffPageSeries":
     """Return the first series, if it is complete."""
     check_directories(path, file)
+    check_parts(path, file)
     if not file.series:
         raise UnreadableFileError(f"{str(path)!r} holds no image.")
     series = file.series[0]

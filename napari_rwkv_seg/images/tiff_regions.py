@@ -12,11 +12,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .image_file import check_size
+from napari_rwkv_seg.errors import UnreadableFileError
+
+from .image_file import Bounded, check_size
 from .lazy import RawReading, Region, as_dask, block_length
 
 if TYPE_CHECKING:
     import tifffile
+
+
+def check_segments(path: Path, series: "tifffile.TiffPageSeries", limit: int) -> None:
+    """Refuse a series with a strip or tile of more than `limit` bytes, or than its file has.
+
+    Raises
+    ------
+    UnreadableFileError
+        If there is one; tifffile would make room for it.
+    """
+    page = series.keyframe
+    if page.is_tiled or page.compression not in (1, 7):  # which is decoded as a whole
+        pixels = math.prod(_tile(page)) * page.shaped[4]
+        check_size(path, pixels * np.dtype(page.dtype).itemsize, limit)
+    for each in series:
+        if each is not None and max(each.databytecounts, default=0) > each.parent.filehandle.size:
+            raise UnreadableFileError(
+                f"{str(path)!r} is damaged or cut short: it claims a strip or tile of "
+                f"{max(each.databytecounts)} bytes, which are not there. Get it again, or open and "
+                "save it in another program."
+            )
 
 
 def lazy_series(path: Path, series: "tifffile.TiffPageSeries", limit: int) -> Any | None:
@@ -27,12 +50,12 @@ def lazy_series(path: Path, series: "tifffile.TiffPageSeries", limit: int) -> An
     if series.dataoffset is not None:
         stored = np.dtype(series.dtype).newbyteorder(series.keyframe.parent.byteorder)
         raw = RawReading(path, series.dataoffset, stored, series.shape, series.axes.endswith("S"))
+        raw.check_length()
         return as_dask(path, raw, raw.chunks, limit)
     leading = math.prod(series.shape) // max(1, math.prod(page.shape))
     if len(series) != leading or tuple(series.shape[-len(page.shape) :]) != tuple(page.shape):
         return None
-    if page.compression not in (1, 7) and not page.is_tiled and page.rowsperstrip >= page.shape[0]:
-        check_size(path, page.nbytes, limit)  # one strip: a plane is decoded as a whole
+    check_segments(path, series, limit)
     reading = _Segments(path, series)
     return as_dask(path, reading, reading.chunks, limit)
 
@@ -54,9 +77,16 @@ class _Segments:
         self._page = page
         samples, _, self._height, self._width, self._contiguous = page.shaped
         self._samples = samples
-        self._tile = (page.tilelength, page.tilewidth) if page.is_tiled else _strip(page)
+        self._tile = _tile(page)
         pages = [each for each in series if each is not None]  # none is missing: checked before
         self._places = [(each.dataoffsets, each.databytecounts) for each in pages]
+        high, wide = self._tile
+        count = samples * math.ceil(self._height / high) * math.ceil(self._width / wide)
+        if any(min(map(len, tables)) < count for tables in self._places):
+            raise UnreadableFileError(
+                f"{str(self._path)!r} is damaged: it lists fewer than the {count} strips or tiles "
+                "that its size takes. Get it again, or open and save it in another program."
+            )
         self._tables = [each.jpegtables for each in pages]
         self._page_ndim = len(page.shape)
 
@@ -89,7 +119,7 @@ class _Segments:
         ys, xs = inner[1:3] if planar else inner[:2]
         counts = [part.stop - part.start for part in leading]
         found = np.empty([part.stop - part.start for part in region], dtype=self.dtype)
-        with self._path.open("rb") as file:
+        with Bounded(self._path) as file:
             for index in np.ndindex(*counts):
                 place = [part.start + i for part, i in zip(leading, index, strict=True)]
                 number = int(np.ravel_multi_index(place, self.shape[:split])) if place else 0
@@ -143,7 +173,10 @@ def _paste(box: NDArray[Any], segment: NDArray[Any], corner: tuple[int, int]) ->
     box[tuple(targets)] = segment[tuple(sources)]
 
 
-def _strip(page: Any) -> tuple[int, int]:
+def _tile(page: Any) -> tuple[int, int]:
+    """Return the lengths along Y and X of a tile, or of a strip."""
+    if page.is_tiled:
+        return page.tilelength, page.tilewidth
     return max(1, min(page.rowsperstrip, page.imagelength)), page.imagewidth
 
 

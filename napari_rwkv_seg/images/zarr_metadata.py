@@ -17,6 +17,7 @@ from napari_rwkv_seg.errors import UnreadableFileError
 from napari_rwkv_seg.files import read_bytes
 
 from .geometry import SPELLINGS, Geometry, as_matrix, unknown_geometry
+from .image_file import is_inside
 from .tiff_meaning import geometry_from_json
 
 MARKS = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
@@ -166,15 +167,10 @@ def _images_within(folder: Path, told: dict[str, Any]) -> list[str]:
     plate = told.get("plate")
     if isinstance(plate, dict):
         wells = [str(well.get("path", "")) for well in plate.get("wells", []) if "path" in well]
-        return [f"{well}/0" for well in wells if _is_inside(well)]
+        return [f"{well}/0" for well in wells if is_inside(well)]
     found = [p.name for p in sorted(folder.iterdir()) if "multiscales" in attributes(p)]
     labels = attributes(folder / "labels").get("labels", [])
-    return found + [f"labels/{name}" for name in labels if _is_inside(str(name))]
-
-
-def _is_inside(path: str) -> bool:
-    """Return whether a path within a group stays there."""
-    return bool(path) and not path.startswith(("/", "\\")) and ".." not in re.split(r"[/\\]", path)
+    return found + [f"labels/{name}" for name in labels if is_inside(str(name))]
 
 
 def read_multiscale(folder: Path) -> Multiscale:
@@ -192,7 +188,7 @@ def read_multiscale(folder: Path) -> Multiscale:
     datasets = []
     for one in first["datasets"]:
         path = str(one["path"])
-        if not _is_inside(path):
+        if not is_inside(path):
             raise UnreadableFileError(f"{str(folder)!r} names an array outside of it: {path!r}.")
         scale, translation = _transform(one.get("coordinateTransformations"), len(axes))
         datasets.append(
@@ -256,8 +252,13 @@ def _numbers(told: Any, count: int) -> list[float]:
     return numbers
 
 
-def check_array(folder: Path) -> None:
+def check_array(folder: Path) -> dict[str, Any]:
     """Refuse an array whose pixels are no numbers, or whose codecs are not known to be safe.
+
+    Returns
+    -------
+    dict
+        What the array says of itself, in the words of Zarr 2 or 3.
 
     Raises
     ------
@@ -276,6 +277,7 @@ def check_array(folder: Path) -> None:
                 f"{str(folder)!r} is packed with {name!r}, which is not read here; save it with "
                 "blosc, zstd or gzip."
             )
+    return told
 
 
 def _codecs(told: Any) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from napari_rwkv_seg.errors import OutputError, RunError, RwkvSegError
+from napari_rwkv_seg.errors import RunError, RwkvSegError
 from napari_rwkv_seg.files import in_memory, read_bytes, write_atomically
 
 LATEST, PREVIOUS, BEST = "latest.pt", "previous.pt", "best.pt"
@@ -39,12 +39,7 @@ def save_latest(folder: Path, state: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):  # a second name for the same file; not all disks can
         previous.unlink(missing_ok=True)
         os.link(latest, previous)
-    try:
-        save_checkpoint(latest, state)
-    except OutputError as error:
-        raise OutputError(
-            f"{error} The run stopped; its last checkpoint is whole, so it can be resumed."
-        ) from error
+    save_checkpoint(latest, state)
 
 
 def load_latest(folder: Path) -> dict[str, Any] | None:

@@ -4,8 +4,8 @@ Every line of `events.jsonl` is one JSON object with "event" and "time" (seconds
 since the epoch). A reader ignores events that it does not know, and a last line
 that is not whole yet. Knows no torch.
 
-The events: prepared, started, step, validated, saved, lighter, previewed,
-stopping, finished, cancelled, failed; `docs/finetune.md` says what each holds.
+The events: prepared, started, step, validated, saved, lighter, waiting,
+previewed, stopping, finished, cancelled, failed; `docs/finetune.md` says what each holds.
 """
 
 import json

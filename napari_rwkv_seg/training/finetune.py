@@ -5,11 +5,12 @@ steps and between tiles, tells everything it does as events, and leaves a run
 folder that is never half a model.
 """
 
+import contextlib
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_rwkv_seg.errors import CancelledError, RwkvSegError
+from napari_rwkv_seg.errors import CancelledError, OutputError, RwkvSegError
 from napari_rwkv_seg.files import write_atomically
 
 from .budget import Stopwatch
@@ -74,7 +75,8 @@ def run_finetune(
         except Exception as error:  # the boundary of a job: whatever it is, it must be told
             log("failed", sentence=f"Unexpected {type(error).__name__}: {error}. Please report it.")
             text = traceback.format_exc().encode()
-            write_atomically(run.path / "fault.txt", lambda file: file.write(text))
+            with contextlib.suppress(OutputError):  # what went wrong must not be hidden by this
+                write_atomically(run.path / "fault.txt", lambda file: file.write(text))
             raise
 
 

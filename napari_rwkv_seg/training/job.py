@@ -26,6 +26,7 @@ from .hardware import Lightener
 from .held_out import ClassMaps, HeldOut
 from .loop import TrainingLoop
 from .pace import Pace
+from .patience import Patience
 from .preparation import WEIGHT_DECAY, Start
 from .run_folder import RunFolder
 from .work import LoopSettings, Work
@@ -78,7 +79,7 @@ class Job:
         )
         minutes = settings.budget_minutes(fabric.device.type == "cuda")
         self._seconds = None if settings.steps else 60 * minutes
-        self._is_stop_told = False
+        self._is_stop_told = self._is_left = False
         self._pace = Pace()
         self._loop: TrainingLoop | None = None
 
@@ -109,6 +110,7 @@ class Job:
             self._start.groups,
             self._should_stop,
             Lightener(network, self._start.crops.shrink),
+            insist=Patience(self._run.checkpoints, self.tell, self._waits_in_vain, self.watch),
         )
         loop = TrainingLoop(
             network,
@@ -125,6 +127,7 @@ class Job:
         try:
             loop.run()
         except LeaveError:
+            self._is_left = True
             loop.save()
             raise
         return loop
@@ -191,6 +194,15 @@ class Job:
         self._keep_pace()
         self._tell_stop()
         return self._control.is_stopped
+
+    def _waits_in_vain(self) -> bool:
+        """Answer wishes while a checkpoint cannot be written; return whether to give up."""
+        if self._is_left:  # nobody is there any more
+            return True
+        self._pace.pause()
+        was_stopped = self._is_stop_told
+        self.interrupted()
+        return self._is_stop_told and not was_stopped
 
     def _keep_pace(self) -> None:
         """Make smaller crops where steps take too long; not where steps are counted."""

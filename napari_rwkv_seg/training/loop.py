@@ -122,11 +122,10 @@ class TrainingLoop:
             If it cannot be written; the last one is still there.
         """
         if self._fabric.is_global_zero:
-            start = time.monotonic()
             self._now.seconds = self._watch.seconds
-            save_latest(self._folder, self._state())
+            insist = self._work.insist
+            self._rhythm.save_cost = insist(lambda: save_latest(self._folder, self._state()))
             self._rhythm.saved = time.monotonic()
-            self._rhythm.save_cost = self._rhythm.saved - start
             self._work.tell("saved", step=self._now.step)
 
     def _done(self) -> float:
@@ -234,7 +233,8 @@ class TrainingLoop:
         score = float(facts["score"])
         is_best = math.isfinite(score) and score > self._now.best
         if is_best:
-            save_checkpoint(self._folder / BEST, self.average.state_dict())
+            best = self.average.state_dict()
+            self._work.insist(lambda: save_checkpoint(self._folder / BEST, best))
             self._now.best, self._now.best_step = score, self._now.step
         self._now.validated = self._watch.seconds
         shown = {"step": self._now.step, "seconds": self._now.validated, "best": is_best}

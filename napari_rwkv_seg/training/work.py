@@ -20,6 +20,13 @@ SAVE_EVERY_S = 25.0
 SAVE_SHARE = 0.04  # most of the time that checkpoints may take
 
 
+def _once(write: Callable[[], object]) -> float:
+    """Call `write`, and return the seconds that it took."""
+    start = time.monotonic()
+    write()
+    return time.monotonic() - start
+
+
 @dataclass(frozen=True)
 class LoopSettings:
     """How long and how fast to train.
@@ -73,6 +80,8 @@ class Work:
         Makes the next step need less memory; returns a sentence, or "" if it cannot.
     loss : callable
         From the network's answer, targets and weights to a scalar.
+    insist : callable
+        Calls what writes a checkpoint, perhaps again; returns the seconds that it took.
     """
 
     make_batch: Callable[[np.random.Generator], Batch]
@@ -82,6 +91,7 @@ class Work:
     should_stop: Callable[[], bool] = lambda: False
     lighten: Callable[[], str] = lambda: ""
     loss: Callable[[Tensor, Tensor, Tensor], Tensor] = weighted_dice_ce_loss
+    insist: Callable[[Callable[[], object]], float] = _once
 
 
 @dataclass

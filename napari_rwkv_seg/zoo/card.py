@@ -9,7 +9,7 @@ import math
 import re
 import tomllib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -19,6 +19,7 @@ from napari_rwkv_seg.errors import ModelError, SettingsError, UnreadableFileErro
 from napari_rwkv_seg.files import read_bytes, write_atomically
 
 CARD_FILE = "model.toml"
+FORMAT = 1  # of the cards that are written; a later one is read by a later version only
 CARD_LIMIT = 1_000_000  # bytes; a card is a page of text
 
 _BACKGROUND = "#000000"
@@ -216,19 +217,37 @@ def colored_classes(pairs: Sequence[tuple[str, str]]) -> list[ClassCard]:
     ]
 
 
+def check_format(path: Path, told: Mapping[str, object]) -> None:
+    """Refuse a card of a later format before anything else about it is found wrong.
+
+    Raises
+    ------
+    ModelError
+        If the card says so; the text names the file and says what reads it.
+    """
+    version = told.get("format_version")
+    if isinstance(version, int) and version > FORMAT:
+        raise ModelError(
+            f"The card {str(path)!r} is of format {plain_text(str(version), 20)}, and this version "
+            f"of the plugin reads format {FORMAT}: a newer version reads it. Update the plugin "
+            "(pip install -U napari-rwkv-seg)."
+        )
+
+
 def read_card(folder: Path) -> ModelCard:
     """Return the card in `folder`.
 
     Raises
     ------
     ModelError
-        If `model.toml` is missing, is no TOML, or says something that is not
-        allowed; the text names the file and the first such entry.
+        If `model.toml` is missing, is no TOML, is of a later format, or says something
+        that is not allowed; the text names the file and the first such entry.
     """
     path = folder / CARD_FILE
     try:
-        content = read_bytes(path, CARD_LIMIT).decode("utf-8")
-        return ModelCard.model_validate(tomllib.loads(content))
+        told = tomllib.loads(read_bytes(path, CARD_LIMIT).decode("utf-8"))
+        check_format(path, told)
+        return ModelCard.model_validate(told)
     except UnreadableFileError as error:
         raise ModelError(f"{str(folder)!r} is not a usable model: {error}") from error
     except ValidationError as error:

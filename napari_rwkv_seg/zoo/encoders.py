@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from napari_rwkv_seg.errors import ModelError, RwkvSegError, UnreadableFileError
 from napari_rwkv_seg.files import read_bytes, write_atomically
 
-from .card import CARD_LIMIT, Digest, Line, Text, plain_text
+from .card import CARD_LIMIT, Digest, Line, Text, check_format, plain_text
 from .folders import check_name, make_home, write_folder
 from .store import build_checked, model_folders, user_folder
 from .weights import ENCODER_LIMIT, WEIGHTS_FILE, digest, load_weights, pack_weights
@@ -115,7 +115,9 @@ def read_encoder_card(folder: Path) -> EncoderCard:
     """Return the card in `folder`; ModelError if it is missing or says what is not allowed."""
     path = folder / ENCODER_FILE
     try:
-        return EncoderCard.model_validate(tomllib.loads(read_bytes(path, CARD_LIMIT).decode()))
+        told = tomllib.loads(read_bytes(path, CARD_LIMIT).decode())
+        check_format(path, told)
+        return EncoderCard.model_validate(told)
     except UnreadableFileError as error:
         raise ModelError(f"{str(folder)!r} is not a usable encoder: {error}") from error
     except ValidationError as error:

@@ -5,17 +5,14 @@ this package is not; what that changes is measured, and more than float32's own
 rounding is refused. A graph holds for one size of image, for which it was made.
 """
 
-import os
-import tempfile
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_rwkv_seg.errors import ModelError, OutputError, SettingsError
-from napari_rwkv_seg.files import read_bytes, write_atomically
+from napari_rwkv_seg.files import in_memory, write_atomically
 
 from .store import ModelEntry, read_network
 
@@ -27,7 +24,6 @@ DEFAULT_SIZE = 256
 OPSET = 18
 _SMALLEST, _LARGEST = 32, 2048  # pixels a side
 _TOLERANCE = 1e-4  # relative, of the logits
-_FILE_LIMIT = 2_000_000_000  # bytes: what an ONNX file can hold
 _OURS = "napari_rwkv_seg"
 _SEED = 42
 
@@ -77,10 +73,8 @@ def export_program(entry: ModelEntry, target: str | Path, size: int = DEFAULT_SI
     with torch.inference_mode():
         difference = _difference(program.module()(image), network(image))
 
-    def write(path: Path) -> None:
-        torch.export.save(program, path)
-
-    _write_through(target, write, ".pt2")
+    content = in_memory(lambda file: torch.export.save(program, file))
+    write_atomically(target, lambda out: out.write(content))
     return Exported(target, difference)
 
 
@@ -179,15 +173,3 @@ def _run_onnx(content: bytes, image: "Tensor") -> "Tensor":
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     [logits] = session.run(None, {session.get_inputs()[0].name: image.numpy()})
     return torch.from_numpy(logits)
-
-
-def _write_through(target: Path, write: Callable[[Path], Any], ending: str) -> None:
-    """Let `write` write a file of its own, and put its bytes in place in one step."""
-    handle, name = tempfile.mkstemp(suffix=ending)
-    os.close(handle)
-    try:
-        write(Path(name))
-        content = read_bytes(Path(name), _FILE_LIMIT)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    write_atomically(target, lambda file: file.write(content))

@@ -159,3 +159,12 @@ def test_an_interrupted_run_is_told_with_its_time_and_steps():
     run = KeptRun(Path("run"), "bright", now, steps=140)
 
     assert interrupted_line(run) == "A run of 12:30 was interrupted after 140 steps."
+
+
+def test_that_a_run_waits_for_room_is_told_as_a_note():
+    story = RunStory()
+
+    story.hear({"event": "waiting", "what": "The checkpoint cannot be written."})
+
+    assert story.notes == ["The checkpoint cannot be written."]
+    assert story.phase == "starting"

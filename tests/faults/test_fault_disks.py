@@ -36,6 +36,27 @@ def test_no_writer_loses_the_old_file_when_a_file_may_not_grow(tmp_path):
     assert faults_on(str(tmp_path), "200000") == {}
 
 
+WITHOUT_TEMPORARY = """
+import sys, tempfile
+from pathlib import Path
+tempfile.tempdir = sys.argv[1]
+sys.path.insert(0, sys.argv[2])
+import full_disk
+for name, write in full_disk.WRITERS.items():
+    write(Path(sys.argv[3]) / name, 8)
+"""
+
+
+def test_d09_no_writer_needs_a_folder_for_temporary_files(tmp_path):
+    places = [str(tmp_path / "gone"), str(SCRIPT.parent), str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TEMPORARY, *places],
+        capture_output=True, text=True, timeout=250, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="a small disk is made as on Linux")
 def test_no_writer_loses_the_old_file_on_a_small_disk_that_is_full(tmp_path):

@@ -17,6 +17,7 @@ from napari_rwkv_seg.errors import ModelError
 from napari_rwkv_seg.networks import build_network
 from napari_rwkv_seg.zoo import archives, store, transfer
 from napari_rwkv_seg.zoo.card import read_card, write_card
+from napari_rwkv_seg.zoo.encoders import read_encoder_card
 from napari_rwkv_seg.zoo.store import (
     DEFAULT_MODEL,
     find_model,
@@ -159,11 +160,35 @@ def test_a_card_that_names_code_is_refused_and_runs_none(tmp_path, architecture,
     assert not (folder / "ran").exists()
 
 
-def test_a_card_of_a_later_format_is_refused(tmp_path):
+LATER = r"toml' is of format {}.*a newer version reads it\. Update the plugin"
+
+
+@pytest.mark.parametrize("version", [2, 7, 10**4000], ids=["2", "7", "endless"])
+def test_a_card_of_a_later_format_names_what_reads_it(tmp_path, version):
     text = (SHIPPED / "model.toml").read_text()
-    (tmp_path / "model.toml").write_text(text.replace("format_version = 1", "format_version = 7"))
+    text = text.replace("format_version = 1", f"format_version = {version}\nsurprise = 1")
+    (tmp_path / "model.toml").write_text(text.replace("tile_size = ", "tile_sizes = "))
+
+    with pytest.raises(ModelError, match=LATER.format(str(version)[:19])) as caught:
+        read_card(tmp_path)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("version", ["0", "-1", "'2'", "1.5", "nan"])
+def test_a_format_that_there_never_was_is_refused(tmp_path, version):
+    text = (SHIPPED / "model.toml").read_text()
+    text = text.replace("format_version = 1", f"format_version = {version}")
+    (tmp_path / "model.toml").write_text(text)
+
     with pytest.raises(ModelError, match=r"model\.toml.*format_version"):
         read_card(tmp_path)
+
+
+def test_an_encoder_of_a_later_format_names_what_reads_it(tmp_path):
+    (tmp_path / "encoder.toml").write_text("format_version = 2\nsurprise = 1\n")
+
+    with pytest.raises(ModelError, match=LATER.format(2)):
+        read_encoder_card(tmp_path)
 
 
 def test_every_shipped_model_is_readable_by_this_version():

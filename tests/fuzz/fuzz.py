@@ -21,8 +21,8 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "faults" / "results" / "fuzz.json"
 TIMEOUT_S, MEMORY_MB = 10, 2048
 DEFAULT_S = 60
-NAMES = ["card", "safetensors", "checkpoint", "zip", "events", "run", "tiff", "picture", "journal",
-         "sealed journal"]  # fmt: skip
+NAMES = ["card", "safetensors", "checkpoint", "zip", "events", "run", "tiff", "picture", "nifti",
+         "dicom", "ome-zarr", "journal", "sealed journal"]  # fmt: skip
 
 
 def child(name: str, folder: Path, options: list[str]) -> None:
@@ -33,8 +33,9 @@ def child(name: str, folder: Path, options: list[str]) -> None:
     import atheris
 
     logging.disable()  # tifffile tells of every damaged tag
-    sys.path.insert(0, str(HERE))
-    with atheris.instrument_imports(include=["napari_rwkv_seg", "tifffile", "zipfile"]):
+    sys.path[:0] = [str(HERE), str(HERE.parent / "images")]  # where DICOM files are made
+    readers = ["napari_rwkv_seg", "tifffile", "zipfile", "pydicom", "nibabel", "zarr"]
+    with atheris.instrument_imports(include=readers):
         import targets
 
     target, work = targets.TARGETS[name], folder / "work"

@@ -9,14 +9,13 @@ import json
 import shutil
 import struct
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tifffile
 import torch
-from PIL import Image
+from image_targets import IMAGES
+from target import Target, check, put
 
 from napari_rwkv_seg.controllers import finetune_sentences as say
 from napari_rwkv_seg.controllers.finetune_runs import find_runs, read_differences, read_result
@@ -24,7 +23,6 @@ from napari_rwkv_seg.controllers.finetune_story import RunStory
 from napari_rwkv_seg.controllers.journal_folders import list_entries, read_entry, tidy
 from napari_rwkv_seg.controllers.journal_snapshot import Facts, Grid, pack, write_snapshot
 from napari_rwkv_seg.errors import RwkvSegError
-from napari_rwkv_seg.images.readers import read_image
 from napari_rwkv_seg.training.events import parse_line, read_events
 from napari_rwkv_seg.training.pairs import TrainingPair
 from napari_rwkv_seg.training.run_folder import RunFolder, prepare_run, read_snapshot
@@ -35,41 +33,7 @@ from napari_rwkv_seg.zoo.card import read_card
 from napari_rwkv_seg.zoo.checkpoints import load_checkpoint
 from napari_rwkv_seg.zoo.store import DEFAULT_MODEL, shipped_folder
 
-PIXELS_LIMIT = 10**7
 CARD = shipped_folder() / DEFAULT_MODEL / "model.toml"
-
-
-@dataclass(frozen=True)
-class Target:
-    """One kind of file.
-
-    Parameters
-    ----------
-    seeds : callable
-        Returns good files, as bytes.
-    read : callable
-        Reads bytes that are given to it with a folder to work in.
-    """
-
-    seeds: Callable[[Path], list[bytes]]
-    read: Callable[[bytes, Path], object]
-
-
-def check(target: Target, content: bytes, folder: Path) -> bool:
-    """Read a file; return whether it was accepted, and let everything but our errors through."""
-    try:
-        target.read(content, folder)
-    except RwkvSegError as error:
-        if "\n" in str(error) or len(str(error)) > 2000:
-            raise ValueError(f"not one sentence: {error!r}") from error
-        return False
-    return True
-
-
-def put(folder: Path, name: str, content: bytes) -> Path:
-    path = folder / name
-    path.write_bytes(content)
-    return path
 
 
 # Cards, weights, archives
@@ -230,45 +194,6 @@ def read_a_split(run: RunFolder) -> None:
         return  # what preparation.py turns into a sentence
 
 
-# Images
-
-
-def tiffs(_: Path) -> list[bytes]:
-    pixels = np.random.default_rng(0).integers(0, 200, (2, 3, 17, 23)).astype(np.uint16)
-    choices: list[tuple[np.ndarray, dict[str, object]]] = [
-        (pixels[0, 0], {}),
-        (pixels[0, 0], {"compression": "zlib", "tile": (16, 16)}),
-        (pixels, {"ome": True, "metadata": {"axes": "TCYX"}}),
-        (pixels[0], {"imagej": True}),
-        (pixels[0, 0].astype(np.float32), {"bigtiff": True, "predictor": None}),
-        (np.moveaxis(pixels[0], 0, -1).astype(np.uint8), {"photometric": "rgb"}),
-    ]
-    made = []
-    for data, options in choices:
-        file = io.BytesIO()
-        options.setdefault("photometric", "minisblack")
-        tifffile.imwrite(file, data, **options)
-        made.append(file.getvalue())
-    return made
-
-
-def pictures(_: Path) -> list[bytes]:
-    made = []
-    for mode, kind in (("L", "PNG"), ("P", "PNG"), ("I;16", "PNG"), ("RGB", "JPEG")):
-        file = io.BytesIO()
-        Image.new(mode, (23, 17), 3).save(file, kind)
-        made.append(file.getvalue())
-    return made
-
-
-def read_tiff(content: bytes, folder: Path) -> None:
-    read_image(put(folder, "a.tif", content), limit=PIXELS_LIMIT)
-
-
-def read_picture(content: bytes, folder: Path) -> None:
-    read_image(put(folder, "a.png", content), limit=PIXELS_LIMIT)
-
-
 # Journals
 
 
@@ -318,8 +243,8 @@ TARGETS = {
     "zip": Target(zips, read_zip),
     "events": Target(events, read_a_story),
     "run": Target(runs, read_a_run),
-    "tiff": Target(tiffs, read_tiff),
-    "picture": Target(pictures, read_picture),
+    **IMAGES,
     "journal": Target(journals, read_a_journal),
     "sealed journal": Target(journals, lambda c, f: read_a_journal(resealed(c), f)),
 }
+__all__ = ["TARGETS", "check"]

@@ -1,8 +1,6 @@
 """Whole runs of a tiny network, in this process."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -20,18 +18,6 @@ from napari_rwkv_seg.training.install import install_model
 from napari_rwkv_seg.training.run_folder import RunFolder
 from napari_rwkv_seg.zoo.card import ClassCard
 from napari_rwkv_seg.zoo.store import find_model, read_network, write_model
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Return the module of the tiny network, which the zoo builds from now on."""
-    path = Path(__file__).with_name("tiny.py")
-    spec = importlib.util.spec_from_file_location("tiny_for_training", path)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "tiny_for_training", module)
-    spec.loader.exec_module(module)
-    module.small_steps(monkeypatch.setattr)
-    return module
 
 
 def kinds(events: list[Event]) -> list[str]:

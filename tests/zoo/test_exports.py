@@ -1,5 +1,7 @@
 """Exports: the exported network gives this one's numbers, or nothing is written."""
 
+import tempfile
+
 import numpy as np
 import pytest
 import torch
@@ -33,6 +35,12 @@ def test_an_exported_program_runs_without_operators_of_ours(entry, tmp_path):
             program.module()(image), read_network(entry)(image), atol=1e-5, rtol=1e-4
         )
     assert list(tmp_path.glob("*.pt2")) == [exported.path]
+
+
+def test_d09_an_export_needs_no_folder_for_temporary_files(entry, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+
+    assert export_program(entry, tmp_path / "cells.pt2", size=32).path.is_file()
 
 
 def test_an_exported_onnx_file_runs_elsewhere_and_says_how_close_it_is(entry, tmp_path):
