@@ -44,9 +44,18 @@ class Painted:
     def __init__(self, layer: Any, name: str) -> None:
         layer.name = name
         self.layer, self.name = layer, name
-        self.wanted = layer.data.copy()
+        self.renew()
+
+    def renew(self) -> None:
+        """Take the labels as they are for those that nobody has painted on."""
+        self.wanted = self.made = self.layer.data.copy()
         self.before: list[np.ndarray] = []
         self.is_edited = False
+
+    @property
+    def has_nothing_painted(self) -> bool:
+        """Whether every stroke was undone or changed nothing: newer labels may replace these."""
+        return np.array_equal(self.wanted, self.made)
 
 
 class Soak:
@@ -100,7 +109,11 @@ class Soak:
         for one in self.painted:
             if one.layer not in self.viewer.layers:
                 self.lost.append(f"{one.name} vanished in {action}")
-            elif not np.array_equal(one.layer.data, one.wanted):
+            elif np.array_equal(one.layer.data, one.wanted):
+                continue
+            elif one.has_nothing_painted:
+                one.renew()
+            else:
                 self.lost.append(f"{one.name} was changed in {action}")
                 one.wanted = one.layer.data.copy()
 
