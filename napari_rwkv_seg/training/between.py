@@ -73,3 +73,18 @@ def choose_share(base: Counts, counts: Callable[[float], Counts]) -> float:
         else:
             low = middle + 1
     return SHARES[low]
+
+
+def in_words(share: float, base: Counts) -> str:
+    """Return a sentence on how far it goes, for who chooses a model; "" if all the way."""
+    if share == 1:
+        return ""
+    if are_few(base):
+        return (
+            f"It goes {share:.0%} of the way from the old model, so that less is forgotten; with "
+            "more corrected images it will go farther."
+        )
+    return (
+        f"It goes {share:.0%} of the way from the old model: as good on these images, and less is "
+        "forgotten."
+    )

@@ -10,7 +10,7 @@ from napari_rwkv_seg.images.writers import write_labels
 from napari_rwkv_seg.zoo.card import ModelCard
 from napari_rwkv_seg.zoo.store import write_model
 
-from .between import Weights, between, choose_share
+from .between import Weights, between, choose_share, in_words
 from .checkpoints import BEST, LATEST, PREVIOUS, load_checkpoint_file
 from .events import Event, read_events
 from .preparation import Start
@@ -57,7 +57,9 @@ def publish(run: RunFolder, start: Start, job: "Job", loop: "TrainingLoop") -> E
         luck_of_best(_checks(run)),
     )
     _write_differences(run, held_out, before, after)
+    words = in_words(share, held_out.counts(before))
     result = facts | {
+        "sentence": f"{facts['sentence']} {words}".strip(),
         "regions": len(after),
         "images": len(start.pairs),
         "steps": loop.step,
@@ -166,17 +168,6 @@ def _card(start: Start, result: dict[str, Any], job: "Job") -> ModelCard:
     )
 
 
-def _way(share: float) -> list[str]:
-    """Return a paragraph that says what was done against forgetting, if anything was."""
-    if share == 1:
-        return []
-    return [
-        f"Its weights are {share:.0%} of the way from the base to what was learnt: there it finds "
-        "what you corrected nearly as well and forgets less of what the base could do.",
-        "",
-    ]
-
-
 def _description(start: Start, result: dict[str, Any]) -> str:
     """Return the page for people."""
     rows = [
@@ -191,8 +182,6 @@ def _description(start: Start, result: dict[str, Any]) -> str:
             f"{start.split.sentence} The held-out part also chose which of the checked weights "
             "were kept, so its scores are a little too good; images of your own that the run has "
             "never seen are the better test.",
-            "",
-            *_way(result["share"]),
             "",
             "| class | Dice before | Dice after |",
             "|---|---|---|",

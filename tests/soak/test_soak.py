@@ -56,7 +56,8 @@ def test_a_lost_label_would_be_noticed(script, make_napari_viewer, qtbot):
     viewer = make_napari_viewer()
     drive = script.Soak(viewer, lambda s: qtbot.wait(1), 3, trains=False)
     drive.add_labels()
-    drive.paint()
+    while not (drive.painted and drive.painted[0].is_edited):  # some strokes change nothing
+        drive.paint()
     drive.painted[0].layer.data[3, 3] += 1  # what nobody painted
     drive.check("a trial")
     assert drive.lost == [f"{drive.painted[0].name} was changed in a trial"]
@@ -69,3 +70,17 @@ def test_a_lost_label_would_be_noticed(script, make_napari_viewer, qtbot):
 def test_memory_that_grows_is_told_in_per_cent(script):
     assert script.memory_change([900, *[100] * 40]) == 0
     assert script.memory_change([100] * 20 + [110] * 20) == pytest.approx(10)
+
+
+def test_labels_with_nothing_painted_may_be_replaced(script, make_napari_viewer, qtbot):
+    viewer = make_napari_viewer()
+    drive = script.Soak(viewer, lambda s: qtbot.wait(1), 3, trains=False)
+    drive.add_labels()
+    while not (drive.painted and drive.painted[0].is_edited):
+        drive.paint()
+    while drive.undo():
+        pass
+    drive.painted[0].layer.data[3, 3] += 1  # as a newer result would
+    drive.check("anything")
+    assert drive.lost == []
+    assert not drive.painted[0].is_edited

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from napari_rwkv_seg.training.between import SCORES, SHARES, between, choose_share
+from napari_rwkv_seg.training.between import SCORES, SHARES, between, choose_share, in_words
 
 
 def counts(dice: float, images: int = 1) -> np.ndarray:
@@ -66,3 +66,10 @@ def test_the_ends_of_the_line_are_the_base_and_what_was_learnt() -> None:
     assert int(half["num_batches_tracked"]) == 7
     assert old["weight"].tolist() == [1.0] * 3
     assert SHARES[-1] == 1
+
+
+def test_how_far_it_goes_is_said_in_words() -> None:
+    assert in_words(1.0, counts(0.7)) == ""
+    assert "50% of the way" in in_words(0.5, counts(0.7))
+    assert in_words(0.5, counts(0.7)).endswith("will go farther.")
+    assert in_words(0.25, counts(0.7, 4)).endswith("less is forgotten.")

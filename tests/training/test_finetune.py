@@ -69,7 +69,9 @@ def test_the_weights_are_between_the_base_and_what_was_learnt(
             counts(1.0), share)[1])  # fmt: skip
         (folder := tmp_path / str(share)).mkdir()
         run = tiny.tiny_run(folder, steps=40)
-        assert run_finetune(run.path)["share"] == share
+        finished = run_finetune(run.path)
+        assert finished["share"] == share
+        assert ("with more corrected images" in finished["sentence"]) is (share < 1)
         found[share] = weights(run.model)
     base = weights(tmp_path / "1.0" / "base")
     for name, value in found[1.0].items():
@@ -79,7 +81,9 @@ def test_the_weights_are_between_the_base_and_what_was_learnt(
     assert not torch.equal(found[0.5]["head.weight"], found[1.0]["head.weight"])
     card = find_model(tmp_path / "0.5" / "run" / "model").card
     assert "50% of the way" in card.trained_by
-    assert "forgets less" in (tmp_path / "0.5" / "run" / "model" / "README.md").read_text()
+    assert (
+        "It goes 50% of the way" in (tmp_path / "0.5" / "run" / "model" / "README.md").read_text()
+    )
 
 
 def test_from_an_untrained_base_all_of_what_was_learnt_is_taken(
