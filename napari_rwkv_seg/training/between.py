@@ -43,7 +43,9 @@ def between(base: Weights, learnt: Weights, share: float) -> dict[str, Tensor]:
     }
 
 
-def choose_share(base: Counts, counts: Callable[[float], Counts]) -> float:
+def choose_share(
+    base: Counts, corrected: Callable[[], Counts], counts: Callable[[float], Counts]
+) -> float:
     """Return how far to go.
 
     All of the way where the base does not know such images (`verdict.is_known_well`): what
@@ -57,13 +59,16 @@ def choose_share(base: Counts, counts: Callable[[float], Counts]) -> float:
     ----------
     base : Counts
         Of the base on what is held out (`held_out.HeldOut.counts`).
+    corrected : callable
+        Returns the counts of the base on what was learnt from as well. Asked for where few
+        images are checked, since one is a bad witness of what the base knows.
     counts : callable
-        Gets a share and returns the counts of those weights on the same.
+        Gets a share and returns the counts of those weights on what is held out.
     """
+    if are_few(base):
+        return _CAUTIOUS if is_known_well(corrected()) else 1.0
     if not is_known_well(base):
         return 1.0
-    if are_few(base):
-        return _CAUTIOUS
     learnt = counts(1.0)
     low, high = 0, len(SHARES) - 1
     while low < high:

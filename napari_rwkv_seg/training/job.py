@@ -23,12 +23,13 @@ from .budget import Budget, Stopwatch
 from .control import Control, LeaveError
 from .events import Tell
 from .hardware import Lightener
-from .held_out import ClassMaps, HeldOut
+from .held_out import FULL_SHARE, ClassMaps, HeldOut
 from .loop import TrainingLoop
 from .pace import Pace
 from .patience import Patience
 from .preparation import WEIGHT_DECAY, Start
 from .run_folder import RunFolder
+from .verdict import Counts
 from .work import LoopSettings, Work
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _CHECK_SHARE = 0.12  # of the time, for the checks on the way
 _CHECKS = 8  # at most
 _WRITING_S = 2.0  # for the model and the differences, at the end
+_MOST_CORRECTED = 6  # pairs; they tell what the base knows
 _PREVIEW_LIMIT = 2**32
 
 LEAST_PIXELS = 60_000
@@ -146,6 +148,22 @@ class Job:
         scores = self.held_out.scores(self.predict_quick(network))
         return {"score": scores.mean, "dice": scores.by_class, "base": False}
 
+    def counts_of_corrected(self, network: nn.Module) -> Counts:
+        """Return what `verdict` counts, on all of some pairs, learnt from or held out."""
+        start, settings = self._start, self._start.settings
+        whole = replace(start.split, validation=tuple(pair.checked for pair in start.pairs))
+        pairs = HeldOut(start.pairs, whole, settings.labels, start.classes, settings.seed)
+        some = pairs.order[: self._corrected_count()]
+        return pairs.counts(pairs.predict(self.model(network), some, self.interrupted))
+
+    def _corrected_count(self) -> int:
+        """Return of how many pairs there is time to see what the base knows of them."""
+        most = min(_MOST_CORRECTED, len(self._start.pairs))
+        if self._seconds is None:
+            return most
+        each = max(self.held_out.seconds_full / len(self.held_out.full), 1e-3)
+        return max(1, min(most, int(FULL_SHARE * self._seconds / each)))
+
     def interrupted(self) -> bool:
         """Answer wishes in the middle of a score; it is carried on unless the run ends at once."""
         self._control.check()
@@ -178,8 +196,10 @@ class Job:
         )
         if self._seconds is None:
             return common
-        quick = 1 + SCORES * start.is_base_trained
-        after = quick * held_out.seconds_quick + 1.1 * held_out.seconds_full + _WRITING_S
+        after = held_out.seconds_quick + 1.1 * held_out.seconds_full + _WRITING_S
+        if start.is_base_trained:
+            of_corrected = self._corrected_count() * held_out.seconds_full / len(held_out.full)
+            after += max(of_corrected, SCORES * held_out.seconds_quick)
         end = max(self._seconds - after, 0.5 * self._seconds)
         checks = _CHECK_SHARE * self._seconds / max(held_out.seconds_quick, 1e-3)
         every = end / max(1, min(_CHECKS, int(checks)))

@@ -87,6 +87,10 @@ def _near_base(start: Start, job: "Job", network: "nn.Module", learnt: Weights) 
         network.load_state_dict(between(start.weights, learnt, share))
         network.half().float()
 
+    def corrected() -> Counts:
+        take(0.0)
+        return job.counts_of_corrected(network)
+
     def counts(share: float) -> Counts:
         take(share)
         return job.held_out.counts(job.predict_quick(network))
@@ -94,7 +98,7 @@ def _near_base(start: Start, job: "Job", network: "nn.Module", learnt: Weights) 
     share = 1.0
     if start.is_base_trained:
         quick = {index: job.held_out.base[index] for index in job.held_out.quick}
-        share = choose_share(job.held_out.counts(quick), counts)
+        share = choose_share(job.held_out.counts(quick), corrected, counts)
     take(share)
     return share
 

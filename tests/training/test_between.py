@@ -14,6 +14,10 @@ def counts(dice: float, images: int = 1) -> np.ndarray:
     return np.array([[[round(20_000 * dice)], [20_000], [10_000]]] * images, np.int64)
 
 
+def never(*_: object) -> np.ndarray:
+    raise AssertionError("This is not to be scored.")
+
+
 def scorer(dice: dict[float, float]) -> tuple[Callable[[float], np.ndarray], list[float]]:
     """Return what stands in for scoring weights, and the list of the shares that it was asked."""
     asked: list[float] = []
@@ -39,17 +43,20 @@ def test_of_many_images_the_nearest_to_the_base_that_is_as_good_is_taken(
     dice: dict[float, float], share: float
 ) -> None:
     score, asked = scorer(dice)
-    assert choose_share(counts(0.7, 4), score) == share
+    assert choose_share(counts(0.7, 4), never, score) == share
     assert len(asked) == len(set(asked)) <= SCORES
 
 
-@pytest.mark.parametrize(("base", "images", "share"), [(0.6, 1, 1), (0.6, 9, 1), (0.7, 3, 0.5)])
-def test_where_the_base_fails_it_is_left_and_of_few_images_that_it_knows_half_way(
-    base: float, images: int, share: float
+def test_where_the_base_fails_it_is_left() -> None:
+    assert choose_share(counts(0.6, 9), never, never) == 1
+
+
+@pytest.mark.parametrize(("corrected", "share"), [(0.6, 1), (0.7, 0.5)])
+@pytest.mark.parametrize("held_out", [0.5, 0.9])
+def test_of_few_images_all_that_was_corrected_tells_what_the_base_knows(
+    held_out: float, corrected: float, share: float
 ) -> None:
-    score, asked = scorer({})
-    assert choose_share(counts(base, images), score) == share
-    assert not asked
+    assert choose_share(counts(held_out, 3), lambda: counts(corrected, 5), never) == share
 
 
 def test_the_ends_of_the_line_are_the_base_and_what_was_learnt() -> None:

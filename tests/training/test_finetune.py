@@ -65,8 +65,8 @@ def test_the_weights_are_between_the_base_and_what_was_learnt(
 ) -> None:
     found = {}
     for share in (0.5, 1.0):
-        monkeypatch.setattr(publish, "choose_share", lambda _, counts, share=share: (
-            counts(1.0), share)[1])  # fmt: skip
+        monkeypatch.setattr(publish, "choose_share", lambda _, corrected, counts, share=share: (
+            corrected(), counts(1.0), share)[-1])  # fmt: skip
         (folder := tmp_path / str(share)).mkdir()
         run = tiny.tiny_run(folder, steps=40)
         finished = run_finetune(run.path)
@@ -84,6 +84,23 @@ def test_the_weights_are_between_the_base_and_what_was_learnt(
     assert (
         "It goes 50% of the way" in (tmp_path / "0.5" / "run" / "model" / "README.md").read_text()
     )
+
+
+def test_what_the_base_knows_is_asked_of_all_that_was_corrected(
+    tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {}
+
+    def choose(base, corrected, counts):
+        seen.update(held_out=base, corrected=corrected())
+        return 1.0
+
+    monkeypatch.setattr(publish, "choose_share", choose)
+    pairs = tiny.bright_pairs(4)
+    run_finetune(tiny.tiny_run(tmp_path, pairs, steps=4).path)
+    true = [each[2].item() for each in seen["corrected"]]
+    assert sorted(true) == sorted(int((pair.labels > 0).sum()) for pair in pairs)
+    assert len(seen["held_out"]) == 1
 
 
 def test_from_an_untrained_base_all_of_what_was_learnt_is_taken(
