@@ -72,7 +72,7 @@ def fuzz(_: dict[str, Any]) -> str:
     runs = sum(target["executions"] for target in found.values())
     faults = sum(target["faults"] for target in found.values())
     slowest = max(target["slowest_s"] for target in found.values())
-    return f"{runs:,} damaged files of {len(found)} kinds: {faults} faults, slowest {slowest:.1f} s"
+    return f"{runs:,} damaged files of {len(found)} kinds: {faults} faults, slowest {slowest:.2f} s"
 
 
 def hostile(found: dict[str, Any]) -> str:
@@ -131,7 +131,7 @@ def promises(found: dict[str, Any]) -> str:
     lines = ["| number | promise | held by | last measured |", "|---|---|---|---|"]
     for number, facts in table.items():
         tests = ", ".join(f"`{name}`" for name in facts["tests"])
-        measured = FIGURES[facts["figure"]](found) if found or not facts["figure"] else NOT_YET
+        measured = FIGURES[facts["figure"]](found or {"rows": {}, "figures": {}})
         lines.append(f"| {number} | {facts['promise']} | {tests} | {measured} |")
     return "\n".join(lines)
 
