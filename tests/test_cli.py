@@ -351,8 +351,11 @@ def test_a_running_command_ends_on_the_signals_of_ctrl_c_and_of_schedulers(
 ) -> None:
     image = write_image(tmp_path / "large.png", (1500, 1500))
     arguments = ["segment", str(image), "--model", str(model), "-o", str(tmp_path / "out")]
+    # Of a job in the background a shell has Ctrl+C ignored; this is one in the foreground.
     starter = f"""
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import napari_rwkv_seg.inference.segment as room
 from napari_rwkv_seg.cli import main
 
