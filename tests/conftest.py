@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import psutil
 import pytest
@@ -105,3 +106,15 @@ def children() -> Callable[[], list[psutil.Process]]:
     """
     before = set(psutil.Process().children(recursive=True))
     return lambda: [p for p in psutil.Process().children(recursive=True) if p not in before]
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return tests/training/tiny.py: a network that the zoo builds from now on, and its runs."""
+    path = Path(__file__).parent / "training" / "tiny.py"
+    spec = importlib.util.spec_from_file_location("tiny_for_tests", path)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "tiny_for_tests", module)
+    spec.loader.exec_module(module)
+    module.small_steps(monkeypatch.setattr)
+    return module

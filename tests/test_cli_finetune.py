@@ -1,7 +1,5 @@
 """The `finetune` command, in this process, with a network that trains in milliseconds."""
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -16,19 +14,11 @@ from napari_rwkv_seg.training import process
 from napari_rwkv_seg.training.run_settings import read_settings
 from napari_rwkv_seg.zoo import read_card
 
-TINY = Path(__file__).parent / "training" / "tiny.py"
 
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Return the module of the tiny network, which the zoo builds from now on."""
-    spec = importlib.util.spec_from_file_location("tiny_for_commands", TINY)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "tiny_for_commands", module)
-    spec.loader.exec_module(module)
-    module.small_steps(monkeypatch.setattr)
-    monkeypatch.setattr(process, "settle_process", lambda: None)  # it would outlast the test
-    return module
+@pytest.fixture(autouse=True)
+def unsettled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the settings of this process as they are: they would outlast the test."""
+    monkeypatch.setattr(process, "settle_process", lambda: None)
 
 
 @pytest.fixture

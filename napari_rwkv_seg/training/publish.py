@@ -45,7 +45,7 @@ def publish(run: RunFolder, start: Start, job: "Job", loop: "TrainingLoop") -> E
     if not best.is_file():
         raise RunError("The run was stopped before it learnt anything; there is no new model.")
     network = loop.average
-    share = _near_base(start, job, network, load_checkpoint_file(best))
+    share, words = _near_base(start, job, network, load_checkpoint_file(best))
     held_out = job.held_out
     after = _predicted(job, network)
     before = {index: held_out.base[index] for index in after}
@@ -57,7 +57,6 @@ def publish(run: RunFolder, start: Start, job: "Job", loop: "TrainingLoop") -> E
         luck_of_best(_checks(run)),
     )
     _write_differences(run, held_out, before, after)
-    words = in_words(share, held_out.counts(before))
     result = facts | {
         "sentence": f"{facts['sentence']} {words}".strip(),
         "regions": len(after),
@@ -77,8 +76,10 @@ def publish(run: RunFolder, start: Start, job: "Job", loop: "TrainingLoop") -> E
     return job.tell("finished", **result)
 
 
-def _near_base(start: Start, job: "Job", network: "nn.Module", learnt: Weights) -> float:
-    """Give the network the weights to publish, between base and learnt; return how far they are.
+def _near_base(
+    start: Start, job: "Job", network: "nn.Module", learnt: Weights
+) -> tuple[float, str]:
+    """Give the network the weights to publish; return how far they are from the base, and words.
 
     They are scored and written in half precision.
     """
@@ -96,11 +97,11 @@ def _near_base(start: Start, job: "Job", network: "nn.Module", learnt: Weights) 
         return job.held_out.counts(job.predict_quick(network))
 
     share = 1.0
+    base = job.held_out.counts({index: job.held_out.base[index] for index in job.held_out.quick})
     if start.is_base_trained:
-        quick = {index: job.held_out.base[index] for index in job.held_out.quick}
-        share = choose_share(job.held_out.counts(quick), corrected, counts)
+        share = choose_share(base, corrected, counts)
     take(share)
-    return share
+    return share, in_words(share, base)
 
 
 def _checks(run: RunFolder) -> list[float]:

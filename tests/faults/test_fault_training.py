@@ -1,10 +1,8 @@
 """Rows T: what can happen to a run that is not tested beside its code."""
 
-import importlib.util
 import io
 import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -23,19 +21,6 @@ from napari_rwkv_seg.training.loop import TrainingLoop
 from napari_rwkv_seg.training.pairs import TrainingPair
 from napari_rwkv_seg.training.work import LoopSettings, Work
 from napari_rwkv_seg.zoo.store import find_model, read_network
-
-TINY = Path(__file__).parents[1] / "training" / "tiny.py"
-
-
-@pytest.fixture
-def tiny(monkeypatch):
-    """Return the tiny network and its runs."""
-    spec = importlib.util.spec_from_file_location("tiny_for_faults", TINY)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "tiny_for_faults", module)
-    spec.loader.exec_module(module)
-    module.small_steps(monkeypatch.setattr)
-    return module
 
 
 def test_images_with_channels_that_the_model_cannot_take_are_named(tiny, tmp_path):

@@ -1,9 +1,4 @@
-"""Small pictures with cells and a tiny network, for the tests of fine-tuning."""
-
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
+"""Small pictures with cells for the tests of fine-tuning."""
 
 import numpy as np
 import pytest
@@ -27,15 +22,3 @@ def cells(shape=(120, 160), count=12, seed=0, name="cells.png", group="") -> Tra
 def make_cells():
     """The function above."""
     return cells
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Return the module of the tiny network, which the zoo builds from now on."""
-    path = Path(__file__).with_name("tiny.py")
-    spec = importlib.util.spec_from_file_location("tiny_for_training", path)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "tiny_for_training", module)
-    spec.loader.exec_module(module)
-    module.small_steps(monkeypatch.setattr)
-    return module
