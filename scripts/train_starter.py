@@ -2,6 +2,7 @@
 
     python scripts/train_starter.py train DATA RUN          # goes on with RUN if it is there
     python scripts/train_starter.py export DATA RUN OUT     # tests, and writes the model folder
+    python scripts/train_starter.py retest DATA MODEL       # tests a model folder again
 
 DATA holds `split.csv`, `meta.csv`, images and masks of dsb2018_nuclei. The
 validation split alone picks the checkpoint and the settings for objects; the
@@ -23,6 +24,7 @@ from lightning_fabric import Fabric
 from napari_rwkv_seg.evaluation import dice, object_f1
 from napari_rwkv_seg.files import write_atomically
 from napari_rwkv_seg.inference.labels import label_probabilities
+from napari_rwkv_seg.inference.loading import load_model
 from napari_rwkv_seg.inference.normalize import normalize_plane
 from napari_rwkv_seg.inference.predictor import Model, predict_steps
 from napari_rwkv_seg.inference.settings import LabelSettings
@@ -212,6 +214,17 @@ def export(data: Path, run: Path, out: Path, machine: Annotated[str, typer.Optio
     log = (run / "events.jsonl").read_bytes()
     write_atomically(out / "training_log.jsonl", lambda file: file.write(log))
     typer.echo(f"{out}: test Dice {result['dice']:.4f}, object F1 {result['object_f1']:.4f}")
+
+
+@app.command()
+def retest(data: Path, model: Path) -> None:
+    """Test a model that was shipped once more, where what makes objects of its answers changed."""
+    loaded = load_model(str(model), device="cpu")
+    test = read_split(data, "test")
+    answers = probabilities(loaded.network, test)
+    result = scores(answers, test, object_settings(loaded.card.objects))
+    typer.echo(group_table(answers, test, object_settings(loaded.card.objects)))
+    typer.echo(f"{model}: test Dice {result['dice']:.4f}, object F1 {result['object_f1']:.4f}")
 
 
 def group_table(answers: list[np.ndarray], samples: list[Sample], settings: LabelSettings) -> str:

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .settings import LabelSettings
+from .splitting import split_regions
 
 Probabilities = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 Objects = NDArray[np.int32]
 
-SMOOTHING = 1.5  # σ in pixels of the distance map: a rough outline shall make no extra centres
 _TOUCHING = np.ones((3, 3), dtype=bool)
 
 
@@ -133,7 +133,7 @@ def all_objects(
         regions = regions_of(mask)
         found = np.full(int(regions.max()), -1, dtype=np.int64)
         if settings.split:
-            regions, found = _split(mask, regions, settings.split_distance)
+            regions, found = split_regions(mask, regions, settings.split_distance)
         objects = np.where(mask, regions + np.int32(len(kinds)), objects)
         kinds += [number] * len(found)
         seeds.append(found)
@@ -160,33 +160,3 @@ def _large_only(objects: Objects, smallest: int) -> Objects:
     table = np.zeros(len(sizes), dtype=np.int32)
     table[kept] = np.arange(1, len(kept) + 1)
     return table[objects]
-
-
-def _split(mask: Mask, regions: Objects, distance: int) -> tuple[Objects, NDArray[np.int64]]:
-    """Cut `regions` between centres that lie at least `distance` pixels apart.
-
-    Returns the objects, counted from 1, and the centre of each in flat order (-1 for a
-    region that is the whole plane). Centres are the tops of the smoothed distance to the
-    background; the cut is where their catchments meet (watershed). A region without a
-    top keeps its best pixel.
-    """
-    from scipy import ndimage
-    from skimage import feature, segmentation
-
-    if mask.all() or not mask.any():
-        return regions, np.full(int(regions.max(initial=0)), -1, dtype=np.int64)
-    depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(mask), SMOOTHING) * mask
-    tops = feature.peak_local_max(  # type: ignore[no-untyped-call]
-        depth, min_distance=distance, threshold_abs=0, exclude_border=False
-    )
-    seeds = np.zeros(mask.shape, dtype=np.int32)
-    seeds[tuple(tops.T)] = 1
-    bare = np.setdiff1d(np.arange(1, regions.max() + 1), regions[tuple(tops.T)])
-    for place in ndimage.maximum_position(depth, regions, bare) if len(bare) else ():
-        seeds[place] = 1
-    centres = np.flatnonzero(seeds)
-    seeds.ravel()[centres] = np.arange(1, len(centres) + 1)
-    split: Objects = segmentation.watershed(  # type: ignore[no-untyped-call]
-        -depth, seeds, connectivity=2, mask=mask
-    )
-    return split, centres

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import morphology, segmentation
 
-from napari_rwkv_seg.inference.labels import SMOOTHING, label_probabilities
+from napari_rwkv_seg.inference.labels import label_probabilities
 from napari_rwkv_seg.inference.settings import LabelSettings
+from napari_rwkv_seg.inference.splitting import SMOOTHING, split_regions
 
 Floats = NDArray[np.floating[Any]]
 Labels = NDArray[np.int32]
@@ -36,6 +37,13 @@ def sure_seeds(probabilities: Floats, settings: LabelSettings, *, sure: float) -
     mask, foreground = _mask(probabilities, settings)
     seeds = ndimage.label(foreground > sure, CORNERS)[0]
     return _grown(-foreground, seeds, mask, settings)
+
+
+def joined(probabilities: Floats, settings: LabelSettings, *, rise: float) -> Labels:
+    """What users get, with basins joined whose tops rise less than `rise` pixels (0: none)."""
+    mask, _ = _mask(probabilities, settings)
+    regions = ndimage.label(mask, CORNERS)[0]
+    return _large_only(split_regions(mask, regions, settings.split_distance, rise)[0], settings)
 
 
 def high_tops(
@@ -69,6 +77,10 @@ def _grown(
     bare = np.setdiff1d(np.arange(1, regions.max() + 1), regions[seeds > 0])
     seeds = np.where(np.isin(regions, bare), regions + seeds.max(initial=0), seeds)
     objects = segmentation.watershed(landscape, seeds, connectivity=2, mask=mask)
+    return _large_only(objects, settings)
+
+
+def _large_only(objects: Labels, settings: LabelSettings) -> Labels:
     sizes = np.bincount(objects.ravel())
     small = np.flatnonzero(sizes < settings.smallest_object)
     return np.where(np.isin(objects, small), 0, objects).astype(np.int32)
@@ -80,6 +92,11 @@ WAYS: dict[str, Way] = {
     **{
         f"watershed of the distance, {distance} px": partial(package, split_distance=distance)
         for distance in (3, 5, 9)
+    },
+    "watershed of the distance, nothing joined": partial(joined, rise=0.0),
+    **{
+        f"watershed of the distance, joined below {rise} px": partial(joined, rise=rise)
+        for rise in (0.25, 0.5, 1.0)
     },
     **{
         f"seeds surer than {sure}": partial(sure_seeds, sure=sure) for sure in (0.7, 0.8, 0.9, 0.95)
