@@ -1,5 +1,6 @@
 """A viewer, a dock, and a stand-in for the network that waits when a test wants it to."""
 
+import gc
 import threading
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -111,6 +112,17 @@ def _bright(image: np.ndarray, axes: str) -> np.ndarray:
     if "C" in axes:
         values = values.mean(axis=axes.index("C"))
     return values / max(1.0, float(values.max(initial=0)))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def old_objects_are_not_searched() -> None:
+    """Let the search for garbage after each viewer look at what came since this module began.
+
+    napari collects all garbage when a viewer closes; in a process that has imported and run
+    everything, that is a second or two for every test.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
