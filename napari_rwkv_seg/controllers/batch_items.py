@@ -9,20 +9,13 @@ output, so that equal names do not collide.
 import glob
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from napari_rwkv_seg.errors import OutputError, SettingsError, UnreadableFileError
+from napari_rwkv_seg.images.listing import ENDINGS, is_image_folder, stem_of
 from napari_rwkv_seg.images.readers import ImageFile
-
-ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".nii", ".nii.gz", ".dcm", ".zarr")
-# Numbers after a point are part of a name: DICOM folders are called 1.2.840 and so on.
-_ENDING = re.compile(
-    r"(?<=[^/])(\.ome\.(tiff?|zarr)|\.nii\.gz|\.[a-z][a-z0-9]{0,4})$", re.IGNORECASE
-)
-_DICOM_MAGIC = (128, b"DICM")  # where it stands, and what
 
 
 @dataclass(frozen=True)
@@ -49,8 +42,7 @@ class BatchItem:
     @property
     def stem(self) -> str:
         """The name without its ending; `.ome.tif` and `.nii.gz` are one ending."""
-        ending = _ENDING.search(self.name)
-        return self.name[: ending.start()] if ending else self.name
+        return stem_of(self.name)
 
 
 Wanted = str | Path | BatchItem
@@ -174,7 +166,7 @@ def _found(wanted: str, out: Path) -> Iterator[BatchItem]:
     if is_pattern:
         base = _base(wanted)
         yield from _items(sorted(map(Path, glob.iglob(wanted, recursive=True))), base, out)
-    elif path.is_dir() and not _is_image_folder(path):
+    elif path.is_dir() and not is_image_folder(path):
         yield from _items(_walk(path), path, out)
     else:
         yield BatchItem(path, path.name or path.resolve().name)
@@ -191,7 +183,7 @@ def _items(paths: Iterable[Path], base: Path, out: Path) -> Iterator[BatchItem]:
         if out_real != base_real and _is_below(out_real, base_real) and _is_below(real, out_real):
             continue
         if path.is_dir():
-            if not _is_image_folder(path):
+            if not is_image_folder(path):
                 continue
             folders.add(path)
         yield BatchItem(path, path.relative_to(base).as_posix(), is_found=True)
@@ -211,31 +203,12 @@ def _walk(folder: Path) -> Iterator[Path]:
         if each.is_dir():
             if each.is_symlink() and each.resolve() in folder.resolve().parents:
                 continue  # it leads round in a circle
-            if _is_image_folder(each):
+            if is_image_folder(each):
                 yield each
             else:
                 yield from _walk(each)
         elif each.name.lower().endswith(ENDINGS):
             yield each
-
-
-def _is_image_folder(folder: Path) -> bool:
-    """Return whether a folder is one image: a `.zarr`, or slices of a DICOM series."""
-    if folder.suffix.lower() == ".zarr":
-        return True
-    try:
-        names = (each for each in sorted(folder.iterdir()) if not each.name.startswith("."))
-        first = next((each for each in names if each.is_file()), None)
-        if first is None:
-            return False
-        if first.suffix.lower() == ".dcm":
-            return True
-        if first.suffix:
-            return False
-        with first.open("rb") as file:
-            return file.read(132)[_DICOM_MAGIC[0] :] == _DICOM_MAGIC[1]
-    except OSError:
-        return False
 
 
 def _base(pattern: str) -> Path:

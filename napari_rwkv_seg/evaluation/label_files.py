@@ -15,16 +15,13 @@ from numpy.typing import NDArray
 from napari_rwkv_seg.errors import EvaluationError, UnreadableFileError
 from napari_rwkv_seg.images import ImageFile, check_axes, read_image
 from napari_rwkv_seg.images.kinds import Kind, kind_of
+from napari_rwkv_seg.images.partners import by_shared_name, first_names, times, without_channels
 
 from .comparison import LabelPair, as_labels
 from .label_places import stated_spacing
 from .lengths import Spacing
 
-ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".nii", ".nii.gz", ".zarr")
-_TYPE_ENDINGS = (".ome.tif", ".ome.tiff", ".ome.zarr", *ENDINGS)  # the longer ones first
-_MARKS = ("masks", "mask", "labels", "label", "seg", "segmentation", "gt")
 _JPEGS = (".jpg", ".jpeg")
-_NAMED = 3  # files in a note
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,9 @@ def match_labels(found: Path, true: Path) -> MatchedLabels:
     Raises
     ------
     EvaluationError
-        If one is a folder and the other is not, no file has a partner, or one has two.
+        If one is a folder and the other is not, or no file has a partner.
+    ImageError
+        If a file has two.
     UnreadableFileError
         If a folder cannot be read.
     """
@@ -70,7 +69,7 @@ def match_labels(found: Path, true: Path) -> MatchedLabels:
         raise EvaluationError(
             f"Of {str(found)!r} and {str(true)!r} one is a folder; give two files or two folders."
         )
-    by_name = [_by_name(folder) for folder in (found, true)]
+    by_name = [by_shared_name(folder) for folder in (found, true)]
     names = [name for name in by_name[0] if name in by_name[1]]
     if not names:
         firsts = [next(iter(each.values())).name if each else "nothing" for each in by_name]
@@ -97,6 +96,8 @@ def read_label_pair(
     ------
     EvaluationError
         If the two do not lie at one place, or hold no labels.
+    ImageError
+        If a file is in colour.
     UnreadableFileError
         If a file cannot be read.
     """
@@ -108,8 +109,8 @@ def read_label_pair(
     letters = [file.axes.replace("C", "") for file in files]
     if labels[0].shape != labels[1].shape:
         raise EvaluationError(
-            f"{str(found)!r} is {_times(labels[0].shape)} pixels and {str(true)!r} is "
-            f"{_times(labels[1].shape)}; compare labels of the same image at the same size."
+            f"{str(found)!r} is {times(labels[0].shape)} pixels and {str(true)!r} is "
+            f"{times(labels[1].shape)}; compare labels of the same image at the same size."
         )
     if choices.axes:
         axes = check_axes(labels[0].shape, choices.axes)
@@ -157,27 +158,13 @@ def _labels(file: ImageFile, notes: list[str]) -> NDArray[Any]:
             f"{str(file.path)!r} is a JPEG, in which numbers are not kept; "
             "save the labels as PNG or TIFF."
         )
-    labels = as_labels(_one_channel(file), str(file.path))
+    labels = as_labels(without_channels(file), str(file.path))
     if set(np.unique(labels).tolist()) - {0} == {255}:
         note = "Masks of 0 and 255 were read as 0 and 1."
         if note not in notes:
             notes.append(note)
         return (labels > 0).astype(np.uint8)
     return labels
-
-
-def _one_channel(file: ImageFile) -> NDArray[Any]:
-    """Return labels without their channels, which must be equal (but for an alpha)."""
-    if "C" not in file.axes:
-        return np.asarray(file.data)
-    channels = np.moveaxis(file.data, file.axes.index("C"), 0)
-    colours = channels[:3] if len(channels) == 4 else channels
-    if any(not np.array_equal(colours[0], other) for other in colours[1:]):
-        raise EvaluationError(
-            f"{str(file.path)!r} is in colour; labels have one number a pixel. "
-            "Save them as a grey image, each class or object with a number of its own."
-        )
-    return np.ascontiguousarray(colours[0])
 
 
 def _is_folder(path: Path) -> bool:
@@ -190,46 +177,10 @@ def _is_folder(path: Path) -> bool:
         return True  # a folder without an image of its own
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
-    """Return the label files in a folder by what the files of a pair share."""
-    try:
-        paths = sorted(
-            path
-            for path in folder.iterdir()
-            if path.name.lower().endswith(ENDINGS) and not path.name.startswith(".")
-        )
-    except OSError as error:
-        raise UnreadableFileError(f"Cannot read {str(folder)!r}: {error.strerror}.") from error
-    found: dict[str, Path] = {}
-    for path in paths:
-        if other := found.get(_name(path)):
-            raise EvaluationError(
-                f"Both {other.name!r} and {path.name!r} in {str(folder)!r} could be the partner "
-                f"of {_name(path)!r}; move one of them away."
-            )
-        found[_name(path)] = path
-    return found
-
-
-def _name(path: Path) -> str:
-    """Return a file's name without its ending, and without what says that it holds labels."""
-    ending = next(each for each in _TYPE_ENDINGS if path.name.lower().endswith(each))
-    stem = path.name[: -len(ending)]
-    for mark in _MARKS:
-        for joint in "_-.":
-            if stem.lower().endswith(joint + mark):
-                return stem[: -len(mark) - 1]
-    return stem
-
-
 def _left_out(paths: Sequence[Path], folder: Path) -> str:
     """Return a sentence about files without a partner, or ""."""
     if not paths:
         return ""
-    names = ", ".join(path.name for path in paths[:_NAMED]) + (", …" if paths[_NAMED:] else "")
     whose, are = ("file has", "is") if len(paths) == 1 else ("files have", "are")
+    names = first_names(paths)
     return f"{len(paths)} {whose} no partner and {are} left out: {names} in {folder.name}."
-
-
-def _times(shape: Sequence[int]) -> str:
-    return " × ".join(str(length) for length in shape)

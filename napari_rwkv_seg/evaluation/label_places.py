@@ -66,16 +66,35 @@ def _check_same_place(
             f"The pixels of {names[0]!r} are {shown[0]} {sizes[0].unit} and those of "
             f"{names[1]!r} {shown[1]} {sizes[1].unit}; compare labels at the same place."
         )
-    shape = dict(zip(files[0].axes, files[0].data.shape, strict=True))
-    here, there = (_corners(each, [shape[letter] for letter in each.axes]) for each in known)
-    if here is None or there is None:
-        return  # one does not say where it lies, so nothing contradicts
-    apart = float(np.abs(here - there).max())
-    if apart > _SAME_PLACE * min(sizes[1].sizes):
+    apart = how_far_apart(files[0], files[1], known[0].axes)
+    if apart is not None and apart > _SAME_PLACE * min(sizes[1].sizes):
         raise EvaluationError(
             f"{names[0]!r} and {names[1]!r} do not lie at the same place: they are up to "
             f"{apart:.3g} mm apart. Labels are not resampled; bring one to the other's place first."
         )
+
+
+def how_far_apart(one: ImageFile, other: ImageFile, axes: str) -> float | None:
+    """Return how far the corners of two files of one shape lie apart at most, in mm.
+
+    Parameters
+    ----------
+    one, other : ImageFile
+        Of the same lengths along `axes`.
+    axes : str
+        Their axes in space, from Z, Y, X.
+
+    Returns
+    -------
+    float or None
+        None if a file does not say where it lies, as only medical files do.
+    """
+    lengths = dict(zip(one.axes, one.data.shape, strict=True))
+    here, there = (
+        _corners(file.geometry.of_axes(axes), [lengths[letter] for letter in axes])
+        for file in (one, other)
+    )
+    return None if here is None or there is None else float(np.abs(here - there).max())
 
 
 def _corners(geometry: Geometry, lengths: Sequence[int]) -> NDArray[np.float64] | None:

@@ -77,7 +77,8 @@ def finetune(  # noqa: PLR0913 - the choices of a run are its parameters
     Parameters
     ----------
     images : path or sequence of arrays
-        A folder of TIFF, PNG or JPEG files, or planes (Y, X) or (Y, X, C).
+        A folder of images of any kind that can be opened (volumes count plane by plane), or
+        planes (Y, X) or (Y, X, C).
     masks : path or sequence of arrays
         A folder of files of the same names, or whole numbers (Y, X), 0 for background.
     output : path

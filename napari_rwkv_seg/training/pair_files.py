@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_rwkv_seg.errors import TrainingDataError, UnreadableFileError
-from napari_rwkv_seg.images import planes, read_image, stack_shape
+from napari_rwkv_seg.errors import TrainingDataError
+from napari_rwkv_seg.evaluation.label_places import how_far_apart
+from napari_rwkv_seg.images import ImageFile, planes, read_image, stack_shape
+from napari_rwkv_seg.images.partners import by_shared_name, first_names, times, without_channels
 
 from .pairs import TrainingPair
 
-_ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 _JPEGS = (".jpg", ".jpeg")
-_MARKS = ("masks", "mask", "labels", "label", "seg", "segmentation", "gt")
+_SAME_PLACE = 0.1  # of a pixel: files round where they lie
 _JPEG_NOISE = 32  # how far a JPEG may move 0 and 255
-_NAMED = 3  # files in a note
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,16 @@ def read_pairs(images: Path, masks: Path) -> FoundPairs:
     Parameters
     ----------
     images, masks : Path
-        Folders; they may be the same. Names are compared without their endings, and
+        Folders of images of any kind that `images.read_image` reads; they may be the same.
+        Names are compared without their endings, and
         without _mask, _masks, _label, _labels, _seg, _segmentation or _gt at the end.
 
     Raises
     ------
     TrainingDataError
-        If no image has a mask, or one has two.
+        If no image has a mask, or files do not fit each other.
+    ImageError
+        If an image has two masks, or a mask is in colour.
     UnreadableFileError
         If a folder or a file cannot be read.
     """
@@ -81,27 +84,26 @@ def match_files(images: Path, masks: Path) -> MatchedFiles:
     Raises
     ------
     TrainingDataError
-        If no image has a mask, or one has two.
+        If no image has a mask.
+    ImageError
+        If an image has two.
     UnreadableFileError
         If a folder cannot be read.
     """
-    pictures, labels = _files(images), _files(masks)
-    if images.resolve() == masks.resolve():
-        labels = [path for path in labels if _is_marked(path)]
-        pictures = [path for path in pictures if not _is_marked(path)]
-    by_name = _by_name(labels, masks)
-    _by_name(pictures, images)
-    matched = [(path, by_name[_name(path)]) for path in pictures if _name(path) in by_name]
+    share = images.resolve() == masks.resolve()
+    pictures = by_shared_name(images, marked=False if share else None)
+    labels = by_shared_name(masks, marked=True if share else None)
+    matched = [(path, labels[name]) for name, path in pictures.items() if name in labels]
     if not matched:
         raise TrainingDataError(
             f"No image in {str(images)!r} has a mask of the same name in {str(masks)!r}"
-            f"{_example(pictures, labels)}; name them alike."
+            f"{_example(list(pictures.values()), list(labels.values()))}; name them alike."
         )
-    used = {mask for _, mask in matched}
-    alone = [path for path in pictures if _name(path) not in by_name]
+    alone = [path for name, path in pictures.items() if name not in labels]
+    unused = [path for name, path in labels.items() if name not in pictures]
     notes = [
         _without_partner(alone, "image", "mask"),
-        _without_partner([path for path in labels if path not in used], "mask", "image"),
+        _without_partner(unused, "mask", "image"),
     ]
     return MatchedFiles(tuple(matched), tuple(note for note in notes if note))
 
@@ -124,24 +126,28 @@ def read_pair(
     ------
     TrainingDataError
         If the files do not fit each other or the labels are no labels.
+    ImageError
+        If the labels are in colour.
     UnreadableFileError
         If a file cannot be read.
     """
     picture = read_image(image)
-    numbers, note = _read_labels(labels)
+    mask = read_image(labels)
+    numbers, note = _numbers(mask)
     stack = stack_shape(picture.data.shape, picture.axes)
     name = name or image.name
     cut = list(planes(picture.data, picture.axes))
     shape = (*stack, *cut[0][1].shape[:2])
-    trusted = np.ones(shape, bool) if checked is None else _read_labels(checked)[0] > 0
+    trusted = np.ones(shape, bool) if checked is None else _numbers(read_image(checked))[0] > 0
     if checked is not None and trusted.shape == shape[-2:]:
         trusted = np.broadcast_to(trusted, shape)
     for path, array in ((labels, numbers), (checked, trusted)):
         if path is not None and array.shape != shape:
             raise TrainingDataError(
-                f"{str(path)!r} is {_times(array.shape)} pixels, but {str(image)!r} is "
-                f"{_times(shape)}; choose files that belong together."
+                f"{str(path)!r} is {times(array.shape)} pixels, but {str(image)!r} is "
+                f"{times(shape)}; choose files that belong together."
             )
+    _check_same_place(picture, mask)
     group = group or (name if len(cut) > 1 else "")
     pairs = [
         TrainingPair(
@@ -156,55 +162,10 @@ def read_pair(
     return FoundPairs(tuple(pairs), (note,) if note else ())
 
 
-def _files(folder: Path) -> list[Path]:
-    """Return the pictures in a folder by name."""
-    try:
-        return sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in _ENDINGS and not path.name.startswith(".") and path.is_file()
-        )
-    except OSError as error:
-        raise UnreadableFileError(f"Cannot read {str(folder)!r}: {error.strerror}.") from error
-
-
-def _stem(path: Path) -> str:
-    """Return a file's name without its ending, and without the .ome before it."""
-    return path.stem.removesuffix(".ome")
-
-
-def _is_marked(path: Path) -> bool:
-    """Return whether a file's name says that it is a mask."""
-    return _name(path) != _stem(path)
-
-
-def _name(path: Path) -> str:
-    """Return what the files of a pair share in their names."""
-    stem = _stem(path)
-    for mark in _MARKS:
-        for joint in "_-.":
-            if stem.lower().endswith(joint + mark):
-                return stem[: -len(mark) - 1]
-    return stem
-
-
-def _by_name(paths: Sequence[Path], folder: Path) -> dict[str, Path]:
-    """Return files by what a pair shares."""
-    found: dict[str, Path] = {}
-    for path in paths:
-        if other := found.get(_name(path)):
-            raise TrainingDataError(
-                f"Both {other.name!r} and {path.name!r} in {str(folder)!r} could be the partner "
-                f"of {_name(path)!r}; move one of them away."
-            )
-        found[_name(path)] = path
-    return found
-
-
 def _example(pictures: Sequence[Path], labels: Sequence[Path]) -> str:
     """Return the first of each kind in parentheses."""
     if not pictures:
-        return " (there is no TIFF, PNG or JPEG image)"
+        return " (there is no image)"
     return f" (the first are {pictures[0].name!r} and {labels[0].name!r})" if labels else ""
 
 
@@ -212,15 +173,26 @@ def _without_partner(paths: Sequence[Path], what: str, partner: str) -> str:
     """Return a sentence about files that are left out, or ""."""
     if not paths:
         return ""
-    names = ", ".join(path.name for path in paths[:_NAMED]) + (", …" if paths[_NAMED:] else "")
     whose, are = (f"{what} has", "is") if len(paths) == 1 else (f"{what}s have", "are")
-    return f"{len(paths)} {whose} no {partner} and {are} left out: {names}."
+    return f"{len(paths)} {whose} no {partner} and {are} left out: {first_names(paths)}."
 
 
-def _read_labels(path: Path) -> tuple[NDArray[Any], str]:
+def _check_same_place(image: ImageFile, mask: ImageFile) -> None:
+    """Refuse labels that lie elsewhere than their image, such as those that were flipped."""
+    spaces = ["".join(axis for axis in file.axes if axis in "ZYX") for file in (image, mask)]
+    if spaces[0] != spaces[1]:
+        return
+    apart = how_far_apart(image, mask, spaces[0])
+    if apart is not None and apart > _SAME_PLACE * min(image.geometry.of_axes(spaces[0]).spacing):
+        raise TrainingDataError(
+            f"{str(mask.path)!r} does not lie where {str(image.path)!r} does: they are up to "
+            f"{apart:.3g} mm apart; save the labels with the image's own geometry."
+        )
+
+
+def _numbers(file: ImageFile) -> tuple[NDArray[Any], str]:
     """Return the numbers in a file (..., Y, X), and a note if they were read otherwise."""
-    read = read_image(path)
-    numbers = _one_channel(path, read.data, read.axes)
+    path, numbers = file.path, without_channels(file)
     if path.suffix.lower() in _JPEGS:
         if np.count_nonzero(np.minimum(numbers, 255 - numbers) > _JPEG_NOISE) > 0.1 * numbers.size:
             raise TrainingDataError(
@@ -237,20 +209,6 @@ def _read_labels(path: Path) -> tuple[NDArray[Any], str]:
     return numbers, ""
 
 
-def _one_channel(path: Path, numbers: NDArray[Any], axes: str) -> NDArray[Any]:
-    """Return labels without their channels, which must be equal (but for an alpha)."""
-    if "C" not in axes:
-        return numbers
-    channels = np.moveaxis(numbers, axes.index("C"), 0)
-    colours = channels[:3] if len(channels) == 4 else channels
-    if any(not np.array_equal(colours[0], other) for other in colours[1:]):
-        raise TrainingDataError(
-            f"{str(path)!r} is in colour; labels have one number a pixel. "
-            "Save them as a grey image, each class or object with a number of its own."
-        )
-    return np.ascontiguousarray(colours[0])
-
-
 def _whole(path: Path, numbers: NDArray[Any]) -> NDArray[np.int64]:
     """Return numbers that are whole as integers."""
     if not np.isfinite(numbers).all() or (numbers != np.round(numbers)).any():
@@ -258,7 +216,3 @@ def _whole(path: Path, numbers: NDArray[Any]) -> NDArray[np.int64]:
             f"{str(path)!r} holds numbers that are not whole; labels are 0, 1, 2, and so on."
         )
     return numbers.astype(np.int64)
-
-
-def _times(shape: Sequence[int]) -> str:
-    return " × ".join(str(length) for length in shape)

@@ -76,7 +76,7 @@ def test_two_files_that_could_be_the_partner_are_refused(folders, truth):
     found, true = folders
     for path in (found / "a.tif", true / "a.png", true / "a_gt.tif"):
         path.touch()
-    with pytest.raises(EvaluationError, match=r"'a\.png' and 'a_gt\.tif'"):
+    with pytest.raises(ImageError, match=r"'a\.png' and 'a_gt\.tif'"):
         match_labels(found, true)
 
 
@@ -191,7 +191,7 @@ def test_jpegs_and_colours_are_no_labels_but_equal_channels_are(tmp_path, truth)
     Image.fromarray(np.stack([truth] * 3, -1)).save(tmp_path / "c.png")
     with pytest.raises(EvaluationError, match="JPEG"):
         read_label_pair(tmp_path / "a.jpg", tmp_path / "a.jpg")
-    with pytest.raises(EvaluationError, match="colour"):
+    with pytest.raises(ImageError, match="colour"):
         read_label_pair(tmp_path / "b.png", tmp_path / "b.png")
     [pair], _ = read_label_pair(tmp_path / "c.png", tmp_path / "c.png")
     assert np.array_equal(pair.found, truth)

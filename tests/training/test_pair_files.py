@@ -1,9 +1,11 @@
+import nibabel
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
-from napari_rwkv_seg.errors import TrainingDataError, UnreadableFileError
+from napari_rwkv_seg.errors import ImageError, TrainingDataError, UnreadableFileError
+from napari_rwkv_seg.images import read_image, save_labels
 from napari_rwkv_seg.training.pair_files import match_files, read_pair, read_pairs
 
 LABELS = np.zeros((20, 30), np.uint8)
@@ -67,7 +69,7 @@ def test_two_masks_for_one_image_are_refused(folders):
     save(images / "a.png")
     save(masks / "a.png")
     save(masks / "a_mask.png")
-    with pytest.raises(TrainingDataError, match=r"Both 'a\.png' and 'a_mask\.png'"):
+    with pytest.raises(ImageError, match=r"Both 'a\.png' and 'a_mask\.png'"):
         read_pairs(images, masks)
 
 
@@ -77,7 +79,7 @@ def test_folders_that_share_no_name_are_refused_with_an_example(folders):
     save(masks / "b.png")
     with pytest.raises(TrainingDataError, match=r"the first are 'a\.png' and 'b\.png'"):
         read_pairs(images, masks)
-    with pytest.raises(UnreadableFileError, match="Cannot read"):
+    with pytest.raises(UnreadableFileError, match="Cannot look into"):
         read_pairs(images, images / "missing")
 
 
@@ -123,7 +125,7 @@ def test_equal_channels_are_one_and_colours_are_refused(tmp_path):
     grey = np.stack([LABELS] * 3 + [np.full_like(LABELS, 255)], -1)
     assert np.array_equal(read_pair(image, save(tmp_path / "m.png", grey)).pairs[0].labels, LABELS)
     colour = np.stack([LABELS, LABELS, 2 * LABELS], -1)
-    with pytest.raises(TrainingDataError, match="is in colour"):
+    with pytest.raises(ImageError, match="is in colour"):
         read_pair(image, save(tmp_path / "c.png", colour))
 
 
@@ -141,3 +143,52 @@ def test_labels_of_another_shape_are_refused_with_both_shapes(tmp_path):
         read_pair(image, labels)
     with pytest.raises(TrainingDataError, match=r"c\.png"):
         read_pair(image, image, save(tmp_path / "c.png", LABELS.T.copy()))
+
+
+VOLUME = np.arange(4 * 20 * 30).reshape(4, 20, 30) % 250  # Z, Y, X
+REGIONS = (VOLUME > 200).astype(np.uint8)
+
+
+def save_nifti(path, volume, affine=None):
+    path.parent.mkdir(exist_ok=True, parents=True)
+    affine = np.diag([1.0, 1.0, 3.0, 1.0]) if affine is None else affine
+    file = nibabel.Nifti1Image(np.asarray(volume).T.astype(np.int16), affine)
+    file.header.set_xyzt_units("mm")
+    nibabel.save(file, path)
+    return path
+
+
+def test_volumes_of_medical_files_are_matched_and_cut_into_planes(folders):
+    images, masks = folders
+    save_nifti(images / "patient_1.nii.gz", VOLUME)
+    save_nifti(masks / "patient_1_seg.nii", REGIONS)
+    pairs = read_pairs(images, masks).pairs
+    assert [pair.name for pair in pairs] == [f"patient_1.nii.gz {z}" for z in range(4)]
+    assert {pair.group for pair in pairs} == {"patient_1.nii.gz"}
+    assert np.array_equal([pair.image for pair in pairs], VOLUME)
+    assert np.array_equal([pair.labels for pair in pairs], REGIONS)
+
+
+def test_labels_that_were_saved_for_a_volume_in_any_format_belong_to_it(folders):
+    images, masks = folders
+    masks.mkdir()
+    for name, ending in (("a", "_labels.nii.gz"), ("b", "_labels.ome.zarr"), ("c", ".ome.tif")):
+        read = read_image(save_nifti(images / f"{name}.nii", VOLUME))
+        save_labels(masks / f"{name}{ending}", REGIONS, read)
+    found = read_pairs(images, masks)
+    assert found.notes == ()
+    for name in ("a.nii", "b.nii", "c.nii"):
+        labels = [pair.labels for pair in found.pairs if pair.group == name]
+        assert np.array_equal(labels, REGIONS)
+
+
+def test_labels_that_lie_elsewhere_than_their_image_are_refused(tmp_path):
+    image = save_nifti(tmp_path / "a.nii", VOLUME)
+    flipped = np.diag([-1.0, 1.0, 3.0, 1.0])
+    with pytest.raises(TrainingDataError, match=r"does not lie where .* mm apart"):
+        read_pair(image, save_nifti(tmp_path / "flipped.nii", REGIONS, flipped))
+    nearly = np.diag([1.0, 1.0, 3.0, 1.0])
+    nearly[:3, 3] += 0.05  # as a program may round it
+    assert len(read_pair(image, save_nifti(tmp_path / "nearly.nii", REGIONS, nearly)).pairs) == 4
+    unplaced = save(tmp_path / "plain.tif", REGIONS)  # says nothing, so nothing contradicts
+    assert len(read_pair(image, unplaced).pairs) == 4
