@@ -24,7 +24,15 @@ from napari_rwkv_seg.controllers.finetune_pairs import (
 from napari_rwkv_seg.errors import ImageError
 
 from .as_written import still_holds_it
-from .finetune_matching import Fit, fit, image_of, is_ours_to_show, labels_axes, meaning
+from .finetune_matching import (
+    Fit,
+    check_same_place,
+    fit,
+    image_of,
+    is_ours_to_show,
+    labels_axes,
+    meaning,
+)
 from .finetune_shapes import Outline, filled, outlines_on
 from .regions import level_data
 
@@ -57,6 +65,8 @@ class LayerPair:
         self.stack: tuple[int, ...] = ()
         try:
             self.fit = fit(image, labels, is_wanted=is_wanted)
+            if is_wanted:
+                check_same_place(image, labels)
         except ImageError as error:
             self.fit = Fit("YX")
             self.problem = str(error)

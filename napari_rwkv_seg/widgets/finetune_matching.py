@@ -152,6 +152,28 @@ def labels_axes(axes: str, ndim: int) -> str:
     return axes if len(axes) == ndim else axes.replace("C", "")
 
 
+def check_same_place(image: Image, labels: Labels) -> None:
+    """Refuse labels that say they lie elsewhere than an image; if one says nothing, shapes decide.
+
+    Raises
+    ------
+    ImageError
+        If they do.
+    """
+    if any(_has_no_place(layer) for layer in (image, labels)) or _is_same_place(image, labels):
+        return
+    raise ImageError(
+        f"The labels {labels.name!r} do not lie where the image {image.name!r} does; give both "
+        "layers the same scale and translate, or choose other labels."
+    )
+
+
+def _has_no_place(layer: Any) -> bool:
+    """Return whether nobody said where a layer lies: its pixels are the world's units."""
+    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    return bool(np.array_equal(_world(layer, corners), corners))
+
+
 def _is_same_place(image: Image, labels: Labels) -> bool:
     """Return whether the corners of a plane of both lie in the same place of the world."""
     rows, columns = labels.data.shape[-2:]

@@ -162,6 +162,22 @@ def test_two_layers_are_added_by_hand_and_a_misfit_says_what_is_wrong(
     assert "do not fit" in dock.run.problem.text()
 
 
+def test_labels_that_say_they_lie_elsewhere_are_not_put_together(
+    open_dock, viewer, labels, until
+) -> None:
+    viewer.add_image((labels * 200).astype(np.uint8), name="cells", scale=(0.5, 0.5))
+    viewer.add_labels(labels, name="elsewhere", scale=(0.7, 0.7))
+    viewer.add_labels(labels, name="mute")
+    dock = open_dock()
+    assert dock.pairs.list.count() == 0  # neither lies where the image does
+    for name in ("elsewhere", "mute"):
+        dock.pairs.add.labels.setCurrentIndex(dock.pairs.add.labels.findText(name))
+        dock.pairs.add.add_layers.click()
+    until(lambda: dock.pairs.list.count() == 2)
+    assert "do not lie where the image" in row_text(dock, 0)
+    until(lambda: "1\u202f900 px" in row_text(dock, 1))  # says nothing of its place: by its shape
+
+
 def test_a_folder_of_images_and_masks_is_added(open_dock, labels, tmp_path, until) -> None:
     import tifffile
 
