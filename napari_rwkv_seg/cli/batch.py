@@ -15,8 +15,9 @@ from types import FrameType
 import typer
 
 from napari_rwkv_seg.controllers.batch import Batch, batch_steps
-from napari_rwkv_seg.controllers.batch_rows import Row, Table
+from napari_rwkv_seg.controllers.batch_rows import Row
 from napari_rwkv_seg.controllers.batch_run import News
+from napari_rwkv_seg.inference.steps import drained
 
 from .speech import say
 
@@ -49,16 +50,15 @@ def segment_all(batch: Batch) -> int:
         Before any work: as `batch_steps` raises it.
     """
     with _ending_on_sigterm(), closing(batch_steps(batch)) as steps, _screen() as screen:
-        try:
-            while True:
-                news = next(steps)
-                screen.show(news)
-                for text in news.notes:
-                    screen.say(text)
-                for row in news.rows:
-                    _say_row(row, batch, screen)
-        except StopIteration as end:
-            table: Table = end.value
+
+        def say_all(news: News) -> None:
+            screen.show(news)
+            for text in news.notes:
+                screen.say(text)
+            for row in news.rows:
+                _say_row(row, batch, screen)
+
+        table = drained(steps, say_all)
     if len(table.rows) > 1:
         say(table.sentence())
     return len(table.rows) - table.count("done") - table.count("skipped")

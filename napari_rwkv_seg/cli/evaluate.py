@@ -120,19 +120,15 @@ def _evaluated(
         read_spacing,
         read_tolerance,
     )
+    from napari_rwkv_seg.inference.steps import drained
 
     settings = EvaluationSettings(labels, *read_tolerance(tolerance), class_names=names)
     spacing, axes = place
     choices = FileChoices(axes.upper() if axes else None, read_spacing(spacing))
     sources, notes = file_sources(prediction, truth, choices)
-    steps = evaluate_steps(sources, settings)
     with _progress() as show:
-        while True:
-            try:
-                show(next(steps))
-            except StopIteration as end:
-                found: Evaluation = end.value
-                return replace(found, notes=(*notes, *found.notes))
+        found = drained(evaluate_steps(sources, settings), show)
+    return replace(found, notes=(*notes, *found.notes))
 
 
 def table(means: "Sequence[ClassMeans]") -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_rwkv_seg.errors import ModelError, OutputError
+from napari_rwkv_seg.inference.steps import drained
 from napari_rwkv_seg.zoo.store import DEFAULT_MODEL, find_model
 
 from .batch_choices import ENDINGS, BatchChoices
@@ -165,16 +166,7 @@ def segment_batch(
     wanted = [images] if isinstance(images, str | Path) else list(images)
     chosen = BatchChoices(model=str(model), device=device, **choices)
     steps = batch_steps(Batch(wanted, Path(out), chosen, crew=crew_of(workers, scheduler)))
-    try:
-        while True:
-            news = next(steps)
-            if progress is not None:
-                progress(news)
-    except StopIteration as end:
-        table: Table = end.value
-        return table
-    finally:
-        steps.close()
+    return drained(steps, progress)
 
 
 def prepare_folder(folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_rwkv_seg.errors import ClusterError, ModelError
+from napari_rwkv_seg.inference.steps import drained
 
 from .batch_items import BatchItem
 from .batch_rows import Row
@@ -57,15 +58,9 @@ def do_item(item: BatchItem, row: Row, order: Order) -> Row:
     choices, sha256 = order.choices, order.asked["model_sha256"]
     steps = item_steps(item, row, order, lambda: model_of(choices.model, choices.device, sha256))
     try:
-        while True:
-            next(steps)
-    except StopIteration as end:
-        ended: Row = end.value
-        return ended
+        return drained(steps)
     except Exception as error:  # noqa: BLE001 - a job's boundary: the error belongs into the table
         return replace(row, state="failed", note=sentence(error))
-    finally:
-        steps.close()
 
 
 @lru_cache(maxsize=1)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import CancelledError, EvaluationError, SettingsError
+from napari_rwkv_seg.inference.steps import drained
 
 from .lengths import Spacing, in_unit_of
 from .scores import ObjectMatches, match_objects
@@ -151,13 +152,7 @@ def compare(
     CancelledError
         If `should_stop` says so.
     """
-    steps = compare_steps(pair, settings, should_stop)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            scores: list[ClassScores] = end.value
-            return scores
+    return drained(compare_steps(pair, settings, should_stop))
 
 
 def compare_steps(

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from napari_rwkv_seg.errors import CancelledError
 from napari_rwkv_seg.inference.labels import label_probabilities
 from napari_rwkv_seg.inference.loading import Model
-from napari_rwkv_seg.inference.predictor import Prediction, predict_steps
+from napari_rwkv_seg.inference.predictor import predict_steps
 from napari_rwkv_seg.inference.settings import LabelSettings
+from napari_rwkv_seg.inference.steps import drained
 
 Mask = NDArray[np.bool_]
 ClassMap = NDArray[np.uint8]
@@ -100,17 +101,15 @@ def predict_classes(
     CancelledError
         If `should_stop`, asked before every tile, says so.
     """
-    steps = predict_steps(image, model, axes="YXC"[: image.ndim])
-    try:
-        while not should_stop():
-            next(steps)
-    except StopIteration as end:
-        prediction: Prediction = end.value
-        settings = LabelSettings.for_model(model.card, "classes")
-        return label_probabilities(prediction.probabilities, settings).astype(np.uint8)
-    finally:
-        steps.close()
-    raise CancelledError
+
+    def check(_: object = None) -> None:
+        if should_stop():
+            raise CancelledError
+
+    check()
+    prediction = drained(predict_steps(image, model, axes="YXC"[: image.ndim]), check)
+    settings = LabelSettings.for_model(model.card, "classes")
+    return label_probabilities(prediction.probabilities, settings).astype(np.uint8)
 
 
 class Tally:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from napari_rwkv_seg.errors import EvaluationError, RwkvSegError, SettingsError
 from napari_rwkv_seg.images import check_axes
+from napari_rwkv_seg.inference.steps import drained
 
 from .comparison import ClassScores, EvaluationSettings, LabelPair, Meaning, compare_steps
 from .label_files import FileChoices, frames, match_labels, read_label_pair
@@ -121,13 +122,8 @@ def evaluate(
         sources, notes = file_sources(Path(prediction), Path(truth), choices)
     else:
         sources = [PairSource("labels", partial(_array_pairs, prediction, truth, choices))]
-    steps = evaluate_steps(sources, settings)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: Evaluation = end.value
-            return Evaluation(found.rows, (*notes, *found.notes), found.problems)
+    found = drained(evaluate_steps(sources, settings))
+    return Evaluation(found.rows, (*notes, *found.notes), found.problems)
 
 
 def evaluate_steps(

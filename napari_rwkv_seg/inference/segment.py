@@ -23,6 +23,7 @@ from .predictor import Prediction
 from .progress import Progress
 from .provenance import provenance_of
 from .settings import LabelSettings
+from .steps import drained
 from .volumes import Spacing, predict_volume_steps
 
 
@@ -186,7 +187,7 @@ def segment(  # noqa: PLR0913 - the choices of a run are its parameters
         directions=directions,
         spacing=spacing,
     )
-    return _drained(steps, progress)
+    return drained(steps, progress)
 
 
 def relabel_steps(
@@ -216,7 +217,7 @@ def relabel_steps(
 
 def relabel(segmentation: Segmentation, settings: LabelSettings) -> Segmentation:
     """Return what `relabel_steps` returns."""
-    return _drained(relabel_steps(segmentation, settings))
+    return drained(relabel_steps(segmentation, settings))
 
 
 def _linked(
@@ -228,23 +229,6 @@ def _linked(
     return link_labels(
         labels.astype(np.int32), axes.replace("C", ""), settings.link, settings.link_overlap
     )
-
-
-def _drained(
-    steps: Generator[Progress, None, Segmentation],
-    progress: Callable[[Progress], None] | None = None,
-) -> Segmentation:
-    """Return what a generator returns, and tell `progress` what it yields."""
-    try:
-        while True:
-            news = next(steps)
-            if progress is not None:
-                progress(news)
-    except StopIteration as end:
-        result: Segmentation = end.value
-        return result
-    finally:
-        steps.close()
 
 
 def _provenance(

@@ -14,6 +14,7 @@ from .loading import Model
 from .normalize import NO_FINITE_PIXEL
 from .progress import SMALLEST_TILE, Progress
 from .settings import LabelSettings
+from .steps import drained
 from .stream_image import Brightness, StreamImage, brightness_steps
 from .stream_labels import PlaneLabels
 from .stream_plan import Grid, Strip
@@ -95,12 +96,7 @@ class StreamWork:
         run = self._strip_run(index, state, cut)
         done = []
         for row in rows:
-            steps = self._row_steps(run, index, row, cut, is_shown=False)
-            try:
-                while True:
-                    next(steps)
-            except StopIteration as end:
-                done.append((row, end.value))
+            done.append((row, drained(self._row_steps(run, index, row, cut, is_shown=False))))
         return done
 
     def take(self, plane: int, strip: int, done: Sequence[tuple[int, int]]) -> Progress:

@@ -16,6 +16,7 @@ from napari_rwkv_seg.inference.labels import label_probabilities
 from napari_rwkv_seg.inference.loading import Model
 from napari_rwkv_seg.inference.predictor import predict_steps
 from napari_rwkv_seg.inference.settings import LabelSettings
+from napari_rwkv_seg.inference.steps import drained
 from napari_rwkv_seg.ops.backends import choose
 
 from .between import SCORES
@@ -285,11 +286,5 @@ class Job:
         image = np.load(io.BytesIO(read_bytes(path, _PREVIEW_LIMIT)), allow_pickle=False)
         steps = predict_steps(image, self.model(network), axes="YXC"[: image.ndim])
         settings = LabelSettings.for_model(self._start.card, self._start.settings.labels)
-        try:
-            while True:
-                self.interrupted()
-                next(steps)
-        except StopIteration as end:
-            return label_probabilities(end.value.probabilities, settings)
-        finally:
-            steps.close()
+        prediction = drained(steps, lambda _: self.interrupted())
+        return label_probabilities(prediction.probabilities, settings)
