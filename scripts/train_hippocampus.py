@@ -48,8 +48,8 @@ def train(data: Path, run: Path, minutes: float = 30, seed: int = 42) -> None:
             images, masks = _split(data, "train", Path(scratch))
             done = finetune(
                 images, masks, run.parent / f"{run.name}_model" / NAME, model=BASE,
-                classes=CLASSES, minutes=minutes, depth="everything", seed=seed, run=run,
-                progress=_tell,
+                classes=CLASSES, minutes=minutes, depth="everything", orientation="fixed",
+                seed=seed, run=run, progress=_tell,
             )  # fmt: skip
     typer.echo(done.sentence)
 

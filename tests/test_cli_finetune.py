@@ -42,7 +42,7 @@ def test_images_and_masks_become_a_model_its_scores_are_written_and_its_folder_l
 ) -> None:
     result = run("--images", data / "images", "--masks", data / "masks", "--model", data / "base",
                  "--minutes", 0.05, "-o", data / "models" / "mine", "--run", data / "run",
-                 "--depth", "everything")  # fmt: skip
+                 "--depth", "everything", "--orientation", "fixed")  # fmt: skip
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
     assert "held-out regions of 1 image" in lines[0]
@@ -52,6 +52,7 @@ def test_images_and_masks_become_a_model_its_scores_are_written_and_its_folder_l
     assert "held out" in result.stderr
     settings = read_settings(data / "run" / "run.toml")
     assert (settings.minutes, settings.depth) == (0.05, "everything")
+    assert settings.orientation == "fixed"
 
 
 def test_a_run_is_repeated_from_its_file_and_resumed_from_its_folder(data: Path) -> None:

@@ -54,6 +54,13 @@ def _options(
 app.command()(segment)
 
 
+class Orientation(StrEnum):
+    """Whether objects may lie any way round."""
+
+    ANY = "any"
+    FIXED = "fixed"
+
+
 class Depth(StrEnum):
     """How much of the network is trained; `auto` decides by the labelled pixels."""
 
@@ -98,6 +105,14 @@ def finetune(  # noqa: PLR0913 - the options of a command are its parameters
     depth: Annotated[
         Depth | None, typer.Option(help="What is trained.", show_default="auto")
     ] = None,
+    orientation: Annotated[
+        Orientation | None,
+        typer.Option(
+            help="fixed where the side tells classes apart, such as left and right: images are "
+            "then not turned and mirrored.",
+            show_default="any",
+        ),
+    ] = None,
     device: Annotated[
         Device | None, typer.Option(help="Where to train.", show_default="auto")
     ] = None,
@@ -124,6 +139,7 @@ def finetune(  # noqa: PLR0913 - the options of a command are its parameters
         "labels": labels,
         "minutes": minutes,
         "depth": depth,
+        "orientation": orientation,
         "device": device,
         "seed": seed,
     }

@@ -18,6 +18,8 @@ from .finetune_pairs import Meaning, PairRow
 
 Depth = Literal["auto", "head", "decoder", "everything"]
 DEPTHS: tuple[Depth, ...] = get_args(Depth)
+Orientation = Literal["any", "fixed"]
+ORIENTATIONS: tuple[Orientation, ...] = get_args(Orientation)
 MOST_MINUTES = 7 * 24 * 60.0
 MOST_CLASSES = 256
 NAME_LENGTH = 64
@@ -42,6 +44,8 @@ class FinetuneChoices:
         Time of the run; None for 5 minutes on a CPU and 2 on a GPU.
     depth : str
         One of `DEPTHS`: which part of the network learns.
+    orientation : str
+        One of `ORIENTATIONS`: whether images are turned and mirrored while the model learns.
     device : str
         "auto", "cpu" or "cuda".
 
@@ -56,6 +60,7 @@ class FinetuneChoices:
     classes: tuple[ClassCard, ...] = ()
     minutes: float | None = None
     depth: Depth = "auto"
+    orientation: Orientation = "any"
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -63,6 +68,8 @@ class FinetuneChoices:
             raise SettingsError(f"Numbers mean 'classes' or 'objects', not {self.labels!r}.")
         if self.depth not in DEPTHS:
             raise SettingsError(f"Depth is one of {', '.join(DEPTHS)}, not {self.depth!r}.")
+        if self.orientation not in ORIENTATIONS:
+            raise SettingsError(f"Orientation is 'any' or 'fixed', not {self.orientation!r}.")
         if self.minutes is not None and not 0 < self.minutes <= MOST_MINUTES:
             raise SettingsError(f"Minutes must be above 0, got {self.minutes!r}.")
 
@@ -81,6 +88,7 @@ class FinetuneChoices:
             classes=[one.model_dump() for one in self.classes],
             minutes=self.minutes,
             depth=self.depth,
+            orientation=self.orientation,
             device=self.device,
         )
 

@@ -27,6 +27,10 @@ DEPTH_NAMES = {
     "decoder": "Decoder",
     "everything": "Everything",
 }
+ORIENTATION_NAMES = {
+    "any": "Any way round",
+    "fixed": "As in the images",
+}
 HOW_NAMES = {
     "whole image": "Whole image",
     "these planes": "These planes",

@@ -22,7 +22,7 @@ from .install import check_target, install_model, target_folder
 from .pair_files import read_pair, read_pairs
 from .pairs import TrainingPair, check_pairs
 from .run_folder import RunFolder, new_run_path, prepare_run
-from .run_settings import Depth, Labels, RunSettings, make_settings, settled
+from .run_settings import Depth, Labels, Orientation, RunSettings, make_settings, settled
 
 _COLORS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 """Told apart by people with any colour vision (Okabe & Ito)."""
@@ -64,6 +64,7 @@ def finetune(  # noqa: PLR0913 - the choices of a run are its parameters
     classes: Sequence[str] = (),
     minutes: float | None = None,
     depth: Depth = "auto",
+    orientation: Orientation = "any",
     device: str = "auto",
     seed: int = 42,
     run: str | Path | None = None,
@@ -93,6 +94,9 @@ def finetune(  # noqa: PLR0913 - the choices of a run are its parameters
         Of the whole run; 5 on a CPU and 2 on a GPU if not given.
     depth : "auto", "head", "decoder" or "everything"
         How much of the network is trained.
+    orientation : "any" or "fixed"
+        Whether images are turned and mirrored while the model learns; "fixed" where the side
+        tells classes apart, such as left and right.
     device : str
         "auto", "cpu", "cuda" or "cuda:N".
     seed : int
@@ -119,7 +123,7 @@ def finetune(  # noqa: PLR0913 - the choices of a run are its parameters
     pairs = pairs_of(images, masks)
     target = Path(output).absolute()
     choices: dict[str, Any] = {"labels": labels, "minutes": minutes, "depth": depth}
-    choices |= {"device": device, "seed": seed, "model": str(model)}
+    choices |= {"orientation": orientation, "device": device, "seed": seed, "model": str(model)}
     settings = make_settings(
         name=target.name,
         output=str(target),

@@ -16,6 +16,7 @@ from torch.nn import functional
 # Height, width and number of the crops of one batch: about equal numbers of pixels.
 BATCHES = ((224, 224, 8), (256, 256, 8), (256, 320, 6), (384, 384, 3), (512, 512, 2))
 
+TILT = np.pi / 12  # radians to either side, where images keep their orientation
 SCALES = (0.6, 1.6)  # new images may show objects of another size than those learnt before
 BENT = 0.25  # of the crops are bent
 BEND = 3.0  # pixels, standard deviation of the shifts
@@ -71,6 +72,8 @@ def warp(
     place: tuple[int, int],
     size: tuple[int, int],
     generator: np.random.Generator,
+    *,
+    turns: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Read a varied crop that shows a place of an image, in one resampling step.
 
@@ -89,12 +92,15 @@ def warp(
         Height and width of the crop.
     generator : np.random.Generator
         Of all choices.
+    turns : bool
+        Whether objects may lie any way round; if not, nothing is mirrored, and turned by `TILT`
+        at most.
 
     Returns
     -------
     image, truth : Tensor, shapes (C, height, width) and (N, height, width)
     """
-    grid = _random_grid(size, generator)
+    grid = _random_grid(size, generator, turns)
     for axis, length in enumerate(image.shape[1:]):
         # MONAI counts pixels from the centre of the image.
         grid[axis] += _centre(place[axis], grid[axis], length, generator) - (length - 1) / 2
@@ -109,25 +115,29 @@ def _read(pixels: Tensor, field: Tensor, mode: str) -> Tensor:
     return read
 
 
-def _random_grid(size: tuple[int, int], generator: np.random.Generator) -> NDArray[np.float32]:
+def _random_grid(
+    size: tuple[int, int], generator: np.random.Generator, turns: bool
+) -> NDArray[np.float32]:
     """Return where a crop of `size` reads, (2, height, width), in pixels from its centre."""
     rows, columns = (np.arange(length) - (length - 1) / 2 for length in size)
     places = np.stack(np.meshgrid(rows, columns, indexing="ij")).reshape(2, -1)
-    grid = (_random_matrix(generator) @ places).reshape(2, *size)
+    grid = (_random_matrix(generator, turns) @ places).reshape(2, *size)
     if generator.random() < BENT:
         grid = grid + _random_bend(size, generator)
     return np.asarray(grid, np.float32)
 
 
-def _random_matrix(generator: np.random.Generator) -> NDArray[np.float64]:
+def _random_matrix(generator: np.random.Generator, turns: bool) -> NDArray[np.float64]:
     """Return what turns, scales, shears and mirrors; half of the turns are right angles."""
     is_right = generator.random() < 0.5
     angle = np.pi / 2 * generator.integers(4) if is_right else generator.uniform(0, 2 * np.pi)
+    if not turns:
+        angle = generator.uniform(-TILT, TILT)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     size = np.exp(generator.uniform(*np.log(SCALES)))
     aspect = np.exp(generator.uniform(-0.1, 0.1))
     shear = generator.uniform(-0.1, 0.1)
-    mirror = generator.choice([-1, 1])
+    mirror = generator.choice([-1, 1]) if turns else 1
     shape = np.array([[aspect, shear], [0, mirror / aspect]]) / size
     return np.asarray(turn @ shape, np.float64)
 

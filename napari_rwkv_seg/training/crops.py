@@ -49,6 +49,8 @@ class CropSource:
         What the numbers of the labels stand for; objects are parted where they touch.
     pixels : int
         Most pixels of a batch, all crops together.
+    turns : bool
+        Whether objects may lie any way round, and crops are turned and mirrored.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class CropSource:
         input_channels: int,
         labels: LabelKind,
         pixels: int = CPU_PIXELS,
+        turns: bool = True,
     ) -> None:
         self.pixels = pixels
+        self._turns = turns
         self._sources = Sources(pairs, split, normalization, input_channels, labels)
         self._rarity = self._sources.rarity()
         # A crop that is longer than all images would show nothing more.
@@ -103,7 +107,8 @@ class CropSource:
     ) -> tuple[Tensor, Tensor]:
         """Return one varied crop: image (C, Y, X), class and weight (2, Y, X)."""
         source, place = self._place(generator)
-        image, truth = warp(source.image, source.truth, place, (height, width), generator)
+        size = (height, width)
+        image, truth = warp(source.image, source.truth, place, size, generator, turns=self._turns)
         return vary_intensity(image, generator), truth
 
     def _place(self, generator: np.random.Generator) -> tuple[Source, tuple[int, int]]:

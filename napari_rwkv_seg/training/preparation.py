@@ -113,7 +113,7 @@ def prepare(run: RunFolder, tell: Tell, fabric: "Fabric") -> Start:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     depth = _depth(run, settings, base, labelled, fabric)
     groups = parameter_groups(network, depth, LEARNING_RATE, WEIGHT_DECAY)
-    crops = _crops(pairs, split, card, settings.labels, is_cuda=fabric.device.type == "cuda")
+    crops = _crops(pairs, split, card, settings, is_cuda=fabric.device.type == "cuda")
     tell(
         "prepared",
         pairs=len(pairs),
@@ -139,7 +139,12 @@ def prepare(run: RunFolder, tell: Tell, fabric: "Fabric") -> Start:
 
 
 def _crops(
-    pairs: list[TrainingPair], split: Split, card: ModelCard, labels: LabelKind, *, is_cuda: bool
+    pairs: list[TrainingPair],
+    split: Split,
+    card: ModelCard,
+    settings: RunSettings,
+    *,
+    is_cuda: bool,
 ) -> CropSource:
     """Return what makes the batches, of a size that suits the device."""
     return CropSource(
@@ -147,7 +152,8 @@ def _crops(
         split,
         normalization=card.normalization,
         input_channels=card.input_channels,
-        labels=labels,
+        labels=settings.labels,
+        turns=settings.orientation == "any",
         pixels=CUDA_PIXELS if is_cuda else CPU_PIXELS,
     )
 

@@ -1,11 +1,16 @@
-"""For how long to train, and under Advanced: how much of the network, and on what."""
+"""For how long to train, and under Advanced: how much of the network, how varied, on what."""
 
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QVBoxLayout, QWidget
 from superqt.utils import signals_blocked
 
 from napari_rwkv_seg.controllers.finetune import FinetuneController
-from napari_rwkv_seg.controllers.finetune_choices import DEPTHS, MOST_MINUTES, FinetuneChoices
-from napari_rwkv_seg.controllers.finetune_sentences import DEPTH_NAMES
+from napari_rwkv_seg.controllers.finetune_choices import (
+    DEPTHS,
+    MOST_MINUTES,
+    ORIENTATIONS,
+    FinetuneChoices,
+)
+from napari_rwkv_seg.controllers.finetune_sentences import DEPTH_NAMES, ORIENTATION_NAMES
 
 from .folding import Folding
 from .texts import tooltip
@@ -14,7 +19,7 @@ _DEVICES = (("Automatic", "auto"), ("CPU", "cpu"), ("GPU (CUDA)", "cuda"))
 
 
 class Budget(QWidget):
-    """The widgets for time, depth and device.
+    """The widgets for time, depth, orientation and device.
 
     Parameters
     ----------
@@ -33,6 +38,9 @@ class Budget(QWidget):
         self.depth = QComboBox()
         for depth in DEPTHS:
             self.depth.addItem(DEPTH_NAMES[depth], depth)
+        self.orientation = QComboBox()
+        for orientation in ORIENTATIONS:
+            self.orientation.addItem(ORIENTATION_NAMES[orientation], orientation)
         self.device = QComboBox()
         for text, device in _DEVICES:
             self.device.addItem(text, device)
@@ -40,6 +48,9 @@ class Budget(QWidget):
         self._lay_out()
         self.minutes.valueChanged.connect(lambda value: controller.choose(minutes=value or None))
         self.depth.activated.connect(lambda i: controller.choose(depth=self.depth.itemData(i)))
+        self.orientation.activated.connect(
+            lambda i: controller.choose(orientation=self.orientation.itemData(i))
+        )
         self.device.activated.connect(lambda i: controller.choose(device=self.device.itemData(i)))
 
     def show_choices(self, choices: FinetuneChoices) -> None:
@@ -47,6 +58,7 @@ class Budget(QWidget):
         with signals_blocked(self.minutes):
             self.minutes.setValue(choices.minutes or 0)
         self.depth.setCurrentIndex(self.depth.findData(choices.depth))
+        self.orientation.setCurrentIndex(self.orientation.findData(choices.orientation))
         self.device.setCurrentIndex(self.device.findData(choices.device))
 
     def _name_controls(self) -> None:
@@ -62,11 +74,17 @@ class Budget(QWidget):
                 "Depth of training",
                 "How much of the network learns.\nAutomatic: the fewer labels, the less of it.",
             ),
+            (
+                self.orientation,
+                "Orientation of objects",
+                "Any way round: images are turned and mirrored while the model learns.\nAs in the "
+                "images: where the side tells classes apart, such as left and right kidneys.",
+            ),
             (self.device, "Device", "Where to train. Automatic takes a GPU if there is one."),
         ):
             widget.setAccessibleName(name)
             widget.setToolTip(tooltip(hint))
-        for combo in (self.depth, self.device):
+        for combo in (self.depth, self.orientation, self.device):
             combo.setMinimumContentsLength(8)
             combo.setSizeAdjustPolicy(
                 QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -79,6 +97,7 @@ class Budget(QWidget):
         inner = _form()
         inner.setContentsMargins(0, 0, 0, 0)
         inner.addRow("&Depth", self.depth)
+        inner.addRow("&Orientation", self.orientation)
         inner.addRow("Dev&ice", self.device)
         more.setLayout(inner)
         self.advanced = Folding("Advanced", more)

@@ -180,7 +180,16 @@ def test_a_model_that_was_tuned_before_does_not_get_an_ever_longer_name():
     assert suggested_name("nuclei-tuned-2", {"nuclei-tuned", "nuclei-tuned-2"}) == "nuclei-tuned-3"
 
 
-@pytest.mark.parametrize("choice", [{"minutes": 0}, {"depth": "deep"}, {"labels": "both"}])
+def test_all_choices_are_in_the_settings_of_a_run():
+    choices = FinetuneChoices(minutes=3, depth="head", orientation="fixed", device="cpu")
+    settings = choices.settings("mine")
+    assert (settings.minutes, settings.depth, settings.device) == (3, "head", "cpu")
+    assert settings.orientation == "fixed"
+
+
+@pytest.mark.parametrize(
+    "choice", [{"minutes": 0}, {"depth": "deep"}, {"labels": "both"}, {"orientation": "up"}]
+)
 def test_a_choice_outside_its_range_is_refused(choice):
     with pytest.raises(SettingsError):
         FinetuneChoices(**choice)

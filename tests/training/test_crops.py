@@ -5,12 +5,16 @@ import pytest
 import torch
 
 from napari_rwkv_seg.inference.normalize import normalize_plane
+from napari_rwkv_seg.training import crops as crops_module
 from napari_rwkv_seg.training.augment import warp
 from napari_rwkv_seg.training.crops import CropSource
 from napari_rwkv_seg.training.pairs import TrainingPair
+from napari_rwkv_seg.training.preparation import _crops
+from napari_rwkv_seg.training.run_settings import make_settings
 from napari_rwkv_seg.training.sources import Sources, make_source
 from napari_rwkv_seg.training.split import Split, split_pairs
 from napari_rwkv_seg.zoo.card import Normalization
+from napari_rwkv_seg.zoo.store import DEFAULT_MODEL, find_model
 
 CARD = {"normalization": Normalization(), "input_channels": 3}
 FIXED = {"normalization": Normalization(kind="fixed", scale=1, mean=[0], std=[1])}
@@ -150,6 +154,45 @@ def test_image_and_truth_are_turned_alike(make_cells):
         image, truth = warp(square, square, (70, 80), (96, 128), generator)
         assert image.shape == truth.shape == (1, 96, 128)
         assert ((image > 0.5) == (truth > 0.5)).float().mean() > 0.99
+
+
+def corner_seen(turns):
+    """Return in which quarters of 40 crops the mark in an image's top left corner is."""
+    marked = torch.zeros(1, 96, 96)
+    marked[:, :24, :24] = 1
+    found = set()
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        image, _ = warp(marked, marked, (48, 48), (96, 96), generator, turns=turns)
+        rows, columns = np.nonzero(image[0].numpy() > 0.9)
+        if len(rows):
+            found.add((bool(rows.mean() > 48), bool(columns.mean() > 48)))
+    return found
+
+
+def test_what_keeps_its_orientation_is_neither_turned_nor_mirrored():
+    assert corner_seen(turns=True) == {(a, b) for a in (False, True) for b in (False, True)}
+    assert corner_seen(turns=False) == {(False, False)}
+
+
+def test_the_crops_of_a_run_are_turned_unless_its_settings_say_otherwise(make_cells, monkeypatch):
+    told = []
+
+    def spy(*arguments, turns):
+        told.append(turns)
+        return warp(*arguments, turns=turns)
+
+    monkeypatch.setattr(crops_module, "warp", spy)
+    for orientation, turns in (("any", True), ("fixed", False)):
+        settings = make_settings(name="a", orientation=orientation)
+        pairs = [make_cells()]
+        none = tuple(np.zeros(pair.checked.shape, bool) for pair in pairs)
+        split = Split(tuple(pair.checked for pair in pairs), none, "")
+        _crops(pairs, split, find_model(DEFAULT_MODEL).card, settings, is_cuda=False)(
+            np.random.default_rng(0)
+        )
+        assert set(told) == {turns}
+        told.clear()
 
 
 def test_batches_shrink_until_they_cannot(make_cells):

@@ -162,6 +162,17 @@ def test_two_layers_are_added_by_hand_and_a_misfit_says_what_is_wrong(
     assert "do not fit" in dock.run.problem.text()
 
 
+def test_the_orientation_is_chosen_and_shown(open_dock, with_cells, until) -> None:
+    dock = open_dock()
+    assert dock._controller.choices.orientation == "any"
+    box = dock.budget.orientation
+    box.setCurrentIndex(box.findText("As in the images"))
+    box.activated.emit(box.currentIndex())
+    assert dock._controller.choices.orientation == "fixed"
+    dock._controller.choose(orientation="any")
+    until(lambda: box.currentText() == "Any way round")
+
+
 def test_labels_that_say_they_lie_elsewhere_are_not_put_together(
     open_dock, viewer, labels, until
 ) -> None:
