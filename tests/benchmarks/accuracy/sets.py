@@ -37,6 +37,8 @@ class DataSet:
         Of a volume or a plane, where it is known; else no HD95 is told.
     longest : int
         Images are made smaller to this longest side in pixels; 0 leaves them as they are.
+    turns : bool
+        Whether crops are turned and mirrored: not where the side tells classes apart.
     note : str
         What a reader of the table must know.
     """
@@ -47,6 +49,7 @@ class DataSet:
     spacing: Spacing | None = None
     longest: int = 0
     normalization: Normalization = PER_PLANE
+    turns: bool = True
     note: str = ""
 
 
@@ -58,14 +61,16 @@ SETS = {
     "acdc_cardiac": DataSet(
         ("right ventricle", "myocardium", "left ventricle"),
         normalization=PER_VOLUME,
-        note="Dice per volume; the spacing is not known",
+        turns=False,
+        note="Dice per volume; the spacing is not known; crops are neither turned nor mirrored",
     ),
     "dsb2018_nuclei": DataSet(("nucleus",), "objects", with_objects=True),
     "msd_hippocampus": DataSet(
         ("anterior", "posterior"),
         spacing=Spacing((1.0, 1.0, 1.0), "mm"),
         normalization=PER_VOLUME,
-        note="Dice and HD95 per volume, in three dimensions",
+        turns=False,
+        note="Dice and HD95 per volume, in three dimensions; crops are neither turned nor mirrored",
     ),
 }
 SMOKE = {"synthetic": DataSet(("disc",), "objects", with_objects=True, spacing=Spacing((1, 1)))}

@@ -110,6 +110,7 @@ def train(plan: Plan, folder: Path) -> dict[str, Any]:
         input_channels=CHANNELS,
         labels=plan.facts.labels,
         pixels=CUDA_PIXELS if fabric.device.type == "cuda" else CPU_PIXELS,
+        turns=plan.facts.turns,
     )
     events: list[dict[str, Any]] = []
     watch = Stopwatch()
