@@ -10,6 +10,7 @@ from npe2 import PluginManifest
 from qtpy.QtWidgets import QWidget
 
 from napari_rwkv_seg.images.samples import SAMPLES
+from napari_rwkv_seg.widgets import contributions
 from napari_rwkv_seg.widgets.contributions import (
     CheckInstallation,
     Evaluate,
@@ -46,6 +47,15 @@ heavy.add("pyqtgraph")
 found = heavy & (set(sys.modules) - before)
 viewer.close()
 sys.exit(f"imported: {sorted(found)}" if found else 0)
+"""
+
+
+ONE = """
+import sys
+from napari_rwkv_seg.widgets import contributions
+contributions.Evaluate
+docks = {name for name in sys.modules if name.endswith("_dock")}
+sys.exit(str(docks) if docks != {"napari_rwkv_seg.widgets.evaluate_dock"} else 0)
 """
 
 
@@ -199,3 +209,13 @@ def test_the_installation_dock_survives_a_report_that_fails(make_napari_viewer, 
     qtbot.waitUntil(dock.again.isEnabled, timeout=20_000)
 
     assert "SystemExit" in dock.text.toPlainText()
+
+
+def test_a_dock_brings_no_other():
+    done = subprocess.run([sys.executable, "-c", ONE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_dock_that_there_is_not_is_an_attribute_error_that_names_it():
+    with pytest.raises(AttributeError, match="Paint"):
+        contributions.Paint  # noqa: B018 - asking is what is tested
