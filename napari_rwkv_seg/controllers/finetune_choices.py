@@ -7,18 +7,16 @@ napari and no torch.
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import get_args
 
 from napari_rwkv_seg.errors import SettingsError
-from napari_rwkv_seg.training.run_settings import RunSettings, make_settings
+from napari_rwkv_seg.training.run_settings import Depth, Orientation, RunSettings, make_settings
 from napari_rwkv_seg.zoo.card import ClassCard, ModelCard, plain_text
 from napari_rwkv_seg.zoo.store import DEFAULT_MODEL
 
 from .finetune_pairs import Meaning, PairRow
 
-Depth = Literal["auto", "head", "decoder", "everything"]
 DEPTHS: tuple[Depth, ...] = get_args(Depth)
-Orientation = Literal["any", "fixed"]
 ORIENTATIONS: tuple[Orientation, ...] = get_args(Orientation)
 MOST_MINUTES = 7 * 24 * 60.0
 MOST_CLASSES = 256

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import CancelledError, EvaluationError, SettingsError
+from napari_rwkv_seg.images.partners import times
 from napari_rwkv_seg.inference.steps import drained
 
 from .lengths import Spacing, in_unit_of
@@ -164,8 +165,8 @@ def compare_steps(
     found, true = (as_labels(each, pair.name) for each in (pair.found, pair.true))
     if found.shape != true.shape:
         raise EvaluationError(
-            f"The labels of {pair.name!r} are {_times(found.shape)} pixels and the truth is "
-            f"{_times(true.shape)}; compare labels of the same image at the same size."
+            f"The labels of {pair.name!r} are {times(found.shape)} pixels and the truth is "
+            f"{times(true.shape)}; compare labels of the same image at the same size."
         )
     if settings.labels == "objects":
         numbers = [1]
@@ -189,7 +190,7 @@ def as_labels(array: NDArray[Any], name: str) -> Labels:
         If it holds numbers that are not whole or below 0, or no pixel at all.
     """
     if array.size == 0:
-        raise EvaluationError(f"The labels of {name!r} are empty: {_times(array.shape)} pixels.")
+        raise EvaluationError(f"The labels of {name!r} are empty: {times(array.shape)} pixels.")
     if array.dtype.kind == "b":
         return array.astype(np.uint8)
     if array.dtype.kind == "f":
@@ -276,7 +277,3 @@ def _parts(mask: NDArray[np.bool_]) -> Labels:
 
     parts: Labels = ndimage.label(mask, structure=np.ones((3,) * mask.ndim, bool))[0]
     return parts
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " × ".join(str(length) for length in shape)
