@@ -3,6 +3,7 @@
     python scripts/pretrain.py restore DATA RUN1 --minutes 30          # no labels are used
     python scripts/pretrain.py tell DATA RUN2 --start RUN1 --minutes 30
     python scripts/pretrain.py export RUN2 NAME                        # into the user's encoders
+    python scripts/pretrain.py objects DATA RUN3 --minutes 45          # the general starter model
 
 DATA holds one folder a data set. Every command goes on with a run that is there. With
 `--without SET` a set is left out, so that what an encoder brings to data it has never
@@ -19,9 +20,11 @@ import torch
 import typer
 from lightning_fabric import Fabric
 from pretraining.pool import CLASSES, read_pool
+from pretraining.synthetic import made_planes
 from pretraining.tasks import Restoring, Telling
 
 from napari_rwkv_seg.files import write_atomically
+from napari_rwkv_seg.inference import load_model
 from napari_rwkv_seg.networks import build_network
 from napari_rwkv_seg.training.budget import Budget
 from napari_rwkv_seg.training.checkpoints import load_checkpoint_file
@@ -29,6 +32,7 @@ from napari_rwkv_seg.training.events import EventLog, event_line
 from napari_rwkv_seg.training.loop import TrainingLoop
 from napari_rwkv_seg.training.process import settle_process
 from napari_rwkv_seg.training.work import LoopSettings, Work
+from napari_rwkv_seg.zoo import DEFAULT_MODEL
 from napari_rwkv_seg.zoo.encoders import EncoderCard, write_encoder
 
 app = typer.Typer(add_completion=False)
@@ -64,6 +68,24 @@ def tell(
     numbers = [len(CLASSES[name]) for name in names]
     task = Telling(list(train.values()), list(validation.values()), numbers, _crops())
     facts = {"task": "tell", "sets": names, "seed": seed, "start": str(start) if start else ""}
+    weights = load_checkpoint_file(start / "best.pt") if start else None
+    _train(task, run, weights, minutes, facts)
+
+
+@app.command()
+def objects(data: Path, run: Path, minutes: float = 45, made: int = 1200, seed: int = 42) -> None:
+    """Learn what an object is, from free data alone: dsb2018_nuclei (CC0) and made images.
+
+    Starts from the shipped model of nuclei; scripts/train_general.py makes a model of the run.
+    """
+    pools = [read_pool(data, split, ["dsb2018_nuclei"]) for split in ("train", "val")]
+    train, validation = (
+        [pool["dsb2018_nuclei"], made_planes(count, at)]
+        for pool, count, at in zip(pools, (made, 48), (seed, seed + 1), strict=True)
+    )
+    task = Telling(train, validation, (1, 1), _crops(), is_one_class=True)
+    start = load_model(DEFAULT_MODEL, "cpu").network.float().state_dict()
+    facts = {"task": "objects", "made": made, "seed": seed, "start": DEFAULT_MODEL}
     _train(task, run, start, minutes, facts)
 
 
@@ -103,7 +125,7 @@ def _network(outputs: int) -> torch.nn.Module:
 def _train(
     task: Restoring | Telling,
     run: Path,
-    start: Path | None,
+    start: dict[str, torch.Tensor] | None,
     minutes: float,
     facts: dict[str, object],
 ) -> None:
@@ -112,8 +134,7 @@ def _train(
     torch.manual_seed(seed)
     network = _network(task.outputs)
     if start is not None:
-        whole = load_checkpoint_file(start / "best.pt")
-        kept = {key: value for key, value in whole.items() if not key.startswith("head.")}
+        kept = {key: value for key, value in start.items() if not key.startswith("head.")}
         network.load_state_dict(kept, strict=False)
     run.mkdir(parents=True, exist_ok=True)
     text = json.dumps({**facts, "outputs": task.outputs, "minutes": minutes}, indent=1)

@@ -34,6 +34,7 @@ app = typer.Typer(add_completion=False)
 DESCRIPTION = Path(__file__).with_name("hippocampus_card.md")
 NAME = "med_urwkv_t_hippocampus"
 BASE = "med_urwkv_t_nuclei"
+ZOOM = 3
 CLASSES = ("anterior hippocampus", "posterior hippocampus")
 SCORES = {"dice": "Dice", "hd95": "HD95, mm", "surface_dice": "surface Dice at 1 mm"}
 
@@ -47,11 +48,21 @@ def train(data: Path, run: Path, minutes: float = 30, seed: int = 42) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             images, masks = _split(data, "train", Path(scratch))
             done = finetune(
-                images, masks, run.parent / f"{run.name}_model" / NAME, model=BASE,
+                images, masks, run.parent / f"{run.name}_model" / NAME,
+                model=_zoomed_base(run.parent / f"{run.name}_base"),
                 classes=CLASSES, minutes=minutes, depth="everything", orientation="fixed",
                 seed=seed, run=run, progress=_tell,
             )  # fmt: skip
     typer.echo(done.sentence)
+
+
+def _zoomed_base(folder: Path) -> Path:
+    """Write the nuclei model as one that sees images larger: these planes are 40 by 50 pixels."""
+    base = load_model(BASE, device="cpu")
+    config = {**base.card.config, "zoom": ZOOM}
+    update = {"name": folder.name, "config": config, "tile_size": 512 // ZOOM}
+    write_model(folder, base.network, base.card.model_copy(update=update), "For training.")
+    return folder
 
 
 @app.command()

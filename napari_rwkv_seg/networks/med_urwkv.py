@@ -67,6 +67,9 @@ class MedURWKV(nn.Module):
         Which of `DECODERS`.
     grid : int, optional
         Side of the square of tokens of the position embedding; 0 for the published one.
+    zoom : int, optional
+        How many times as large the encoder sees images, for objects that are small beside its
+        tokens of 16 pixels. Time and memory grow with its square; no weight depends on it.
 
     Raises
     ------
@@ -82,8 +85,10 @@ class MedURWKV(nn.Module):
         classes: int = 2,
         decoder: str = "taper",
         grid: int = 0,
+        zoom: int = 1,
     ) -> None:
         super().__init__()
+        self.zoom = zoom
         if variant not in MED_URWKV_VARIANTS:
             raise ValueError(f"Med-URWKV comes as {_listed(MED_URWKV_VARIANTS)}, got {variant!r}.")
         if encoder not in ("adapter", "plain"):
@@ -118,6 +123,13 @@ class MedURWKV(nn.Module):
         The image is continued on its right and lower side by its last pixels,
         up to multiples of 32; the logits of that margin are cut off.
         """
+        if self.zoom > 1:
+            image = functional.interpolate(image, scale_factor=self.zoom, mode="bilinear")
+        logits = self._logits(image)
+        return functional.avg_pool2d(logits, self.zoom) if self.zoom > 1 else logits
+
+    def _logits(self, image: Tensor) -> Tensor:
+        """Return logits (B, classes, H, W) of what the encoder is to see."""
         height, width = image.shape[-2:]
         margin = (0, -width % STRIDE, 0, -height % STRIDE)
         maps = self.encoder(functional.pad(image, margin, mode="replicate"))

@@ -15,6 +15,7 @@ from .vrwkv_adapter import VRWKVAdapter
 
 Setting = str | int | float | bool
 LARGEST_GRID = 256  # tokens a side of a position embedding: 4096 pixels
+LARGEST_ZOOM = 4  # a tile of 512 pixels is then seen as one of 2048
 
 
 def build_network(
@@ -40,8 +41,9 @@ def build_network(
     **config
         What else the architecture can be told: for 'med_urwkv' the encoder,
         ``'adapter'`` or ``'plain'``, and the decoder, ``'taper'``, ``'slim'`` or
-        ``'narrow'``; for it and both VRWKVs the side of the position embedding,
-        ``grid``, in tokens; nothing for the others.
+        ``'narrow'``, and how many times as large it sees images, ``zoom``; for it and
+        both VRWKVs the side of the position embedding, ``grid``, in tokens; nothing for
+        the others.
 
     Returns
     -------
@@ -65,9 +67,10 @@ def _build_med_urwkv(
     settings = dict(config)
     encoder = str(settings.pop("encoder", "adapter"))
     decoder = str(settings.pop("decoder", "taper"))
-    grid = _take_grid(settings)
+    grid = _take_number(settings, "grid", 0, LARGEST_GRID)
+    zoom = _take_number(settings, "zoom", 1, LARGEST_ZOOM)
     _refuse_settings("med_urwkv", settings)
-    return MedURWKV(variant, encoder, in_channels, classes, decoder, grid)
+    return MedURWKV(variant, encoder, in_channels, classes, decoder, grid, zoom)
 
 
 def _build_rwkv_unet(
@@ -111,18 +114,18 @@ def _encoder_config(architecture: str, variant: str, config: dict[str, Setting])
     if variant not in VRWKV_CONFIGS:
         raise ValueError(f"VRWKV comes as {_listed(VRWKV_CONFIGS)}, got {variant!r}.")
     settings = dict(config)
-    grid = _take_grid(settings)
+    grid = _take_number(settings, "grid", 0, LARGEST_GRID)
     _refuse_settings(architecture, settings)
     published = VRWKV_CONFIGS[variant]
     return replace(published, grid=grid or published.grid)
 
 
-def _take_grid(settings: dict[str, Setting]) -> int:
-    """Take the side of the position embedding out of the settings; 0 if it is not there."""
-    grid = settings.pop("grid", 0)
-    if type(grid) is not int or not 0 <= grid <= LARGEST_GRID:
-        raise ValueError(f"The setting 'grid' is a number from 1 to {LARGEST_GRID}, got {grid!r}.")
-    return grid
+def _take_number(settings: dict[str, Setting], name: str, usual: int, most: int) -> int:
+    """Take a whole number out of the settings; `usual`, the least, if it is not there."""
+    number = settings.pop(name, usual)
+    if type(number) is not int or not usual <= number <= most:
+        raise ValueError(f"The setting {name!r} is a number from 1 to {most}, got {number!r}.")
+    return number
 
 
 def _refuse_settings(architecture: str, settings: dict[str, Setting]) -> None:

@@ -113,7 +113,7 @@ def prepare(run: RunFolder, tell: Tell, fabric: "Fabric") -> Start:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     depth = _depth(run, settings, base, labelled, fabric)
     groups = parameter_groups(network, depth, LEARNING_RATE, WEIGHT_DECAY)
-    crops = _crops(pairs, split, card, settings, is_cuda=fabric.device.type == "cuda")
+    crops = _crops(pairs, split, card, settings, batch_pixels(card, fabric.device.type))
     tell(
         "prepared",
         pairs=len(pairs),
@@ -138,15 +138,20 @@ def prepare(run: RunFolder, tell: Tell, fabric: "Fabric") -> Start:
     )
 
 
+def batch_pixels(card: ModelCard, device: str) -> int:
+    """Return how many pixels a batch may have; fewer if the network sees images enlarged."""
+    most = CPU_PIXELS if device == "cpu" else CUDA_PIXELS
+    return most // int(card.config.get("zoom", 1)) ** 2
+
+
 def _crops(
     pairs: list[TrainingPair],
     split: Split,
     card: ModelCard,
     settings: RunSettings,
-    *,
-    is_cuda: bool,
+    pixels: int,
 ) -> CropSource:
-    """Return what makes the batches, of a size that suits the device."""
+    """Return what makes the batches, of at most this many pixels."""
     return CropSource(
         pairs,
         split,
@@ -154,7 +159,7 @@ def _crops(
         input_channels=card.input_channels,
         labels=settings.labels,
         turns=settings.orientation == "any",
-        pixels=CUDA_PIXELS if is_cuda else CPU_PIXELS,
+        pixels=pixels,
     )
 
 

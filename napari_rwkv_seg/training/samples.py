@@ -75,7 +75,8 @@ def _read_groups(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     with path.open(newline="", encoding="utf-8") as file:
-        return {row["file"]: row["group"] for row in csv.DictReader(file)}
+        rows = [row for row in csv.DictReader(file) if {"file", "group"} <= row.keys()]
+    return {row["file"]: row["group"] for row in rows}
 
 
 def _read_sample(folder: Path, row: dict[str, str], groups: dict[str, str]) -> Sample:

@@ -20,6 +20,7 @@ from .pool import Plane
 
 MEAN, STD = 0.5, 0.25
 SIDE = 224
+SIDES = (160, 224, 384)
 SQUARE = 32  # pixels: side of a masked square, twice the encoder's tokens
 MASKED = 0.5
 REST = 0.2  # weight of what is not masked
@@ -93,7 +94,10 @@ class Telling:
     numbers : sequence of int
         How many foreground classes each set has.
     count : int
-        Crops of a batch.
+        Crops of a batch, of SIDE pixels a side.
+    is_one_class : bool
+        Whether what all sets have is one class, objects; each set may then have one alone.
+        Crops are of several sizes, because such a network is used as it is.
     """
 
     def __init__(
@@ -102,19 +106,25 @@ class Telling:
         validation: Sequence[list[Plane]],
         numbers: Sequence[int],
         count: int,
+        is_one_class: bool = False,
     ) -> None:
         self._train, self._validation, self._count = train, validation, count
         ends = np.cumsum([1, *numbers])
         self._ranges = list(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))
-        self.outputs = int(ends[-1])
+        if is_one_class:
+            self._ranges = [(1, 2)] * len(numbers)
+        self._sides = SIDES if is_one_class else (SIDE,)
+        self.outputs = max(end for _, end in self._ranges)
         self._drawn: list[int] = []
 
     def batch(self, generator: np.random.Generator) -> Batch:
         """Return images (B, 3, Y, X), pooled classes (B, Y, X) and weights of 1."""
-        self._drawn = generator.integers(len(self._train), size=self._count).tolist()
+        side = int(generator.choice(self._sides))
+        count = max(1, self._count * SIDE**2 // side**2)
+        self._drawn = generator.integers(len(self._train), size=count).tolist()
         images, targets = [], []
         for index in self._drawn:
-            image, classes = _crop(_any(self._train[index], generator), generator)
+            image, classes = _crop(_any(self._train[index], generator), generator, side)
             images.append(vary_intensity(image, generator))
             targets.append(self._pooled(classes, index))
         target = torch.stack(targets)
@@ -167,7 +177,7 @@ def _any(planes: list[Plane], generator: np.random.Generator) -> Plane:
     return planes[generator.integers(len(planes))]
 
 
-def _crop(plane: Plane, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+def _crop(plane: Plane, generator: np.random.Generator, side: int = SIDE) -> tuple[Tensor, Tensor]:
     """Return a varied crop near a labelled pixel: image (3, Y, X), classes (Y, X)."""
     places = np.flatnonzero(plane.classes)
     width = plane.classes.shape[1]
@@ -177,7 +187,7 @@ def _crop(plane: Plane, generator: np.random.Generator) -> tuple[Tensor, Tensor]
     image = (torch.from_numpy(plane.image).float() / 255 - MEAN) / STD
     truth = torch.from_numpy(plane.classes)[None].float()
     at = (place // width, place % width)
-    image, truth = warp(image, truth, at, (SIDE, SIDE), generator)
+    image, truth = warp(image, truth, at, (side, side), generator)
     return image, truth[0].long()
 
 

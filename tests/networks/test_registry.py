@@ -82,3 +82,9 @@ def test_the_position_embedding_can_be_of_another_side(architecture):
 def test_a_side_that_is_no_number_of_tokens_is_refused(grid):
     with pytest.raises(ValueError, match=f"number from 1 to 256, got {grid!r}"):
         build_network("vrwkv", "T", grid=grid)
+
+
+@pytest.mark.parametrize("zoom", [0, 5, "2", 2.0, True], ids=repr)
+def test_a_zoom_that_is_no_small_number_is_refused(zoom):
+    with pytest.raises(ValueError, match=f"'zoom' is a number from 1 to 4, got {zoom!r}"):
+        build_network("med_urwkv", "T", zoom=zoom)

@@ -9,7 +9,7 @@ from napari_rwkv_seg.training import crops as crops_module
 from napari_rwkv_seg.training.augment import warp
 from napari_rwkv_seg.training.crops import CropSource
 from napari_rwkv_seg.training.pairs import TrainingPair
-from napari_rwkv_seg.training.preparation import _crops
+from napari_rwkv_seg.training.preparation import _crops, batch_pixels
 from napari_rwkv_seg.training.run_settings import make_settings
 from napari_rwkv_seg.training.sources import Sources, make_source
 from napari_rwkv_seg.training.split import Split, split_pairs
@@ -188,11 +188,18 @@ def test_the_crops_of_a_run_are_turned_unless_its_settings_say_otherwise(make_ce
         pairs = [make_cells()]
         none = tuple(np.zeros(pair.checked.shape, bool) for pair in pairs)
         split = Split(tuple(pair.checked for pair in pairs), none, "")
-        _crops(pairs, split, find_model(DEFAULT_MODEL).card, settings, is_cuda=False)(
+        _crops(pairs, split, find_model(DEFAULT_MODEL).card, settings, 150_000)(
             np.random.default_rng(0)
         )
         assert set(told) == {turns}
         told.clear()
+
+
+def test_a_network_that_sees_images_enlarged_gets_fewer_pixels_a_batch():
+    card = find_model(DEFAULT_MODEL).card
+    zoomed = card.model_copy(update={"config": {**card.config, "zoom": 3}})
+    assert batch_pixels(zoomed, "cpu") == batch_pixels(card, "cpu") // 9
+    assert batch_pixels(card, "cpu") < batch_pixels(card, "cuda")
 
 
 def test_batches_shrink_until_they_cannot(make_cells):

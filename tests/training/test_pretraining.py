@@ -109,3 +109,39 @@ def test_a_network_that_finds_nothing_scores_nothing(planes):
 
     assert task.score(Constant(5.0, 0.0, 0.0, 0.0))["score"] == 0
     assert 0 < task.score(Constant(0.0, 5.0, 5.0, 0.0))["score"] < 1
+
+
+def test_sets_of_one_class_share_it_in_crops_of_several_sizes(planes):
+    from pretraining.tasks import SIDES, Telling
+
+    task = Telling([planes[0]] * 2, [planes[0]] * 2, [1, 1], count=3, is_one_class=True)
+    shapes = set()
+    for seed in range(12):
+        images, target, _ = task.batch(np.random.default_rng(seed))
+        shapes.add(tuple(images.shape[-2:]))
+        assert set(target.unique().tolist()) <= {0, 1}
+
+    assert task.outputs == 2
+    assert shapes == {(side, side) for side in SIDES}
+    assert task.score(Constant(0.0, 5.0))["score"] > 0
+
+
+def test_made_images_follow_from_their_seed_and_show_their_objects():
+    from pretraining.synthetic import SIDE, made_planes
+
+    planes = made_planes(8, 3)
+    again, other = made_planes(8, 3), made_planes(8, 4)
+
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(planes, again, strict=True))
+    assert not any(np.array_equal(a.image, b.image) for a, b in zip(planes, other, strict=True))
+    for plane in planes:
+        assert plane.image.shape == (3, SIDE, SIDE)
+        assert plane.image.max() - plane.image.min() > 200
+        assert set(np.unique(plane.classes)) == {0, 1}
+        assert 0.005 < plane.classes.mean() < 0.8
+
+
+def test_made_images_can_be_looked_at():
+    from pretraining.synthetic import SIDE, made_planes, sheet
+
+    assert sheet(made_planes(4, 3), columns=2).shape == (2 * SIDE, 2 * SIDE, 3)

@@ -45,6 +45,11 @@ def test_a_kind_is_drawn_as_often_as_the_root_of_its_number(folder):
     assert weights[1:].sum() / weights[0] == pytest.approx(2)
 
 
+def test_a_table_that_states_no_kinds_gives_none(folder):
+    (folder / "meta.csv").write_text("file,diagnosis\n0.png,benign\n")
+    assert {sample.group for sample in read_split(folder, "train")} == {""}
+
+
 @pytest.mark.parametrize("size", [(20, 33), (97, 131), (700, 650)])
 def test_a_crop_has_its_size_whatever_the_image_has(size):
     height, width, _ = BATCHES[2]
