@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from napari_rwkv_seg.errors import ModelError, RwkvSegError, UnreadableFileError
 from napari_rwkv_seg.files import read_bytes, write_atomically
 
+from .building import build_checked, read_checked
 from .card import CARD_LIMIT, Digest, Line, Text, check_format, plain_text
 from .folders import check_name, make_home, write_folder
-from .store import build_checked, model_folders, user_folder
+from .store import model_folders, user_folder
 from .weights import ENCODER_LIMIT, WEIGHTS_FILE, digest, load_weights, pack_weights
 
 if TYPE_CHECKING:
@@ -137,23 +138,15 @@ def read_encoder(entry: EncoderEntry) -> "nn.Module":
     Raises
     ------
     ModelError
-        If the weights are missing, changed, damaged, not finite, or of another
-        architecture than the card says; the text names the folder.
+        If the weights cannot be used; see `building.read_checked`.
     """
-    if entry.card is None:
+    card = entry.card
+    if card is None:
         raise ModelError(entry.problem)
-    where = f"Encoder {entry.name!r} ({entry.folder}) cannot be used"
-    try:
-        content = read_bytes(entry.folder / WEIGHTS_FILE, ENCODER_LIMIT)
-        if digest(content) != entry.card.weights_sha256:
-            raise ModelError(
-                "The weights are not those that the card was written for (SHA-256 differs)."
-            )
-        network = _build(entry.card)
-        load_weights(network, content)
-    except (ModelError, UnreadableFileError) as error:
-        raise ModelError(f"{where}. {error} Get the encoder again from where it came.") from error
-    return network.float().eval()
+    network, _ = read_checked(
+        entry.folder, lambda: _build(card), card.weights_sha256, ENCODER_LIMIT, "encoder"
+    )
+    return network
 
 
 def write_encoder(

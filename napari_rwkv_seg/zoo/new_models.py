@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from napari_rwkv_seg.errors import ModelError, OutputError, SettingsError
 
+from .building import build_checked
 from .card import ClassCard, ModelCard, Normalization, class_cards, plain_text
 from .encoders import EncoderCard, EncoderEntry, find_encoder, read_encoder
 from .folders import check_name, make_home
-from .store import ModelEntry, build_checked, list_models, user_folder, write_model
+from .store import ModelEntry, list_models, user_folder, write_model
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

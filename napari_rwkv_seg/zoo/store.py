@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from napari_rwkv_seg.errors import ModelError, RwkvSegError, UnreadableFileError
-from napari_rwkv_seg.files import read_bytes, write_atomically
+from napari_rwkv_seg.errors import ModelError, RwkvSegError
+from napari_rwkv_seg.files import write_atomically
 
+from .building import build_checked, read_checked
 from .card import CARD_FILE, ModelCard, plain_text, read_card, write_card
 from .folders import write_folder
 from .weights import WEIGHTS_FILE, WEIGHTS_LIMIT, digest, load_weights, pack_weights
@@ -131,31 +132,18 @@ def read_network(entry: ModelEntry) -> "nn.Module":
 def read_network_with_notes(entry: ModelEntry) -> tuple["nn.Module", tuple[str, ...]]:
     """Return the network of a model in float32 and eval mode, and what is unusual about it.
 
-    The weights are read once; the bytes that are hashed are the bytes that are
-    loaded, and the file is not needed afterwards.
-
     Raises
     ------
     ModelError
-        If the weights are missing, changed, damaged, not finite, or of another
-        architecture than the card says; the text names the folder.
+        If the weights cannot be used; see `building.read_checked`.
     """
-    if entry.card is None:
+    card = entry.card
+    if card is None:
         raise ModelError(entry.problem)
-    where = f"Model {entry.name!r} ({entry.folder}) cannot be used"
-    try:
-        content = read_bytes(entry.folder / WEIGHTS_FILE, WEIGHTS_LIMIT)
-        if digest(content) != entry.card.weights_sha256:
-            raise ModelError(
-                "The weights are not those that the card was written for (SHA-256 differs)."
-            )
-        network = _build(entry.card)
-        notes = load_weights(network, content)
-        if entry.card.untrained:
-            notes = (UNTRAINED, *notes)
-    except (ModelError, UnreadableFileError) as error:
-        raise ModelError(f"{where}. {error} Get the model again from where it came.") from error
-    return network.float().eval(), notes
+    network, notes = read_checked(
+        entry.folder, lambda: _build(card), card.weights_sha256, WEIGHTS_LIMIT, "model"
+    )
+    return network, (UNTRAINED, *notes) if card.untrained else notes
 
 
 def _build(card: ModelCard) -> "nn.Module":
@@ -166,25 +154,6 @@ def _build(card: ModelCard) -> "nn.Module":
         classes=len(card.classes),
         **card.config,
     )
-
-
-def build_checked(architecture: str, variant: str, **settings: Any) -> "nn.Module":
-    """Return a fresh network as a card describes it; torch's random numbers stay as they were.
-
-    Raises
-    ------
-    ModelError
-        If there is no such architecture, variant or setting.
-    """
-    import torch
-
-    from napari_rwkv_seg.networks import build_network
-
-    try:
-        with torch.random.fork_rng(devices=[]):
-            return build_network(architecture, variant, **settings)
-    except (ValueError, TypeError) as error:
-        raise ModelError(f"Its architecture cannot be built: {error}") from error
 
 
 def write_model(
