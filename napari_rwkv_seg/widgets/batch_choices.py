@@ -3,22 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QLineEdit,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QLineEdit, QPushButton, QWidget
 
 from napari_rwkv_seg.controllers.batch_control import SOURCES, BatchController
 from napari_rwkv_seg.images.saving import FORMATS
 
-from .texts import HINT, Line, tooltip
+from .layouts import column_of, form_of, row_of
+from .texts import HINT, Line, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,25 +42,19 @@ class BatchSource(QWidget):
         self.source = _combo("Images", [(_SOURCES[one], one) for one in SOURCES])
         self.folder = PathRow("Folder of images", "Where to look for images, also in its folders.")
         self.pattern = QLineEdit()
-        self.pattern.setAccessibleName("Names of the images")
         self.pattern.setPlaceholderText("all images; or **/*.tif")
-        self.pattern.setToolTip(
-            tooltip("Which names count: * stands for any letters, **/ for any folders.")
-        )
+        hint = "Which names count: * stands for any letters, **/ for any folders."
+        describe((self.pattern, "Names of the images", hint))
         self.files = PathRow("Image files", "The files to segment.")
         self.files.line.setReadOnly(True)
         self.hint = Line("Which images are taken", HINT)
-        self._form = QFormLayout()
-        self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        self._form.addRow("Images", self.source)
-        self._form.addRow("Folder", self.folder)
-        self._form.addRow("Names", self.pattern)
-        self._form.addRow("Files", self.files)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addLayout(self._form)
-        layout.addWidget(self.hint)
+        self._form = form_of(
+            ("Images", self.source),
+            ("Folder", self.folder),
+            ("Names", self.pattern),
+            ("Files", self.files),
+        )
+        self.setLayout(column_of(self._form, self.hint))
         choose = controller.choose
         self.source.activated.connect(lambda i: choose(source=self.source.itemData(i)))
         self.folder.line.textChanged.connect(lambda text: choose(folder=text))
@@ -138,16 +123,13 @@ class BatchOutput(QWidget):
         self.overwrite = _check(
             "Do all anew", "Replace results that are there; otherwise they are kept."
         )
-        checks = QHBoxLayout()
-        for check in (self.measure, self.overlay):
-            checks.addWidget(check)
-        form = QFormLayout(self)
-        form.setContentsMargins(0, 0, 0, 0)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Folder", self.out)
-        form.addRow("Labels", self.format)
-        form.addRow(checks)
-        form.addRow(self.overwrite)
+        form = form_of(
+            ("Folder", self.out),
+            ("Labels", self.format),
+            row_of(self.measure, self.overlay),
+            self.overwrite,
+        )
+        self.setLayout(form)
         choose = controller.choose
         self.out.line.textChanged.connect(lambda text: choose(out=text))
         self.out.browse.clicked.connect(self._on_folder)
@@ -187,16 +169,13 @@ class PathRow(QWidget):
     def __init__(self, name: str, hint: str) -> None:
         super().__init__()
         self.line = QLineEdit()
-        self.line.setAccessibleName(name)
-        self.line.setToolTip(tooltip(f"{name}. {hint}"))
         self.browse = QPushButton("…")
-        self.browse.setAccessibleName(f"Choose: {name}")
-        self.browse.setToolTip(tooltip(f"Choose: {name}"))
         self.browse.setFixedWidth(32)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.line)
-        layout.addWidget(self.browse)
+        describe(
+            (self.line, name, f"{name}. {hint}"),
+            (self.browse, f"Choose: {name}", f"Choose: {name}"),
+        )
+        self.setLayout(row_of(self.line, self.browse))
 
 
 def _combo(name: str, items: list[tuple[str, str]]) -> QComboBox:
@@ -209,8 +188,7 @@ def _combo(name: str, items: list[tuple[str, str]]) -> QComboBox:
 
 def _check(text: str, hint: str) -> QCheckBox:
     check = QCheckBox(text)
-    check.setAccessibleName(text)
-    check.setToolTip(tooltip(hint))
+    describe((check, text, hint))
     return check
 
 

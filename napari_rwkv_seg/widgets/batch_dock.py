@@ -9,16 +9,7 @@ from typing import Any
 
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFormLayout,
-    QHBoxLayout,
-    QProgressBar,
-    QPushButton,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QComboBox, QProgressBar, QPushButton, QSizePolicy, QWidget
 
 from napari_rwkv_seg.controllers.batch_control import BatchController, BatchOutcome
 from napari_rwkv_seg.controllers.batch_rows import Row
@@ -30,11 +21,11 @@ from .batch_choices import BatchOutput, BatchSource
 from .batch_link import BatchLink
 from .batch_table import BatchTable
 from .closing import ClosingDock, Ending
-from .columns import group, scrolling
 from .folding import Folding
 from .label_controls import LabelControls
+from .layouts import STYLE_SPACING, column_of, form_of, group, row_of, scrolling, widget_of
 from .model_picker import ModelPicker
-from .texts import WARNING, Line, tooltip
+from .texts import WARNING, Line, describe
 
 _OUTPUT_NAMES = {"classes": "Classes", "objects": "Separate objects"}
 
@@ -97,22 +88,15 @@ class BatchDock(ClosingDock):
         self._ending.close()
 
     def _lay_out(self) -> None:
-        settings = QWidget()
-        form = QFormLayout(settings)
-        form.setContentsMargins(0, 0, 0, 0)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Output", self.output)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(
-            scrolling(
-                group("1  Images", self.source),
-                group("2  Model", self.model, settings, Folding("Settings", self.labels)),
-                group("3  Results", self.results),
-                group("4  Run", self.run, self.table, self.note),
-                width=340,
-            )
+        settings = widget_of(form_of(("Output", self.output)))
+        area = scrolling(
+            group("1  Images", self.source),
+            group("2  Model", self.model, settings, Folding("Settings", self.labels)),
+            group("3  Results", self.results),
+            group("4  Run", self.run, self.table, self.note),
+            width=340,
         )
+        self.setLayout(column_of(area, spacing=STYLE_SPACING))
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
     def _wire(self) -> None:
@@ -245,16 +229,9 @@ class BatchRun(QWidget):
         self.status = Line("Status")
         self.count = Line("How many images are done")
         self.problem = Line("What is missing or went wrong", WARNING)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for left, right in ((self.start, self.cancel), (self.open, self.copy)):
-            row = QHBoxLayout()
-            row.addWidget(left)
-            row.addWidget(right)
-            layout.addLayout(row)
-        for widget in (self.bar, self.status, self.count, self.problem):
-            layout.addWidget(widget)
+        first, second = row_of(self.start, self.cancel), row_of(self.open, self.copy)
+        lines = (self.status, self.count, self.problem)
+        self.setLayout(column_of(first, second, self.bar, *lines))
         self.bar.hide()
 
     def show_state(self, problem: str, *, is_running: bool, can_continue: bool) -> None:
@@ -270,6 +247,5 @@ class BatchRun(QWidget):
 
 def _button(text: str, hint: str) -> QPushButton:
     button = QPushButton(text)
-    button.setAccessibleName(text)
-    button.setToolTip(tooltip(hint))
+    describe((button, text, hint))
     return button

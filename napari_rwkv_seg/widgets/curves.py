@@ -8,8 +8,9 @@ line. pyqtgraph is imported when the first run shows its curves.
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QSizePolicy, QWidget
 
+from .layouts import column_of
 from .texts import HINT, Line
 
 if TYPE_CHECKING:
@@ -55,11 +56,7 @@ class Curves(QWidget):
         self._time = self._axis("bottom", self._dice_box, 2, 1, "Seconds")
         self._hint = Line("What the curves show", HINT)
         self._hint.say("Dice is measured on what is held out; dashed: the model started from.")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        layout.addWidget(self.view)
-        layout.addWidget(self._hint)
+        self.setLayout(column_of(self.view, self._hint, spacing=2))
         self.show_theme(theme)
 
     def show_theme(self, theme: Any) -> None:

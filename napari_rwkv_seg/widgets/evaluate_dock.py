@@ -10,15 +10,7 @@ from typing import Any
 
 from napari.layers import Labels
 from napari.utils.notifications import show_error
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QFormLayout,
-    QLineEdit,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QPushButton
 
 from napari_rwkv_seg.controllers.evaluate import (
     MEANINGS,
@@ -31,11 +23,11 @@ from napari_rwkv_seg.controllers.evaluate import (
 from napari_rwkv_seg.controllers.evaluate_layers import STACKS
 
 from .closing import ClosingDock, Ending
-from .columns import group, scrolling
 from .evaluate_link import EvaluateLink, facts_of
 from .evaluate_result import EvaluateResult
 from .evaluate_row import EvaluateRow
-from .texts import tooltip
+from .layouts import STYLE_SPACING, column_of, form_of, group, scrolling, widget_of
+from .texts import describe, tooltip
 
 _NAMES = {
     "layers": "Two layers",
@@ -82,8 +74,7 @@ class EvaluateDock(ClosingDock):
         self.means, self.stack = _choice("Numbers are", MEANINGS), _choice("Stacks", STACKS)
         self.tolerance = QLineEdit()
         self.tolerance.setPlaceholderText("one pixel")
-        self.tolerance.setAccessibleName("Tolerance")
-        self.tolerance.setToolTip(tooltip(_HINTS["Tolerance"]))
+        describe((self.tolerance, "Tolerance", _HINTS["Tolerance"]))
         self.run = EvaluateRow()
         self.result = EvaluateResult()
         self._lay_out()
@@ -96,21 +87,22 @@ class EvaluateDock(ClosingDock):
         self._ending.close()
 
     def _lay_out(self) -> None:
-        self._layers = _form(("Prediction", self.found), ("Truth", self.true))
-        self._folders = _form(("Prediction", self.found_folder), ("Truth", self.true_folder))
-        self._how = _form(
+        self._layers = widget_of(form_of(("Prediction", self.found), ("Truth", self.true)))
+        folders = form_of(("Prediction", self.found_folder), ("Truth", self.true_folder))
+        self._folders = widget_of(folders)
+        how = form_of(
             ("Numbers are", self.means), ("Stacks", self.stack), ("Tolerance", self.tolerance)
         )
+        self._how = widget_of(how)
+        what = widget_of(form_of(("Compare", self.what)))
         area = scrolling(
-            group("1  Compare", _form(("Compare", self.what)), self._layers, self._folders),
+            group("1  Compare", what, self._layers, self._folders),
             group("2  How", self._how),
             group("3  Evaluate", self.run),
             group("Result", self.result),
             width=340,
         )
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+        self.setLayout(column_of(area, spacing=STYLE_SPACING))
 
     def _wire(self) -> None:
         controller, link = self._controller, self._link
@@ -252,8 +244,7 @@ def _layer(combo: QComboBox) -> Labels | None:
 def _choice(name: str, values: Sequence[str]) -> QComboBox:
     """Return a list that does not grow with its longest entry."""
     combo = QComboBox()
-    combo.setAccessibleName(name)
-    combo.setToolTip(tooltip(_HINTS[name]))
+    describe((combo, name, _HINTS[name]))
     combo.setMinimumContentsLength(8)
     combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     for value in values:
@@ -263,17 +254,5 @@ def _choice(name: str, values: Sequence[str]) -> QComboBox:
 
 def _button(name: str, hint: str) -> QPushButton:
     button = QPushButton()
-    button.setAccessibleName(f"Folder: {name}")
-    button.setToolTip(tooltip(hint))
+    describe((button, f"Folder: {name}", hint))
     return button
-
-
-def _form(*rows: tuple[str, QWidget]) -> QWidget:
-    """Return named fields, one beneath the other."""
-    widget = QWidget()
-    form = QFormLayout(widget)
-    form.setContentsMargins(0, 0, 0, 0)
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    for name, field in rows:
-        form.addRow(name, field)
-    return widget

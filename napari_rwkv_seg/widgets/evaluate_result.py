@@ -5,12 +5,10 @@ from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QGridLayout,
-    QHBoxLayout,
     QLabel,
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -24,7 +22,8 @@ from napari_rwkv_seg.controllers.evaluate_table import (
     table_of,
 )
 
-from .texts import HINT, WARNING, Line, tooltip
+from .layouts import STYLE_SPACING, column_of, row_of
+from .texts import HINT, WARNING, Line, describe, tooltip
 
 _TEXT_COLUMNS = 2
 _SWATCH = 12  # pixels
@@ -112,8 +111,7 @@ class EvaluateResult(QWidget):
                 "Add a layer of what is agreed, missed and added; your layers stay as they are.",
             ),
         ):
-            button.setAccessibleName(button.text())
-            button.setToolTip(tooltip(hint))
+            describe((button, button.text(), hint))
         self._lay_out()
         self.save.clicked.connect(self.save_wanted.emit)
         self.differences.clicked.connect(self.differences_wanted.emit)
@@ -153,12 +151,6 @@ class EvaluateResult(QWidget):
             mark.setPixmap(QIcon(pixmap).pixmap(_SWATCH, _SWATCH))
             swatches.addWidget(mark, place // 2, 2 * (place % 2))
             swatches.addWidget(text, place // 2, 2 * (place % 2) + 1)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.differences)
-        buttons.addWidget(self.save)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.summary, self.notes, self.table, self.undefined):
-            layout.addWidget(widget)
-        layout.addLayout(buttons)
-        layout.addWidget(self.legend)
+        scores = (self.summary, self.notes, self.table, self.undefined)
+        buttons = row_of(self.differences, self.save)
+        self.setLayout(column_of(*scores, buttons, self.legend, spacing=STYLE_SPACING))

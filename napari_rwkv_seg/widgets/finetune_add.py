@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QPushButton, QWidget
 
 from napari_rwkv_seg.controllers.finetune_runs import KeptRun
 
-from .texts import tooltip
+from .layouts import STYLE_SPACING, column_of, form_of
+from .texts import describe
 
 
 class AddPairs(QWidget):
@@ -51,8 +52,7 @@ class AddPairs(QWidget):
                 "as they were then.",
             ),
         ):
-            button.setToolTip(tooltip(hint))
-            button.setAccessibleName(button.text())
+            describe((button, button.text(), hint))
         self._lay_out()
         self.add_layers.clicked.connect(self._on_layers)
         self.add_folder.clicked.connect(self.folder_wanted.emit)
@@ -85,17 +85,15 @@ class AddPairs(QWidget):
             self.layers_wanted.emit(image, labels)
 
     def _lay_out(self) -> None:
-        self._form = QFormLayout()
-        self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        self._form.addRow("Image", self.image)
-        self._form.addRow("Labels", self.labels)
-        self._form.addRow(self.add_layers)
-        self._form.addRow(self.add_folder)
-        self._form.addRow("Earlier run", self.run)
-        self._form.addRow(self.add_run)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(self._form)
+        self._form = form_of(
+            ("Image", self.image),
+            ("Labels", self.labels),
+            self.add_layers,
+            self.add_folder,
+            ("Earlier run", self.run),
+            self.add_run,
+        )
+        self.setLayout(column_of(self._form, spacing=STYLE_SPACING))
 
 
 def _layer(combo: QComboBox) -> Any:
@@ -107,8 +105,7 @@ def _layer(combo: QComboBox) -> Any:
 def _combo(name: str, hint: str) -> QComboBox:
     """Return a list that does not grow with its longest entry."""
     combo = QComboBox()
-    combo.setAccessibleName(name)
-    combo.setToolTip(tooltip(hint))
+    describe((combo, name, hint))
     combo.setMinimumContentsLength(8)
     combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     return combo

@@ -1,6 +1,6 @@
 """For how long to train, and under Advanced: how much of the network, how varied, on what."""
 
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QWidget
 from superqt.utils import signals_blocked
 
 from napari_rwkv_seg.controllers.finetune import FinetuneController
@@ -13,7 +13,8 @@ from napari_rwkv_seg.controllers.finetune_choices import (
 from napari_rwkv_seg.controllers.finetune_sentences import DEPTH_NAMES, ORIENTATION_NAMES
 
 from .folding import Folding
-from .texts import tooltip
+from .layouts import column_of, form_of, widget_of
+from .texts import describe
 
 _DEVICES = (("Automatic", "auto"), ("CPU", "cpu"), ("GPU (CUDA)", "cuda"))
 
@@ -62,7 +63,7 @@ class Budget(QWidget):
         self.device.setCurrentIndex(self.device.findData(choices.device))
 
     def _name_controls(self) -> None:
-        for widget, name, hint in (
+        describe(
             (
                 self.minutes,
                 "Minutes of training",
@@ -81,9 +82,7 @@ class Budget(QWidget):
                 "images: where the side tells classes apart, such as left and right kidneys.",
             ),
             (self.device, "Device", "Where to train. Automatic takes a GPU if there is one."),
-        ):
-            widget.setAccessibleName(name)
-            widget.setToolTip(tooltip(hint))
+        )
         for combo in (self.depth, self.orientation, self.device):
             combo.setMinimumContentsLength(8)
             combo.setSizeAdjustPolicy(
@@ -91,24 +90,8 @@ class Budget(QWidget):
             )
 
     def _lay_out(self) -> None:
-        form = _form()
-        form.addRow("&Time", self.minutes)
-        more = QWidget()
-        inner = _form()
-        inner.setContentsMargins(0, 0, 0, 0)
-        inner.addRow("&Depth", self.depth)
-        inner.addRow("&Orientation", self.orientation)
-        inner.addRow("Dev&ice", self.device)
-        more.setLayout(inner)
-        self.advanced = Folding("Advanced", more)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addLayout(form)
-        layout.addWidget(self.advanced)
-
-
-def _form() -> QFormLayout:
-    form = QFormLayout()
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    return form
+        more = form_of(
+            ("&Depth", self.depth), ("&Orientation", self.orientation), ("Dev&ice", self.device)
+        )
+        self.advanced = Folding("Advanced", widget_of(more))
+        self.setLayout(column_of(form_of(("&Time", self.minutes)), self.advanced))

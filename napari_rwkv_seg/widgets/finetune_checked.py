@@ -3,21 +3,14 @@
 from collections.abc import Hashable, Sequence
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFormLayout,
-    QHBoxLayout,
-    QLineEdit,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QComboBox, QLineEdit, QPushButton, QWidget
 from superqt.utils import signals_blocked
 
 from napari_rwkv_seg.controllers.finetune_pairs import HOWS, Checked, PairRow
 from napari_rwkv_seg.controllers.finetune_sentences import HOW_NAMES
 
-from .texts import HINT, Line, tooltip
+from .layouts import beside, column_of, form_of
+from .texts import HINT, Line, describe
 
 _HINTS = {
     "whole image": "Every pixel counts: what carries no label is learnt as background.",
@@ -119,7 +112,7 @@ class CheckedChoice(QWidget):
             self.changed.emit(checked)
 
     def _name_controls(self) -> None:
-        for widget, name, hint in (
+        describe(
             (self.how, "What is checked", "\n".join(_HINTS.values())),
             (
                 self.planes,
@@ -133,30 +126,12 @@ class CheckedChoice(QWidget):
                 "New Shapes layer for boxes",
                 "Add a Shapes layer, ready to draw rectangles around what you have checked.",
             ),
-        ):
-            widget.setAccessibleName(name)
-            widget.setToolTip(tooltip(hint))
+        )
 
     def _lay_out(self) -> None:
-        self._plane_row = _row(self.planes, self.shown)
-        self._box_row = _row(self.boxes, self.new_boxes)
-        self._form = QFormLayout()
-        self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        self._form.addRow("Chec&ked", self.how)
-        self._form.addRow("Planes", self._plane_row)
-        self._form.addRow("Boxes", self._box_row)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addLayout(self._form)
-        layout.addWidget(self._hint)
-
-
-def _row(first: QWidget, second: QWidget) -> QWidget:
-    """Return two widgets beside each other, the first as wide as there is room."""
-    row = QWidget()
-    layout = QHBoxLayout(row)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.addWidget(first, 1)
-    layout.addWidget(second)
-    return row
+        self._plane_row = beside(self.planes, self.shown)
+        self._box_row = beside(self.boxes, self.new_boxes)
+        self._form = form_of(
+            ("Chec&ked", self.how), ("Planes", self._plane_row), ("Boxes", self._box_row)
+        )
+        self.setLayout(column_of(self._form, self._hint))

@@ -8,14 +8,11 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QColorDialog,
     QComboBox,
-    QFormLayout,
-    QHBoxLayout,
     QHeaderView,
     QPushButton,
     QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 from superqt.utils import signals_blocked
@@ -25,7 +22,8 @@ from napari_rwkv_seg.controllers.finetune_choices import with_changed_class, wit
 from napari_rwkv_seg.controllers.finetune_sentences import classes_hint
 from napari_rwkv_seg.errors import SettingsError
 
-from .texts import HINT, WARNING, Line, tooltip
+from .layouts import column_of, form_of, row_of
+from .texts import HINT, WARNING, Line, describe, tooltip
 
 _MEANINGS = (("Classes", "classes"), ("Separate objects", "objects"))
 _MOST_ROWS = 6  # before the table scrolls
@@ -139,7 +137,7 @@ class ClassTable(QWidget):
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         table.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         table.setTabKeyNavigation(False)  # Tab leaves the table
-        for widget, name, hint in (
+        describe(
             (
                 self.meaning,
                 "What the numbers in the labels mean",
@@ -158,22 +156,9 @@ class ClassTable(QWidget):
                 "One more class for the model to learn; the others keep what they know.",
             ),
             (self.reset, "Classes as in the model", "Take the model's own classes again."),
-        ):
-            widget.setAccessibleName(name)
-            widget.setToolTip(tooltip(hint))
+        )
 
     def _lay_out(self) -> None:
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("&Numbers mean", self.meaning)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.add)
-        buttons.addWidget(self.reset)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addLayout(form)
-        layout.addWidget(self.table)
-        layout.addLayout(buttons)
-        layout.addWidget(self._problem)
-        layout.addWidget(self._hint)
+        form = form_of(("&Numbers mean", self.meaning))
+        buttons = row_of(self.add, self.reset)
+        self.setLayout(column_of(form, self.table, buttons, self._problem, self._hint))

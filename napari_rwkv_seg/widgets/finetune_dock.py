@@ -12,7 +12,7 @@ from napari.utils.notifications import show_error, show_info
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import QMessageBox, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QMessageBox, QSizePolicy, QWidget
 
 from napari_rwkv_seg.controllers.finetune import Ended, FinetuneController
 from napari_rwkv_seg.controllers.finetune_runs import (
@@ -31,7 +31,6 @@ from napari_rwkv_seg.controllers.finetune_work import Attempt, Plan
 from napari_rwkv_seg.zoo.store import ModelEntry
 
 from .closing import ClosingDock, Ending
-from .columns import group, scrolling
 from .finetune_budget import Budget
 from .finetune_classes import ClassTable
 from .finetune_interrupted import Interrupted
@@ -40,6 +39,7 @@ from .finetune_pairs_panel import PairsPanel
 from .finetune_result import ResultPanel
 from .finetune_run import RunPanel
 from .finetune_runner import FinetuneRunner
+from .layouts import STYLE_SPACING, column_of, group, scrolling
 from .model_news import ModelNews
 from .model_picker import ModelPicker
 
@@ -294,7 +294,5 @@ class FinetuneDock(ClosingDock):
             self._result_group,
             width=330,
         )
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(self._area)
+        self.setLayout(column_of(self._area, spacing=STYLE_SPACING))
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_rwkv_seg.controllers.finetune_runs import KeptRun
 from napari_rwkv_seg.controllers.finetune_sentences import interrupted_line
 
-from .texts import WARNING, Line, tooltip
+from .layouts import column_of, row_of
+from .texts import WARNING, Line, describe
 
 
 class Interrupted(QWidget):
@@ -33,16 +34,8 @@ class Interrupted(QWidget):
             (self.resume, "Go on from the run's last checkpoint, with its own copy of the labels."),
             (self.discard, "Remove the run's folder."),
         ):
-            button.setToolTip(tooltip(hint))
-            button.setAccessibleName(f"{button.text()} the interrupted run")
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.resume)
-        buttons.addWidget(self.discard)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(self.line)
-        layout.addLayout(buttons)
+            describe((button, f"{button.text()} the interrupted run", hint))
+        self.setLayout(column_of(self.line, row_of(self.resume, self.discard)))
         self.resume.clicked.connect(lambda: self.resume_wanted.emit(self._run))
         self.discard.clicked.connect(lambda: self.discard_wanted.emit(self._run))
         self.hide()

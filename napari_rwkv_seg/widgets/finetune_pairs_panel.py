@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_rwkv_seg.controllers.finetune import FinetuneController
 from napari_rwkv_seg.controllers.finetune_files import folder_rows
@@ -18,6 +18,7 @@ from .finetune_layers import LayerPair
 from .finetune_link import FinetuneLink
 from .finetune_pairs import PairList
 from .folding import Folding
+from .layouts import column_of
 from .texts import HINT, WARNING, Line
 
 
@@ -51,11 +52,8 @@ class PairsPanel(QWidget):
         self.note = Line("About files that were added", HINT)
         self.add = AddPairs()
         self.more = Folding("Add pairs", self.add)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for widget in (self.empty, self.list, self.checked, self.warning, self.note, self.more):
-            layout.addWidget(widget)
+        lines = (self.warning, self.note)
+        self.setLayout(column_of(self.empty, self.list, self.checked, *lines, self.more))
         self._wire()
 
     def show_rows(self) -> None:

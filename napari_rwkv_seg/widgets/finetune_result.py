@@ -8,22 +8,20 @@ from typing import Any
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QFormLayout,
-    QHBoxLayout,
     QHeaderView,
     QLineEdit,
     QPushButton,
     QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_rwkv_seg.controllers.finetune_choices import NAME_LENGTH
 from napari_rwkv_seg.controllers.finetune_sentences import class_scores, result_line
 
-from .texts import WARNING, Line, tooltip
+from .layouts import column_of, form_of, row_of
+from .texts import WARNING, Line, describe
 
 _COLUMNS = ("Class", "Before", "After", "Change")
 _MOST_ROWS = 6  # before the table scrolls
@@ -120,7 +118,7 @@ class ResultPanel(QWidget):
         table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         table.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         table.setTabKeyNavigation(False)
-        for widget, name, hint in (
+        describe(
             (table, "Dice of every class before and after", "Dice on the held-out regions."),
             (
                 self.differences,
@@ -134,25 +132,12 @@ class ResultPanel(QWidget):
                 "Put the model among your models, and choose it for segmenting.",
             ),
             (self.keep, "Keep old model", "Go on with the model as it was before."),
-        ):
-            widget.setAccessibleName(name)
-            widget.setToolTip(tooltip(hint))
+        )
 
     def _lay_out(self) -> None:
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Na&me", self.name)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.use)
-        buttons.addWidget(self.keep)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for widget in (self.line, self.sentence, self.table, self.differences):
-            layout.addWidget(widget)
-        layout.addLayout(form)
-        layout.addLayout(buttons)
-        layout.addWidget(self.problem)
+        scores = (self.line, self.sentence, self.table, self.differences)
+        form, buttons = form_of(("Na&me", self.name)), row_of(self.use, self.keep)
+        self.setLayout(column_of(*scores, form, buttons, self.problem))
 
 
 def _score(value: float | None, form: str = ".3f") -> str:

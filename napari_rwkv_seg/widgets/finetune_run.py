@@ -7,13 +7,14 @@ While a run is under way its place is taken by Stop and keep best, and Cancel.
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QProgressBar, QPushButton, QWidget
 
 from napari_rwkv_seg.controllers.finetune_sentences import started_line, status_line
 from napari_rwkv_seg.controllers.finetune_story import RunStory
 
 from .curves import Curves
-from .texts import HINT, WARNING, Line, tooltip
+from .layouts import column_of, row_of
+from .texts import HINT, WARNING, Line, describe, tooltip
 
 _PARTS = 1000  # of the bar
 
@@ -159,28 +160,17 @@ class RunPanel(QWidget):
         self.bar.setVisible(busy)
 
     def _lay_out(self) -> None:
-        ends = QHBoxLayout()
-        ends.addWidget(self.stop, 2)
-        ends.addWidget(self.cancel, 1)
-        extras = QHBoxLayout()
-        extras.addWidget(self.preview)
-        extras.addWidget(self.command)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(self.split)
-        layout.addWidget(self.warning)
-        layout.addWidget(self.button)
-        layout.addLayout(ends)
-        for widget in (self.bar, self.status, self.problem, self.where):
-            layout.addWidget(widget)
-        layout.addLayout(extras)
+        ends, extras = row_of(self.stop, self.cancel), row_of(self.preview, self.command)
+        ends.setStretch(0, 2)
+        ends.setStretch(1, 1)
+        before = (self.split, self.warning, self.button)
+        during = (self.bar, self.status, self.problem, self.where)
+        self.setLayout(column_of(*before, ends, *during, extras))
         self.preview.setEnabled(False)
         self.command.hide()
 
 
 def _button(text: str, hint: str) -> QPushButton:
     button = QPushButton(text)
-    button.setAccessibleName(text)
-    button.setToolTip(tooltip(hint))
+    describe((button, text, hint))
     return button

@@ -1,7 +1,9 @@
 """A part of a dock that is folded away until it is asked for."""
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QSizePolicy, QToolButton, QWidget
+
+from .layouts import column_of
 
 
 class Folding(QWidget):
@@ -25,11 +27,7 @@ class Folding(QWidget):
         self.button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._content = content
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(self.button)
-        layout.addWidget(content)
+        self.setLayout(column_of(self.button, content))
         self.button.toggled.connect(self._show)
         self._show(False)
 

@@ -7,12 +7,13 @@ image has them.
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_rwkv_seg.controllers.segment import SegmentController
 
 from .image_choice import ImageChoice, ImageFacts
-from .texts import HINT, Line, tooltip
+from .layouts import column_of, form_of
+from .texts import HINT, Line, describe
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -55,18 +56,13 @@ class ImagePicker(QWidget):
         )
         self.level = _combo("Level of the multiscale image", "0 is the full resolution.")
         self._sentence = Line("How the image is read", HINT)
-        self._form = QFormLayout()
-        self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        self._form.addRow("Axes", self.axes)
-        self._form.addRow("Channel", self.channel)
-        self._form.addRow("Planes", self.directions)
-        self._form.addRow("Level", self.level)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(self.image)
-        layout.addLayout(self._form)
-        layout.addWidget(self._sentence)
+        self._form = form_of(
+            ("Axes", self.axes),
+            ("Channel", self.channel),
+            ("Planes", self.directions),
+            ("Level", self.level),
+        )
+        self.setLayout(column_of(self.image, self._form, self._sentence))
         self.image.activated.connect(self._on_image)
         self.axes.activated.connect(self._on_axes)
         self.channel.activated.connect(self._on_channel)
@@ -132,8 +128,7 @@ class ImagePicker(QWidget):
 def _combo(name: str, hint: str) -> QComboBox:
     """Return a list that does not grow with its longest entry."""
     combo = QComboBox()
-    combo.setAccessibleName(name)
-    combo.setToolTip(tooltip(hint))
+    describe((combo, name, hint))
     combo.setMinimumContentsLength(8)
     combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     return combo

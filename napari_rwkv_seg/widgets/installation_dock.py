@@ -9,12 +9,13 @@ from typing import Any
 
 from qtpy.QtCore import QEvent
 from qtpy.QtGui import QFontDatabase, QGuiApplication
-from qtpy.QtWidgets import QHBoxLayout, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_rwkv_seg.controllers.doctor import doctor_report
 from napari_rwkv_seg.controllers.sentences import mishap
 
 from .job_runner import JobRunner
+from .layouts import row_of
 
 Facts = list[tuple[str, str]]
 
@@ -43,12 +44,9 @@ class InstallationDock(QWidget):
         self.copy.setAccessibleName("Copy the facts")
         self.again = QPushButton("Check again")
         self.again.setAccessibleName("Check the installation again")
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.copy)
-        buttons.addWidget(self.again)
         layout = QVBoxLayout(self)
         layout.addWidget(self.text)
-        layout.addLayout(buttons)
+        layout.addLayout(row_of(self.copy, self.again))
         self.copy.clicked.connect(self._copy)
         self.again.clicked.connect(self.check)
         self.check()

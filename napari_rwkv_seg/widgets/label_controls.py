@@ -8,23 +8,15 @@ from typing import Any
 
 from qtpy.QtCore import QLocale, Qt, Signal
 from qtpy.QtGui import QDoubleValidator
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QDoubleSpinBox,
-    QFormLayout,
-    QLineEdit,
-    QSpinBox,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLineEdit, QSpinBox, QWidget
 from superqt import QLabeledDoubleSlider
 from superqt.utils import signals_blocked
 
 from napari_rwkv_seg.controllers.segment import SegmentController
 from napari_rwkv_seg.controllers.settings import SegmentSettings
 
-from .texts import HINT, Line, tooltip
+from .layouts import column_of, form_of
+from .texts import HINT, Line, describe
 
 _LINKS = (
     ("No axis", ""),
@@ -126,7 +118,7 @@ class LabelControls(QWidget):
 
     def _name_controls(self) -> None:
         """Give every control its name for screen readers and its hint."""
-        hints: list[tuple[Any, str, str]] = [
+        describe(
             (self.threshold, "Threshold", "Pixels are foreground from this probability on."),
             (self.smallest, "Smallest object", "Objects of fewer pixels are dropped; 0 keeps all."),
             (self.holes, "Fill holes", "Fill background that an object encloses."),
@@ -155,33 +147,25 @@ class LabelControls(QWidget):
                 "Show probabilities",
                 "Show the network's probabilities as image layers.",
             ),
-        ]
-        for widget, name, hint in hints:
-            widget.setAccessibleName(name)
-            widget.setToolTip(tooltip(hint))
+        )
 
     def _lay_out(self) -> None:
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Threshold", self.threshold)
-        form.addRow("Smallest object", self.smallest)
-        form.addRow(self.holes)
-        form.addRow(self.split)
-        form.addRow("Split distance", self.distance)
-        form.addRow("Link along", self.link)
-        form.addRow("Least overlap", self.overlap)
-        self._form = form
+        self._form = form_of(
+            ("Threshold", self.threshold),
+            ("Smallest object", self.smallest),
+            self.holes,
+            self.split,
+            ("Split distance", self.distance),
+            ("Link along", self.link),
+            ("Least overlap", self.overlap),
+            self.probabilities,
+        )
         hint = Line("About these controls", HINT)
-        form.addRow(self.probabilities)
         if not self._is_live:
             self.probabilities.hide()
         else:
             hint.say("Acts on the last result at once; the network does not run again.")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addLayout(form)
-        layout.addWidget(hint)
+        self.setLayout(column_of(self._form, hint))
 
     def _choose(self, **changes: Any) -> None:
         self._controller.choose(**changes)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QStandardItem, QStandardItemModel
-from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_rwkv_seg.controllers.sentences import (
     NO_MODEL,
@@ -18,6 +18,7 @@ from napari_rwkv_seg.controllers.sentences import (
 )
 from napari_rwkv_seg.zoo.store import ModelEntry
 
+from .layouts import column_of
 from .texts import HINT, WARNING, Line, tooltip
 
 
@@ -44,11 +45,7 @@ class ModelPicker(QWidget):
         self._purpose = Line("What the model is for")
         self._facts = Line("Licence and test scores of the model", HINT)
         self._warning = Line("Warning about the model", WARNING)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for widget in (self.combo, self._purpose, self._facts, self._warning):
-            layout.addWidget(widget)
+        self.setLayout(column_of(self.combo, self._purpose, self._facts, self._warning))
         self.combo.activated.connect(self._on_activated)
 
     def show_models(self, entries: Sequence[ModelEntry]) -> None:

@@ -12,8 +12,6 @@ from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
     QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
     QLineEdit,
     QPushButton,
     QVBoxLayout,
@@ -24,7 +22,8 @@ from napari_rwkv_seg.controllers.models_choices import split_names
 from napari_rwkv_seg.controllers.models_jobs import Wish, import_wish
 from napari_rwkv_seg.errors import RwkvSegError, SettingsError
 
-from .texts import HINT, WARNING, Line, tooltip
+from .layouts import beside, form_of
+from .texts import HINT, WARNING, Line, describe
 
 Act = Callable[[Wish], object]
 _FILES = "Checkpoints and models (*.pth *.pt *.safetensors *.zip);;All files (*)"
@@ -48,8 +47,7 @@ class Asking(QDialog):
         self.setWindowTitle(title)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setMinimumWidth(420)
-        self.form = QFormLayout()
-        self.form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self.form = form_of()
         self.problem = Line("What is wrong", WARNING)
         self.ok = QPushButton(ok)
         self.ok.setAccessibleName(ok)
@@ -126,7 +124,7 @@ class ImportQuestion(Asking):
         self.name.setPlaceholderText("as the file")
         self.classes = QLineEdit()
         self.classes.setPlaceholderText("nucleus, membrane (only for a whole network)")
-        self.form.addRow("What", _in_a_row(self.path, self.file, self.folder))
+        self.form.addRow("What", beside(self.path, self.file, self.folder))
         self.form.addRow("Name", self.name)
         self.form.addRow("Classes", self.classes)
         hint = Line("What can be imported", HINT)
@@ -135,7 +133,7 @@ class ImportQuestion(Asking):
             "content; the zip file or the folder of a model. Nothing in a file is run."
         )
         self.form.addRow(hint)
-        for widget, name, text in (
+        describe(
             (self.path, "File or folder to import", "A file or a folder."),
             (self.file, "Choose a file", "Choose a file."),
             (self.folder, "Choose a folder", "Choose the folder of a model or an encoder."),
@@ -145,9 +143,7 @@ class ImportQuestion(Asking):
                 "Classes",
                 "Names of the classes that a whole network tells apart, with commas.",
             ),
-        ):
-            widget.setAccessibleName(name)
-            widget.setToolTip(tooltip(text))
+        )
         for button in (self.file, self.folder):
             button.setAutoDefault(False)
         self.file.clicked.connect(self._choose_file)
@@ -168,14 +164,3 @@ class ImportQuestion(Asking):
     def _choose_folder(self) -> None:
         path = QFileDialog.getExistingDirectory(self, "Import", self.path.text())
         self.path.setText(path or self.path.text())
-
-
-def _in_a_row(first: QWidget, *others: QWidget) -> QWidget:
-    """Return widgets beside each other, the first as wide as there is room."""
-    row = QWidget()
-    layout = QHBoxLayout(row)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.addWidget(first, 1)
-    for widget in others:
-        layout.addWidget(widget)
-    return row

@@ -6,7 +6,7 @@ from qtpy.QtWidgets import QGridLayout, QPushButton, QWidget
 from napari_rwkv_seg.controllers.models_rows import ModelRow
 from napari_rwkv_seg.controllers.models_sentences import Action, refusal, waiting
 
-from .texts import tooltip
+from .texts import describe, tooltip
 
 _COMING = (
     ("import", "Import…", "Keep a checkpoint, the zip file of a model or a model folder."),
@@ -43,8 +43,7 @@ class _Buttons(QWidget):
         layout.setSpacing(4)
         for number, (word, text, hint) in enumerate(wanted):
             button = QPushButton(text)
-            button.setAccessibleName(text)
-            button.setToolTip(tooltip(hint))
+            describe((button, text, hint))
             button.clicked.connect(lambda _=False, word=word: self.pressed.emit(word))
             layout.addWidget(button, number // columns, number % columns)
             self.buttons[word] = button

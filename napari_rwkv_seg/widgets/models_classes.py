@@ -4,17 +4,16 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QColorDialog,
-    QHBoxLayout,
     QHeaderView,
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_rwkv_seg.controllers.models_choices import FIRST_CLASS, listed_classes
 
+from .layouts import STYLE_SPACING, column_of, row_of
 from .texts import tooltip
 
 _NAME, _COLOR = 0, 1  # the columns
@@ -38,13 +37,8 @@ class ClassesEdit(QWidget):
         for button, name in ((self.add, "Add a class"), (self.remove, "Remove the chosen class")):
             button.setAccessibleName(name)
             button.setAutoDefault(False)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.add)
-        buttons.addWidget(self.remove)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.table)
-        layout.addLayout(buttons)
+        buttons = row_of(self.add, self.remove)
+        self.setLayout(column_of(self.table, buttons, spacing=STYLE_SPACING))
         self.add.clicked.connect(self._on_add)
         self.remove.clicked.connect(self._on_remove)
         self.table.cellDoubleClicked.connect(self._on_activated)

@@ -11,13 +11,7 @@ from pathlib import Path
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt, QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import (
-    QMessageBox,
-    QSizePolicy,
-    QSplitter,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QMessageBox, QSizePolicy, QSplitter, QVBoxLayout
 
 from napari_rwkv_seg.controllers.models import ModelsController, made_folder
 from napari_rwkv_seg.controllers.models_jobs import Arrived, JobEnd, Wish, empty_trash_wish
@@ -27,8 +21,8 @@ from napari_rwkv_seg.errors import RwkvSegError
 from napari_rwkv_seg.zoo.manage import Deleted
 
 from .closing import ClosingDock, Ending
-from .columns import group
 from .job_runner import JobRunner
+from .layouts import column_of, group, widget_of
 from .model_news import ModelNews
 from .models_buttons import ComingButtons, DoingButtons
 from .models_card import CardView
@@ -213,16 +207,11 @@ class ModelsDock(ClosingDock):
         )
 
     def _lay_out(self) -> None:
-        upper = QWidget()
-        column = QVBoxLayout(upper)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(6)
-        for widget in (self.coming, self.table, self.doing, self.undo, self.job):
-            column.addWidget(widget)
-        column.setStretchFactor(self.table, 1)
+        upper = column_of(self.coming, self.table, self.doing, self.undo, self.job, spacing=6)
+        upper.setStretchFactor(self.table, 1)
         splitter = QSplitter(Qt.Orientation.Vertical)
         splitter.setChildrenCollapsible(False)
-        splitter.addWidget(upper)
+        splitter.addWidget(widget_of(upper))
         splitter.addWidget(group("Card", self.card))
         splitter.setSizes([1, 1])
         layout = QVBoxLayout(self)

@@ -2,15 +2,7 @@
 
 from pathlib import Path
 
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QHBoxLayout,
-    QLineEdit,
-    QPushButton,
-    QSpinBox,
-    QWidget,
-)
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QPushButton, QSpinBox, QWidget
 
 from napari_rwkv_seg.controllers.models_choices import (
     ENDINGS,
@@ -24,8 +16,9 @@ from napari_rwkv_seg.controllers.models_jobs import export_wish
 from napari_rwkv_seg.controllers.models_rows import ModelRow
 from napari_rwkv_seg.errors import SettingsError
 
+from .layouts import beside
 from .models_asking import Act, Asking
-from .texts import tooltip
+from .texts import describe
 
 
 class ExportQuestion(Asking):
@@ -53,15 +46,10 @@ class ExportQuestion(Asking):
         self.target = QLineEdit()
         self.choose = QPushButton("Choose…")
         self.choose.setAutoDefault(False)
-        place = QWidget()
-        layout = QHBoxLayout(place)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.target, 1)
-        layout.addWidget(self.choose)
         self.form.addRow("Format", self.format)
         self.form.addRow("Image side", self.size)
-        self.form.addRow("To", place)
-        for widget, name, hint in (
+        self.form.addRow("To", beside(self.target, self.choose))
+        describe(
             (self.format, "Format", "Encoders go out as folders only."),
             (
                 self.size,
@@ -70,9 +58,7 @@ class ExportQuestion(Asking):
             ),
             (self.target, "File or folder to write", "What is there already is not replaced."),
             (self.choose, "Choose where to write", "Choose where to write."),
-        ):
-            widget.setAccessibleName(name)
-            widget.setToolTip(tooltip(hint))
+        )
         self.format.currentIndexChanged.connect(self._show_format)
         self.choose.clicked.connect(self._choose)
         self._show_format()

@@ -16,7 +16,7 @@ from napari_rwkv_seg.controllers.models_rows import Offer, list_offers, offer_te
 from napari_rwkv_seg.errors import RwkvSegError, SettingsError
 
 from .models_asking import Act, Asking
-from .texts import HINT, Line, tooltip
+from .texts import HINT, Line, describe, tooltip
 
 _COLUMNS = ("Encoder", "Size", "Licence", "Here")
 
@@ -109,11 +109,9 @@ class GetQuestion(Asking):
         header = table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for widget, name, hint in (
+        describe(
             (table, "Encoders that can be fetched", ""),
             (self.facts, "About the chosen encoder", ""),
             (self.mirror, "Mirror", "https://… of a server with the same files."),
             (self.ok, "Download", "Fetch the chosen one. Cancelled, it goes on later."),
-        ):
-            widget.setAccessibleName(name)
-            widget.setToolTip(tooltip(hint))
+        )

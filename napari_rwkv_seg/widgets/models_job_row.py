@@ -4,19 +4,13 @@ from collections.abc import Sequence
 
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QFontDatabase, QGuiApplication
-from qtpy.QtWidgets import (
-    QHBoxLayout,
-    QPlainTextEdit,
-    QProgressBar,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QPlainTextEdit, QProgressBar, QPushButton, QWidget
 
 from napari_rwkv_seg.controllers.models_jobs import Arrived, Wish
 from napari_rwkv_seg.controllers.models_sentences import job_line
 
-from .texts import WARNING, Line, tooltip
+from .layouts import column_of, row_of
+from .texts import WARNING, Line, describe
 
 _STEPS = 1000  # of the bar; Qt counts in 32 bits, a file may have more bytes
 
@@ -40,8 +34,8 @@ class ModelsJobRow(QWidget):
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(8)
         self.cancel = QPushButton("Cancel")
-        self.cancel.setAccessibleName("Cancel the job")
-        self.cancel.setToolTip(tooltip("End it; what was half made goes, what has come stays."))
+        hint = "End it; what was half made goes, what has come stays."
+        describe((self.cancel, "Cancel the job", hint))
         self.status = Line("Status")
         self.problem = Line("What went wrong", WARNING)
         self.details = QPlainTextEdit()
@@ -102,13 +96,7 @@ class ModelsJobRow(QWidget):
             clipboard.setText(f"{self.problem.text()}\n{self.details.toPlainText()}")
 
     def _lay_out(self) -> None:
-        first = QHBoxLayout()
-        first.addWidget(self.bar, 1)
-        first.addWidget(self.cancel)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addLayout(first)
-        for widget in (self.status, self.problem, self.details, self.copy):
-            layout.addWidget(widget)
+        first = row_of(self.bar, self.cancel)
+        first.setStretch(0, 1)
+        self.setLayout(column_of(first, self.status, self.problem, self.details, self.copy))
         self.show_end("", "")

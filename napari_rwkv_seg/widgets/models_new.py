@@ -15,7 +15,7 @@ from napari_rwkv_seg.controllers.models_jobs import new_wish
 
 from .models_asking import Act, Asking
 from .models_classes import ClassesEdit
-from .texts import HINT, Line, tooltip
+from .texts import HINT, Line, describe
 
 _OTHER = "Another number"
 
@@ -127,7 +127,6 @@ class NewQuestion(Asking):
             ("How many", self.count, "How many channels the images have."),
             ("Classes", self.classes, "What it is to tell apart, besides the background."),
         ):
-            widget.setAccessibleName(label)
-            widget.setToolTip(tooltip(hint))
+            describe((widget, label, hint))
             self.form.addRow(label, widget)
         self.form.addRow(self._hint)

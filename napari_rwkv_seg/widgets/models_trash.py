@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QHBoxLayout, QListWidget, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QListWidget, QPushButton, QWidget
 
 from napari_rwkv_seg.controllers.models_rows import deleted_line
 from napari_rwkv_seg.zoo.manage import Deleted
 
 from .folding import Folding
-from .texts import Line, tooltip
+from .layouts import STYLE_SPACING, column_of, row_of, widget_of
+from .texts import Line, describe
 
 
 class UndoRow(QWidget):
@@ -28,10 +29,9 @@ class UndoRow(QWidget):
         self.line = Line("What was deleted")
         self.button = QPushButton("Undo")
         self.button.setAccessibleName("Undo the deletion")
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.line, 1)
-        layout.addWidget(self.button)
+        row = row_of(self.line, self.button)
+        row.setStretch(0, 1)
+        self.setLayout(row)
         self.button.clicked.connect(self.undo_wanted.emit)
         self.hide()
 
@@ -61,23 +61,15 @@ class TrashList(QWidget):
         self.list.setAccessibleName("Trash")
         self.list.setFixedHeight(80)
         self.restore = QPushButton("Restore")
-        self.restore.setAccessibleName("Restore the chosen one")
-        self.restore.setToolTip(tooltip("Take the chosen one back among your models."))
         self.empty = QPushButton("Empty trash…")
-        self.empty.setAccessibleName("Empty the trash")
-        self.empty.setToolTip(tooltip("Delete all of it for good."))
-        content = QWidget()
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.restore)
-        buttons.addWidget(self.empty)
-        inner = QVBoxLayout(content)
-        inner.setContentsMargins(0, 0, 0, 0)
-        inner.addWidget(self.list)
-        inner.addLayout(buttons)
-        self.folding = Folding("Trash", content)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.folding)
+        describe(
+            (self.restore, "Restore the chosen one", "Take the chosen one back among your models."),
+            (self.empty, "Empty the trash", "Delete all of it for good."),
+        )
+        buttons = row_of(self.restore, self.empty)
+        content = column_of(self.list, buttons, spacing=STYLE_SPACING)
+        self.folding = Folding("Trash", widget_of(content))
+        self.setLayout(column_of(self.folding, spacing=STYLE_SPACING))
         self.restore.clicked.connect(self._on_restore)
         self.list.itemActivated.connect(self._on_restore)
         self.empty.clicked.connect(self.empty_wanted.emit)

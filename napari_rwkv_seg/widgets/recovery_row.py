@@ -9,7 +9,7 @@ from typing import Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QHBoxLayout, QMessageBox, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QMessageBox, QPushButton, QWidget
 
 from napari_rwkv_seg.controllers.journal_folders import Entry, read_entry
 from napari_rwkv_seg.controllers.journal_recovery import (
@@ -23,7 +23,8 @@ from napari_rwkv_seg.errors import RwkvSegError
 
 from .job_runner import JobRunner
 from .journal_link import JournalLink
-from .texts import HINT, WARNING, Line, tooltip
+from .layouts import column_of, row_of
+from .texts import HINT, WARNING, Line, describe
 
 MOST_SHOWN = 3
 
@@ -50,11 +51,9 @@ class RecoveryRow(QWidget):
         self.problem = Line("Why labels are not being saved", WARNING)
         self._intro = Line("Labels of a napari that did not end normally", HINT)
         self._rest = Line("More kept labels", HINT)
-        self._column = QVBoxLayout(self)
+        self._column = column_of(self.problem, self._intro, self._rest, spacing=2)
         self._column.setContentsMargins(4, 4, 10, 0)
-        self._column.setSpacing(2)
-        for widget in (self.problem, self._intro, self._rest):
-            self._column.addWidget(widget)
+        self.setLayout(self._column)
         signals = (
             (self._recovery.changed, self._show),
             (link.journal.problem_changed, self._show_problem),
@@ -154,14 +153,9 @@ class _Offer(QWidget):
         self.restore = _button("Restore", "Add these labels as a new layer.")
         self.discard = _button("Discard", "Delete these labels; you are asked once more.")
         self.later = _button("Later", "Ask again when napari is opened the next time.")
-        buttons = QHBoxLayout()
-        for button in (self.restore, self.discard, self.later):
-            buttons.addWidget(button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 4)
-        layout.setSpacing(2)
-        layout.addWidget(self.text)
-        layout.addLayout(buttons)
+        column = column_of(self.text, row_of(self.restore, self.discard, self.later), spacing=2)
+        column.setContentsMargins(0, 0, 0, 4)
+        self.setLayout(column)
         self.restore.clicked.connect(lambda: row.restore(entry))
         self.discard.clicked.connect(lambda: row.discard(entry))
         self.later.clicked.connect(lambda: row.put_off(entry))
@@ -185,8 +179,7 @@ def put_on_top(dock: QWidget, viewer: Any) -> RecoveryRow:
 
 def _button(text: str, hint: str) -> QPushButton:
     button = QPushButton(text)
-    button.setAccessibleName(text)
-    button.setToolTip(tooltip(hint))
+    describe((button, text, hint))
     return button
 
 

@@ -7,9 +7,10 @@ written beneath it, since a tooltip is easily missed.
 from dataclasses import dataclass
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QProgressBar, QPushButton, QWidget
 
-from .texts import WARNING, Line, tooltip
+from .layouts import column_of
+from .texts import WARNING, Line, describe
 
 _STEPS = 1000  # of the bar
 
@@ -62,11 +63,7 @@ class RunRow(QWidget):
         self.bar.hide()
         self.status = Line("Status")
         self.problem = Line("What is missing or went wrong", WARNING)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for widget in (self.button, self.bar, self.status, self.problem):
-            layout.addWidget(widget)
+        self.setLayout(column_of(self.button, self.bar, self.status, self.problem))
         self._show_idle()
         self.button.clicked.connect(self._on_clicked)
 
@@ -118,9 +115,8 @@ class RunRow(QWidget):
 
     def _show_button(self, text: str, hint: str, *, is_enabled: bool = True) -> None:
         self.button.setText(text)
-        self.button.setAccessibleName(text)
         self.button.setEnabled(is_enabled)
-        self.button.setToolTip(tooltip(hint))
+        describe((self.button, text, hint))
 
     def _on_clicked(self) -> None:
         (self.cancel_wanted if self._is_running else self.run_wanted).emit()

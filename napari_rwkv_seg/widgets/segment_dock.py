@@ -9,17 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFormLayout,
-    QFrame,
-    QGroupBox,
-    QScrollArea,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QEvent, QObject
+from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
 
 from napari_rwkv_seg.controllers.segment import Job, Outcome, SegmentController
 from napari_rwkv_seg.controllers.sentences import streamed_summary, summary
@@ -29,9 +20,10 @@ from napari_rwkv_seg.zoo.store import ModelEntry
 from .image_picker import ImagePicker
 from .job_row import JobRow
 from .label_controls import LabelControls
+from .layouts import STYLE_SPACING, column_of, form_of, group, scrolling
 from .model_picker import ModelPicker
 from .stream_row import StreamRow
-from .texts import tooltip
+from .texts import describe
 from .viewer_link import ViewerLink
 
 _OUTPUT_NAMES = {"classes": "Classes", "objects": "Separate objects"}
@@ -134,31 +126,14 @@ class SegmentDock(QWidget):
         return self._watched() if self._watched is not None else None
 
     def _lay_out(self) -> None:
-        run = QVBoxLayout()
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Run on", self.scope)
-        form.addRow("Output", self.output)
-        run.addLayout(form)
-        run.addWidget(self.stream)
-        run.addWidget(self.job)
-        column = QWidget()
-        layout = QVBoxLayout(column)
-        layout.setContentsMargins(4, 4, 10, 4)
-        layout.addWidget(_group("1  Image", self.image))
-        layout.addWidget(_group("2  Model", self.model))
-        layout.addWidget(_group("3  Run", run))
-        layout.addWidget(_group("Adjust result", self.labels))
-        layout.addStretch()
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(column)
-        area.setMinimumWidth(300)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+        form = form_of(("Run on", self.scope), ("Output", self.output))
+        area = scrolling(
+            group("1  Image", self.image),
+            group("2  Model", self.model),
+            group("3  Run", form, self.stream, self.job),
+            group("Adjust result", self.labels),
+        )
+        self.setLayout(column_of(area, spacing=STYLE_SPACING))
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
     def _wire(self) -> None:
@@ -254,21 +229,7 @@ class SegmentDock(QWidget):
 def _choice(name: str, values: Sequence[str], texts: Sequence[str]) -> QComboBox:
     """Return a list of fixed values."""
     combo = QComboBox()
-    combo.setAccessibleName(name)
     for value, text in zip(values, texts, strict=True):
         combo.addItem(text, value)
-    combo.setToolTip(tooltip(_HINTS[name]))
+    describe((combo, name, _HINTS[name]))
     return combo
-
-
-def _group(title: str, content: QWidget | QVBoxLayout) -> QGroupBox:
-    """Return a titled frame around widgets."""
-    group = QGroupBox(title)
-    if isinstance(content, QWidget):
-        layout = QVBoxLayout()
-        layout.addWidget(content)
-    else:
-        layout = content
-    layout.setContentsMargins(8, 8, 8, 8)
-    group.setLayout(layout)
-    return group

@@ -1,9 +1,10 @@
 """What the dock says of an image that will be streamed, and what can be done about it."""
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
 
-from .texts import WARNING, Line, tooltip
+from .layouts import column_of, row_of
+from .texts import WARNING, Line, describe
 
 
 class StreamRow(QWidget):
@@ -24,21 +25,20 @@ class StreamRow(QWidget):
         super().__init__()
         self._forecast = Line("How this image is run", WARNING)
         self.folder = QPushButton("Keep results elsewhere …")
-        self.folder.setAccessibleName("Keep results elsewhere")
-        self.folder.setToolTip(tooltip("Choose the folder that streamed results are kept in."))
         self.copy = QPushButton("Editable copy of the view")
-        self.copy.setAccessibleName("Editable copy of the view")
-        self.copy.setToolTip(
-            tooltip("Copy what is in view of streamed labels into a layer that can be painted on.")
+        describe(
+            (
+                self.folder,
+                "Keep results elsewhere",
+                "Choose the folder that streamed results are kept in.",
+            ),
+            (
+                self.copy,
+                "Editable copy of the view",
+                "Copy what is in view of streamed labels into a layer that can be painted on.",
+            ),
         )
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.folder)
-        buttons.addWidget(self.copy)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(self._forecast)
-        layout.addLayout(buttons)
+        self.setLayout(column_of(self._forecast, row_of(self.folder, self.copy)))
         self.folder.clicked.connect(self._choose)
         self.copy.clicked.connect(self.copy_wanted.emit)
         self.show_forecast("")

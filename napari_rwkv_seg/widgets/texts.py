@@ -7,7 +7,7 @@ markup; a tooltip is escaped before Qt may take it for markup.
 import html
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QSizePolicy
+from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
 
 # The words keep the theme's colour: no orange is readable on both dark and light.
 WARNING = "border-left: 3px solid #e08a1e; padding-left: 6px;"
@@ -48,3 +48,10 @@ def tooltip(text: str) -> str:
     """Return `text` as a tooltip that wraps and shows its lines, free of markup."""
     lines = "<br>".join(html.escape(line) for line in text.splitlines())
     return f"<p>{lines}</p>" if lines else ""
+
+
+def describe(*widgets: tuple[QWidget, str, str]) -> None:
+    """Give each widget its name for screen readers, and its hint as a tooltip."""
+    for widget, name, hint in widgets:
+        widget.setAccessibleName(name)
+        widget.setToolTip(tooltip(hint))
