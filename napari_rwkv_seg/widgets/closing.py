@@ -52,7 +52,9 @@ class ClosingDock(QWidget):
             if event.type() == QEvent.Type.Close and not self.may_close():
                 event.ignore()
                 return True
-            if event.type() == QEvent.Type.Hide and not event.spontaneous():
+            is_hidden = event.type() == QEvent.Type.Hide and not event.spontaneous()
+            never_shown = event.type() == QEvent.Type.Close and not self._is_window_visible()
+            if is_hidden or never_shown:
                 self.end()
         return super().eventFilter(watched, event)
 
@@ -73,6 +75,10 @@ class ClosingDock(QWidget):
         self._main = weakref.ref(above) if above is not None else None
         if above is not None:
             above.installEventFilter(self)
+
+    def _is_window_visible(self) -> bool:
+        window = self._window()
+        return window is not None and window.isVisible()
 
     def _window(self) -> QWidget | None:
         return self._main() if self._main is not None else None

@@ -4,19 +4,18 @@ Shows a `SegmentController` and a `ViewerLink`; decides nothing itself. Wishes
 go down as calls, news comes up as signals, all on the main thread.
 """
 
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent, QObject
-from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
+from qtpy.QtWidgets import QComboBox, QSizePolicy
 
 from napari_rwkv_seg.controllers.segment import Job, Outcome, SegmentController
 from napari_rwkv_seg.controllers.sentences import streamed_summary, summary
 from napari_rwkv_seg.controllers.settings import OUTPUTS, SCOPES, recommended_labels
 from napari_rwkv_seg.zoo.store import ModelEntry
 
+from .closing import ClosingDock
 from .image_picker import ImagePicker
 from .job_row import JobRow
 from .label_controls import LabelControls
@@ -34,7 +33,7 @@ _HINTS = {
 }
 
 
-class SegmentDock(QWidget):
+class SegmentDock(ClosingDock):
     """The dock's widgets and their wiring.
 
     Parameters
@@ -46,8 +45,6 @@ class SegmentDock(QWidget):
     list_models : callable
         Returns the models to choose from.
     """
-
-    _watched: "weakref.ref[QWidget] | None" = None  # Qt sends events before and after __init__
 
     def __init__(
         self,
@@ -92,38 +89,18 @@ class SegmentDock(QWidget):
         self._connections.clear()
         self._link.close()
 
-    # Qt's own events: when the dock or the window goes, the job ends first.
+    def end(self) -> None:
+        """End the job; the dock can be used again where the window is."""
+        self._link.stop()
 
-    def event(self, event: QEvent) -> bool:
-        """Watch the window that the dock is in; close when napari takes the dock out of it."""
-        if event.type() == QEvent.Type.ParentChange:
-            if self.parent() is None and self._watched is not None:
-                self.close_link()
-                self.deleteLater()  # napari lets go of it, but does not delete it
-            self._watch(self.window() if self.parent() is not None else None)
-        elif event.type() == QEvent.Type.Show:
-            self.reload_models()  # a model may have been added or taken away meanwhile
-        return super().event(event)
+    def on_shown(self) -> None:
+        """List the models anew: one may have been added or taken away meanwhile."""
+        self.reload_models()
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """End the job when the window closes."""
-        ends = (QEvent.Type.Close, QEvent.Type.Hide)
-        if event.type() in ends and not event.spontaneous() and watched is self._window():
-            self._link.stop()
-        return super().eventFilter(watched, event)
-
-    def _watch(self, window: QWidget | None) -> None:
-        before = self._window()
-        if window is before or window is self:
-            return
-        if before is not None:
-            before.removeEventFilter(self)
-        self._watched = weakref.ref(window) if window is not None else None
-        if window is not None:
-            window.installEventFilter(self)
-
-    def _window(self) -> QWidget | None:
-        return self._watched() if self._watched is not None else None
+    def on_removed(self) -> None:
+        """Let go of the viewer; napari lets go of the dock, but does not delete it."""
+        self.close_link()
+        self.deleteLater()
 
     def _lay_out(self) -> None:
         form = form_of(("Run on", self.scope), ("Output", self.output))
@@ -195,7 +172,7 @@ class SegmentDock(QWidget):
         self.job.show_problem(facts.problem or self.model.problem(settings.model))
 
     def _show_started(self, _: Job) -> None:
-        self._watch(self.window())  # only now it is sure which window the dock is in
+        self.watch()  # only now it is sure which window the dock is in
         self.job.show_running()
 
     def _show_segmented(self, outcome: Outcome) -> None:

@@ -405,6 +405,29 @@ def test_c03_floating_and_docking_again_keeps_the_dock_alive(dock, viewer, image
     assert segment(dock).data.any()
 
 
+def test_c03_a_floating_dock_ends_its_job_with_the_main_window_and_not_with_itself(
+    make_napari_viewer, controller, engine, image, until
+):
+    viewer = make_napari_viewer(show=True)
+    dock = SegmentDock(controller, ViewerLink(viewer, controller), lambda: MODELS)
+    holder = viewer.window.add_dock_widget(dock)
+    viewer.add_image(image)
+    holder.setFloating(True)
+    engine.gate.clear()
+    dock.job.button.click()
+    until(engine.waiting.is_set)
+
+    holder.setVisible(False)
+    job = controller.running
+
+    engine.gate.set()
+    viewer.window._qt_window.hide()
+
+    assert job is not None
+    assert controller.running is None
+    assert not dock._link.is_busy
+
+
 def test_c03_twenty_docks_opened_and_closed_leave_no_callback(viewer, image):
     layer = viewer.add_image(image)
 
