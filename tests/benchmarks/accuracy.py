@@ -34,9 +34,10 @@ if __name__ == "__main__" and "GOMP_SPINCOUNT" not in os.environ:  # read when t
 
 import torch
 from accuracy import networks, sets
-from accuracy.report import evidence, objects_section
+from accuracy.report import evidence, objects_section, pretraining_section
 from accuracy.testing import test_apart
 from accuracy.training import Plan, train
+from bench_pretraining import table as pretraining_table
 
 from napari_rwkv_seg.files import write_atomically
 from napari_rwkv_seg.inference.loading import choose_device
@@ -45,6 +46,7 @@ test_apart.__test__ = False
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name("results") / "accuracy.json"
 OBJECTS = RESULTS.with_name("accuracy_objects.json")  # of accuracy_objects.py
+PRETRAINING = RESULTS.with_name("pretraining.json")  # of bench_pretraining.py
 EVIDENCE = ROOT / "docs" / "evidence.md"
 
 
@@ -67,14 +69,23 @@ def main() -> int:
                 continue
             keep(options.results, plan.key, measured)
             print(plan.key, json.dumps(measured["scores"]), flush=True)
-    text = evidence(read_results(options.results))
-    if options.objects.is_file():
-        text += objects_section(json.loads(options.objects.read_text(encoding="utf-8")))
+    text = page(options)
     write_atomically(options.evidence, lambda file: file.write(text.encode("utf-8")))
     print(options.evidence)
     if failed:
         print(f"Not finished: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def page(options: argparse.Namespace) -> str:
+    """Return docs/evidence.md as the finished measurements make it."""
+    text = evidence(read_results(options.results))
+    if options.pretraining.is_file():
+        cells = json.loads(options.pretraining.read_text(encoding="utf-8"))["cells"]
+        text += pretraining_section(pretraining_table(cells))
+    if options.objects.is_file():
+        text += objects_section(json.loads(options.objects.read_text(encoding="utf-8")))
+    return text
 
 
 def parse() -> argparse.Namespace:
@@ -90,6 +101,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--table", action="store_true", help="write the table alone")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--objects", type=Path, default=OBJECTS)
+    parser.add_argument("--pretraining", type=Path, default=PRETRAINING)
     parser.add_argument("--evidence", type=Path, default=EVIDENCE)
     return parser.parse_args()
 

@@ -27,7 +27,8 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "settle_process", lambda: None)
     yield module
-    for name in [name for name in sys.modules if name.split(".")[0] == "accuracy"]:
+    ours = {"accuracy", "bench_pretraining", "finetune_data"}
+    for name in [name for name in sys.modules if name.split(".")[0] in ours]:
         del sys.modules[name]
 
 
@@ -71,7 +72,7 @@ def test_two_tiny_networks_are_trained_tested_and_kept(tmp_path):
     done = subprocess.run(
         [sys.executable, COMMAND, "--cell", "synthetic/tin*", "--seconds", "2", "--seeds", "0",
          "--device", "cpu", "--threads", "1", "--results", results, "--evidence", evidence,
-         "--objects", tmp_path / "none"],
+         "--objects", tmp_path / "none", "--pretraining", tmp_path / "none"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -156,6 +157,24 @@ def test_the_page_tells_how_objects_are_parted_if_that_was_measured(run, tmp_pat
     path.write_text(json.dumps(told))
     _, _, text = run("--table", "--objects", str(path))
     assert "| a way | 0.800 | 0.700 | 0.600 | +0.010 ± 0.004 | 0.900 | 9 |" in text
+
+
+def test_the_page_tells_what_a_pretrained_encoder_buys_if_that_was_measured(run, tmp_path):
+    def cell(k: int, arm: str, dice: float) -> dict[str, Any]:
+        return {
+            "set": "glas", "k": k, "arm": arm, "source": "a script" if arm == "wide" else "",
+            "test_after": {"mean": dice}, "run": {"minutes": 3.0}, "machine": {"threads": 1},
+        }  # fmt: skip
+
+    cells = [cell(2, "random", 0.5), cell(2, "random", 0.7), cell(2, "wide", 0.75)]
+    path = tmp_path / "pretraining.json"
+    path.write_text(json.dumps({"cells": dict(enumerate([*cells, cell(0, "wide", 0.8)]))}))
+    _, _, text = run("--table", "--pretraining", str(path))
+    assert "| set | images | random | wide |" in text
+    assert "| glas | 2 | 0.600 (n = 2) | 0.750 (n = 1) |" in text
+    assert "| glas | all | – | 0.800 (n = 1) |" in text
+    assert "- 3 minutes of training, 1 thread(s) of a CPU; n: seeds." in text
+    assert "- wide: a script." in text
 
 
 @pytest.mark.shared
