@@ -18,6 +18,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 Output = Literal["classes", "objects"]
 OUTPUTS: tuple[Output, ...] = get_args(Output)
+OUTPUT_NAMES: dict[Output, str] = {"classes": "Classes", "objects": "Separate objects"}
 
 Directions = Literal["Z", "Y", "X", "ZYX"]
 DIRECTIONS: tuple[Directions, ...] = get_args(Directions)

@@ -9,25 +9,24 @@ from typing import Any
 
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import QComboBox, QProgressBar, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import QComboBox, QProgressBar, QSizePolicy, QWidget
 
 from napari_rwkv_seg.controllers.batch_control import BatchController, BatchOutcome
 from napari_rwkv_seg.controllers.batch_rows import Row
 from napari_rwkv_seg.controllers.sentences import progress_line
-from napari_rwkv_seg.controllers.settings import OUTPUTS, recommended_labels
+from napari_rwkv_seg.controllers.settings import OUTPUT_NAMES, OUTPUTS, recommended_labels
 from napari_rwkv_seg.zoo.store import ModelEntry
 
 from .batch_choices import BatchOutput, BatchSource
 from .batch_link import BatchLink
 from .batch_table import BatchTable
 from .closing import ClosingDock, Ending
+from .controls import button_of
 from .folding import Folding
 from .label_controls import LabelControls
 from .layouts import STYLE_SPACING, column_of, form_of, group, row_of, scrolling, widget_of
 from .model_picker import ModelPicker
-from .texts import WARNING, Line, describe
-
-_OUTPUT_NAMES = {"classes": "Classes", "objects": "Separate objects"}
+from .texts import WARNING, Line
 
 
 class BatchDock(ClosingDock):
@@ -57,7 +56,7 @@ class BatchDock(ClosingDock):
         self.output = QComboBox()
         self.output.setAccessibleName("Output")
         for value in OUTPUTS:
-            self.output.addItem(_OUTPUT_NAMES[value], value)
+            self.output.addItem(OUTPUT_NAMES[value], value)
         self.labels = LabelControls(controller.settings, is_live=False)
         self.results = BatchOutput(controller)
         self.run = BatchRun()
@@ -216,12 +215,12 @@ class BatchRun(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.start = _button("Start", "Segment all images that have no result yet.")
+        self.start = button_of("Start", "Segment all images that have no result yet.")
         self.start.setMinimumHeight(32)
         self.start.setStyleSheet("font-weight: bold;")
-        self.cancel = _button("Cancel", "Stop after the present tile; what is done is kept.")
-        self.open = _button("Open result", "Add the image and its labels to the viewer.")
-        self.copy = _button("Copy as command", "Copy the command that does the same.")
+        self.cancel = button_of("Cancel", "Stop after the present tile; what is done is kept.")
+        self.open = button_of("Open result", "Add the image and its labels to the viewer.")
+        self.copy = button_of("Copy as command", "Copy the command that does the same.")
         self.bar = QProgressBar()
         self.bar.setAccessibleName("Images that are done")
         self.bar.setTextVisible(False)
@@ -243,9 +242,3 @@ class BatchRun(QWidget):
         self.cancel.setEnabled(is_running)
         self.bar.setVisible(is_running)
         self.problem.say("" if is_running else problem)
-
-
-def _button(text: str, hint: str) -> QPushButton:
-    button = QPushButton(text)
-    describe((button, text, hint))
-    return button

@@ -19,7 +19,7 @@ from napari_rwkv_seg.images.axes import guess_axes
 from napari_rwkv_seg.images.geometry import SPELLINGS, Geometry
 from napari_rwkv_seg.images.image_file import ImageFile
 
-from .job_runner import JobRunner
+from .job_runner import JobRunner, ignored
 from .regions import level_data
 from .result_layers import METADATA_KEY
 
@@ -92,7 +92,7 @@ class BatchLink:
             except Exception as error:  # noqa: BLE001 - a job's boundary, see SegmentController
                 return mishap(error)
 
-        self._opener.start(steps, _ignore, partial(self._on_opened, labels))
+        self._opener.start(steps, ignored, partial(self._on_opened, labels))
 
     def close(self) -> None:
         """End the batch after its present tile, wait, and let go of the viewer."""
@@ -188,7 +188,3 @@ def _place(image: ImageFile) -> dict[str, Any]:
     """Return the scale of an image for a layer of its axes without C."""
     geometry = image.geometry
     return {"scale": geometry.spacing, "units": geometry.units} if geometry.axes else {}
-
-
-def _ignore(_: object) -> None:
-    """Hear nothing: opening a file is too short to show its progress."""

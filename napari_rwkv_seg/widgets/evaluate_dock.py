@@ -23,6 +23,7 @@ from napari_rwkv_seg.controllers.evaluate import (
 from napari_rwkv_seg.controllers.evaluate_layers import STACKS
 
 from .closing import ClosingDock, Ending
+from .controls import chosen_layer, combo_of
 from .evaluate_link import EvaluateLink, facts_of
 from .evaluate_result import EvaluateResult
 from .evaluate_row import EvaluateRow
@@ -134,7 +135,7 @@ class EvaluateDock(ClosingDock):
 
     def _run(self) -> None:
         self.watch()
-        self._link.run(_layer(self.found), _layer(self.true))
+        self._link.run(chosen_layer(self.found), chosen_layer(self.true))
 
     def _cancel(self) -> None:
         self.run.show_cancelling()
@@ -156,7 +157,9 @@ class EvaluateDock(ClosingDock):
 
     def _take_what_layers_say(self) -> None:
         """Take what the chosen layers say of their numbers and axes."""
-        facts = [facts_of(one) for one in (_layer(self.found), _layer(self.true)) if one]
+        facts = [
+            facts_of(one) for one in (chosen_layer(self.found), chosen_layer(self.true)) if one
+        ]
         told = {one.means for one in facts if one.means}
         changes: dict[str, Any] = {"labels": told.pop()} if len(told) == 1 else {}
         if facts:
@@ -167,7 +170,7 @@ class EvaluateDock(ClosingDock):
     def _show_layers(self) -> None:
         """List the layers; what the user chose stays chosen, else the likeliest pair is."""
         layers = self._link.layers()
-        chosen = [_layer(combo) for combo in (self.found, self.true)]
+        chosen = [chosen_layer(combo) for combo in (self.found, self.true)]
         wanted: list[Labels | None] = [*chosen]
         if not self._is_chosen or any(one not in layers for one in chosen):
             self._is_chosen = False
@@ -195,7 +198,7 @@ class EvaluateDock(ClosingDock):
         ):
             button.setText(f"{folder.name} …" if folder else "Choose …")
             button.setToolTip(tooltip(f"{_HINTS[name]}\n{folder or ''}"))
-        found, true = _layer(self.found), _layer(self.true)
+        found, true = chosen_layer(self.found), chosen_layer(self.true)
         is_stack = is_layers and found is not None and found.ndim > 2
         for widget in (self.stack, self._how.layout().labelForField(self.stack)):
             widget.setVisible(is_stack)
@@ -235,21 +238,9 @@ class EvaluateDock(ClosingDock):
         return QFileDialog.getSaveFileName(self, "Save scores", "scores.csv", "Tables (*.csv)")[0]
 
 
-def _layer(combo: QComboBox) -> Labels | None:
-    """Return the chosen layer, or None if it is gone."""
-    reference = combo.currentData()
-    return reference() if reference is not None else None
-
-
 def _choice(name: str, values: Sequence[str]) -> QComboBox:
     """Return a list that does not grow with its longest entry."""
-    combo = QComboBox()
-    describe((combo, name, _HINTS[name]))
-    combo.setMinimumContentsLength(8)
-    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    for value in values:
-        combo.addItem(_NAMES[value], value)
-    return combo
+    return combo_of(name, _HINTS[name], [(_NAMES[value], value) for value in values])
 
 
 def _button(name: str, hint: str) -> QPushButton:

@@ -21,7 +21,7 @@ from napari_rwkv_seg.controllers.evaluate_table import DIFFERENCE_COLORS, DIFFER
 from napari_rwkv_seg.controllers.finetune_work import attempt
 
 from .finetune_matching import ROLE, is_ours_to_show, meaning
-from .job_runner import JobRunner
+from .job_runner import JobRunner, ignored
 from .placement import transform_of
 from .regions import level_data
 from .result_layers import METADATA_KEY
@@ -126,7 +126,7 @@ class EvaluateLink:
             if outcome is not None:
                 self.saved.emit(str(outcome.value or ""), outcome.sentence)
 
-        self._files.start(steps, _ignore, ended)
+        self._files.start(steps, ignored, ended)
 
     def close(self) -> None:
         """End all work, wait for it, and let go of the viewer."""
@@ -205,7 +205,3 @@ def _class_names(layer: Labels) -> dict[int, str]:
         return {}
     pairs = zip(features["index"].tolist(), features["class"].tolist(), strict=True)
     return {int(number): str(name) for number, name in pairs if isinstance(number, int | float)}
-
-
-def _ignore(_: object) -> None:
-    """Hear nothing: there is no progress to show."""

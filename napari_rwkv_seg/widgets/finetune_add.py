@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QPushButton, QWidget
+from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_rwkv_seg.controllers.finetune_runs import KeptRun
 
+from .controls import chosen_layer, combo_of
 from .layouts import STYLE_SPACING, column_of, form_of
 from .texts import describe
 
@@ -32,11 +33,11 @@ class AddPairs(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.image = _combo("Image layer of the pair", "The image of the pair.")
-        self.labels = _combo("Labels layer of the pair", "The labels of the pair.")
+        self.image = combo_of("Image layer of the pair", "The image of the pair.")
+        self.labels = combo_of("Labels layer of the pair", "The labels of the pair.")
         self.add_layers = QPushButton("Add these layers")
         self.add_folder = QPushButton("Add folders of files …")
-        self.run = _combo("Earlier run", "A run whose images and labels are to be used again.")
+        self.run = combo_of("Earlier run", "A run whose images and labels are to be used again.")
         self.add_run = QPushButton("Add its pairs")
         for button, hint in (
             (self.add_layers, "Learn from these two layers, too."),
@@ -61,7 +62,7 @@ class AddPairs(QWidget):
     def show_layers(self, images: Sequence[Any], labels: Sequence[Any]) -> None:
         """List the layers that can be chosen; the choice stays where it can."""
         for combo, layers in ((self.image, images), (self.labels, labels)):
-            chosen = _layer(combo)
+            chosen = chosen_layer(combo)
             combo.clear()
             for layer in layers:
                 combo.addItem(layer.name, weakref.ref(layer))
@@ -80,7 +81,7 @@ class AddPairs(QWidget):
             widget.setVisible(bool(runs))
 
     def _on_layers(self) -> None:
-        image, labels = _layer(self.image), _layer(self.labels)
+        image, labels = chosen_layer(self.image), chosen_layer(self.labels)
         if image is not None and labels is not None:
             self.layers_wanted.emit(image, labels)
 
@@ -94,18 +95,3 @@ class AddPairs(QWidget):
             self.add_run,
         )
         self.setLayout(column_of(self._form, spacing=STYLE_SPACING))
-
-
-def _layer(combo: QComboBox) -> Any:
-    """Return the chosen layer, or None if it is gone."""
-    reference = combo.currentData()
-    return reference() if reference is not None else None
-
-
-def _combo(name: str, hint: str) -> QComboBox:
-    """Return a list that does not grow with its longest entry."""
-    combo = QComboBox()
-    describe((combo, name, hint))
-    combo.setMinimumContentsLength(8)
-    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    return combo

@@ -12,6 +12,7 @@ from napari_rwkv_seg.controllers.finetune_choices import (
 )
 from napari_rwkv_seg.controllers.finetune_sentences import DEPTH_NAMES, ORIENTATION_NAMES
 
+from .controls import keep_narrow
 from .folding import Folding
 from .layouts import column_of, form_of, widget_of
 from .texts import describe
@@ -84,10 +85,7 @@ class Budget(QWidget):
             (self.device, "Device", "Where to train. Automatic takes a GPU if there is one."),
         )
         for combo in (self.depth, self.orientation, self.device):
-            combo.setMinimumContentsLength(8)
-            combo.setSizeAdjustPolicy(
-                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-            )
+            keep_narrow(combo)
 
     def _lay_out(self) -> None:
         more = form_of(

@@ -9,6 +9,7 @@ from superqt.utils import signals_blocked
 from napari_rwkv_seg.controllers.finetune_pairs import HOWS, Checked, PairRow
 from napari_rwkv_seg.controllers.finetune_sentences import HOW_NAMES
 
+from .controls import keep_narrow
 from .layouts import beside, column_of, form_of
 from .texts import HINT, Line, describe
 
@@ -40,10 +41,7 @@ class CheckedChoice(QWidget):
         super().__init__(parent)
         self._checked = Checked()
         self.how = QComboBox()
-        self.how.setMinimumContentsLength(8)
-        self.how.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
+        keep_narrow(self.how)
         for how in HOWS:
             self.how.addItem(HOW_NAMES[how], how)
         self.planes = QLineEdit()

@@ -22,6 +22,7 @@ from napari_rwkv_seg.controllers.finetune_choices import with_changed_class, wit
 from napari_rwkv_seg.controllers.finetune_sentences import classes_hint
 from napari_rwkv_seg.errors import SettingsError
 
+from .controls import keep_narrow
 from .layouts import column_of, form_of, row_of
 from .texts import HINT, WARNING, Line, describe, tooltip
 
@@ -43,10 +44,7 @@ class ClassTable(QWidget):
         super().__init__()
         self._controller = controller
         self.meaning = QComboBox()
-        self.meaning.setMinimumContentsLength(8)
-        self.meaning.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
+        keep_narrow(self.meaning)
         for text, value in _MEANINGS:
             self.meaning.addItem(text, value)
         self.table = QTableWidget(0, 2)

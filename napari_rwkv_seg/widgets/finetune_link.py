@@ -22,7 +22,7 @@ from napari_rwkv_seg.errors import RwkvSegError
 
 from .finetune_layers import LayerPair, find_pairs, new_row
 from .finetune_matching import image_layers, is_ours_to_show
-from .job_runner import JobRunner
+from .job_runner import JobRunner, ignored
 
 SETTLED_MS = 500  # after the last change, counting begins
 MOST_PLANNED = 50_000_000  # pixels; foreseeing the split holds them all in memory
@@ -262,7 +262,7 @@ class FinetuneLink:
             return
         self._counter.start(
             lambda: _one_step(lambda: attempt(lambda: plan(settings, planes, self._stopped))),
-            _ignore,
+            ignored,
             self._on_planned,
         )
 
@@ -279,7 +279,3 @@ def _one_step(work: Callable[[], Any]) -> Generator[None, None, Any]:
     """Return what `work` returns, as a generator that a worker runs."""
     yield
     return work()
-
-
-def _ignore(_: object) -> None:
-    """Hear nothing: there is no progress to show."""

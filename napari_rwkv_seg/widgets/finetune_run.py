@@ -7,14 +7,15 @@ While a run is under way its place is taken by Stop and keep best, and Cancel.
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QProgressBar, QPushButton, QWidget
+from qtpy.QtWidgets import QProgressBar, QWidget
 
 from napari_rwkv_seg.controllers.finetune_sentences import started_line, status_line
 from napari_rwkv_seg.controllers.finetune_story import RunStory
 
+from .controls import button_of
 from .curves import Curves
 from .layouts import column_of, row_of
-from .texts import HINT, WARNING, Line, describe, tooltip
+from .texts import HINT, WARNING, Line, tooltip
 
 _PARTS = 1000  # of the bar
 
@@ -46,18 +47,18 @@ class RunPanel(QWidget):
         self._is_busy = False
         self._has_stopped = False
         self.curves: Curves | None = None
-        self.button = _button("Fine-tune on my labels", "")
+        self.button = button_of("Fine-tune on my labels", "")
         self.button.setMinimumHeight(32)
         self.button.setStyleSheet("font-weight: bold;")
-        self.stop = _button(
+        self.stop = button_of(
             "Stop and keep best", "End the training now, and make a model of its best weights."
         )
-        self.cancel = _button("Cancel", "End the training and discard what it has learnt.")
-        self.preview = _button(
+        self.cancel = button_of("Cancel", "End the training and discard what it has learnt.")
+        self.preview = button_of(
             "Show current prediction",
             "Segment what is in view with the weights as they are now; shown as a layer.",
         )
-        self.command = _button(
+        self.command = button_of(
             "Copy as command", "Copy the command that repeats this run without a window."
         )
         self.bar = QProgressBar()
@@ -168,9 +169,3 @@ class RunPanel(QWidget):
         self.setLayout(column_of(*before, ends, *during, extras))
         self.preview.setEnabled(False)
         self.command.hide()
-
-
-def _button(text: str, hint: str) -> QPushButton:
-    button = QPushButton(text)
-    describe((button, text, hint))
-    return button

@@ -33,7 +33,7 @@ from napari_rwkv_seg.images.axes import guess_axes
 from .finetune_layers import LayerPair
 from .finetune_link import FinetuneLink
 from .finetune_shown import Asked, RunLayers, in_view
-from .job_runner import JobRunner
+from .job_runner import JobRunner, ignored
 from .regions import level_data
 
 POLL_MS = 200
@@ -149,7 +149,7 @@ class FinetuneRunner:
             if self._connections:  # not after the dock was closed
                 then(outcome or Attempt())
 
-        (runner or self._tasks).start(steps, _ignore, ended)
+        (runner or self._tasks).start(steps, ignored, ended)
 
     def _in_view(self, viewer: Any) -> Asked:
         """Return what is in view of the image that the user looks at."""
@@ -250,7 +250,3 @@ def _read_labels(path: str) -> Any:
         with contextlib.suppress(OSError):
             one.unlink()
     return read
-
-
-def _ignore(_: object) -> None:
-    """Hear nothing: there is no progress to show."""

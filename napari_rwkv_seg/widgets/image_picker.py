@@ -11,9 +11,10 @@ from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_rwkv_seg.controllers.segment import SegmentController
 
+from .controls import combo_of
 from .image_choice import ImageChoice, ImageFacts
 from .layouts import column_of, form_of
-from .texts import HINT, Line, describe
+from .texts import HINT, Line
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -42,19 +43,19 @@ class ImagePicker(QWidget):
         super().__init__()
         self._choice = choice
         self._controller = controller
-        self.image = _combo("Image layer", "The image layer to segment.")
-        self.axes = _combo(
+        self.image = combo_of("Image layer", "The image layer to segment.")
+        self.axes = combo_of(
             "Axes of the image",
             "The image's axes from first to last: T time, Z depth, C channel, Y, X.\n"
             "Every plane along T and Z is segmented on its own.",
         )
-        self.channel = _combo("Channel", "Use all channels together, or one of them alone.")
-        self.directions = _combo(
+        self.channel = combo_of("Channel", "Use all channels together, or one of them alone.")
+        self.directions = combo_of(
             "Planes of a volume",
             "Which planes of the volume the network sees: those across one axis, or those across "
             "all three, averaged (three times the work; the whole volume is held in memory).",
         )
-        self.level = _combo("Level of the multiscale image", "0 is the full resolution.")
+        self.level = combo_of("Level of the multiscale image", "0 is the full resolution.")
         self._sentence = Line("How the image is read", HINT)
         self._form = form_of(
             ("Axes", self.axes),
@@ -123,15 +124,6 @@ class ImagePicker(QWidget):
 
     def _on_level(self, index: int) -> None:
         self._controller.choose(level=self.level.itemData(index))
-
-
-def _combo(name: str, hint: str) -> QComboBox:
-    """Return a list that does not grow with its longest entry."""
-    combo = QComboBox()
-    describe((combo, name, hint))
-    combo.setMinimumContentsLength(8)
-    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    return combo
 
 
 def _fill(combo: QComboBox, items: list[tuple[str, Any]], chosen: Any, prompt: str = "") -> None:

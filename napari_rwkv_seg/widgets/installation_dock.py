@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 from napari_rwkv_seg.controllers.doctor import doctor_report
 from napari_rwkv_seg.controllers.sentences import mishap
 
-from .job_runner import JobRunner
+from .job_runner import JobRunner, ignored
 from .layouts import row_of
 
 Facts = list[tuple[str, str]]
@@ -65,7 +65,7 @@ class InstallationDock(QWidget):
             except BaseException as error:  # noqa: BLE001 - a job's boundary, see SegmentController
                 return [("The report failed", mishap(error))]
 
-        self._runner.start(steps, _ignore, self._show)
+        self._runner.start(steps, ignored, self._show)
 
     def event(self, event: QEvent) -> bool:
         """Wait for the worker when napari takes the dock out of its window."""
@@ -81,7 +81,3 @@ class InstallationDock(QWidget):
     def _copy(self) -> None:
         clipboard: Any = QGuiApplication.clipboard()
         clipboard.setText(self.text.toPlainText())
-
-
-def _ignore(_: object) -> None:
-    """Hear nothing: there is no progress to show."""

@@ -175,3 +175,7 @@ class _Once:
         function, self._function = self._function, None
         if function is not None:
             function(value)
+
+
+def ignored(_: object) -> None:
+    """Hear nothing: for work that is too short to show its progress."""

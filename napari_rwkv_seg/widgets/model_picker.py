@@ -18,6 +18,7 @@ from napari_rwkv_seg.controllers.sentences import (
 )
 from napari_rwkv_seg.zoo.store import ModelEntry
 
+from .controls import keep_narrow
 from .layouts import column_of
 from .texts import HINT, WARNING, Line, tooltip
 
@@ -38,10 +39,7 @@ class ModelPicker(QWidget):
         self._entries: list[ModelEntry] = []
         self.combo = QComboBox()
         self.combo.setAccessibleName("Model")
-        self.combo.setMinimumContentsLength(12)
-        self.combo.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
+        keep_narrow(self.combo, 12)
         self._purpose = Line("What the model is for")
         self._facts = Line("Licence and test scores of the model", HINT)
         self._warning = Line("Warning about the model", WARNING)

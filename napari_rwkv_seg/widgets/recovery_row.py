@@ -9,7 +9,7 @@ from typing import Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QMessageBox, QPushButton, QWidget
+from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_rwkv_seg.controllers.journal_folders import Entry, read_entry
 from napari_rwkv_seg.controllers.journal_recovery import (
@@ -21,10 +21,11 @@ from napari_rwkv_seg.controllers.journal_recovery import (
 from napari_rwkv_seg.controllers.sentences import mishap
 from napari_rwkv_seg.errors import RwkvSegError
 
-from .job_runner import JobRunner
+from .controls import button_of
+from .job_runner import JobRunner, ignored
 from .journal_link import JournalLink
 from .layouts import column_of, row_of
-from .texts import HINT, WARNING, Line, describe
+from .texts import HINT, WARNING, Line
 
 MOST_SHOWN = 3
 
@@ -110,7 +111,7 @@ class RecoveryRow(QWidget):
             except Exception as error:  # noqa: BLE001 - a job's boundary: it ends by a sentence
                 return mishap(error)
 
-        self._runner.start(steps, _ignore, partial(self._restored, entry))
+        self._runner.start(steps, ignored, partial(self._restored, entry))
 
     def put_off(self, entry: Entry) -> None:
         """Offer an entry again in the next napari only."""
@@ -150,9 +151,9 @@ class _Offer(QWidget):
         self.entry = entry
         self.text = Line("Kept labels")
         self.text.say(offer_line(entry))
-        self.restore = _button("Restore", "Add these labels as a new layer.")
-        self.discard = _button("Discard", "Delete these labels; you are asked once more.")
-        self.later = _button("Later", "Ask again when napari is opened the next time.")
+        self.restore = button_of("Restore", "Add these labels as a new layer.")
+        self.discard = button_of("Discard", "Delete these labels; you are asked once more.")
+        self.later = button_of("Later", "Ask again when napari is opened the next time.")
         column = column_of(self.text, row_of(self.restore, self.discard, self.later), spacing=2)
         column.setContentsMargins(0, 0, 0, 4)
         self.setLayout(column)
@@ -177,18 +178,8 @@ def put_on_top(dock: QWidget, viewer: Any) -> RecoveryRow:
     return row
 
 
-def _button(text: str, hint: str) -> QPushButton:
-    button = QPushButton(text)
-    describe((button, text, hint))
-    return button
-
-
 def _end(runner: JobRunner, signals: Any) -> None:
     """Let go of what outlives the row."""
     runner.wait()
     for signal, slot in signals:
         signal.disconnect(slot)
-
-
-def _ignore(_: object) -> None:
-    """Hear nothing: there is no progress to show."""

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QComboBox, QSizePolicy
 
 from napari_rwkv_seg.controllers.segment import Job, Outcome, SegmentController
 from napari_rwkv_seg.controllers.sentences import streamed_summary, summary
-from napari_rwkv_seg.controllers.settings import OUTPUTS, SCOPES, recommended_labels
+from napari_rwkv_seg.controllers.settings import OUTPUT_NAMES, OUTPUTS, SCOPES, recommended_labels
 from napari_rwkv_seg.zoo.store import ModelEntry
 
 from .closing import ClosingDock
@@ -25,7 +25,6 @@ from .stream_row import StreamRow
 from .texts import describe
 from .viewer_link import ViewerLink
 
-_OUTPUT_NAMES = {"classes": "Classes", "objects": "Separate objects"}
 _HINTS = {
     "Run on": "The whole layer, or a part of the slice that is shown: all of it, "
     "what is in view, or the selected shapes of a Shapes layer.",
@@ -60,7 +59,7 @@ class SegmentDock(ClosingDock):
         self.image = ImagePicker(link.choice, controller)
         self.model = ModelPicker()
         self.scope = _choice("Run on", SCOPES, [one.capitalize() for one in SCOPES])
-        self.output = _choice("Output", OUTPUTS, [_OUTPUT_NAMES[one] for one in OUTPUTS])
+        self.output = _choice("Output", OUTPUTS, [OUTPUT_NAMES[one] for one in OUTPUTS])
         self.stream = StreamRow()
         self.job = JobRow()
         self.labels = LabelControls(controller)

@@ -20,7 +20,7 @@ from napari_rwkv_seg.controllers.streaming import Crop, StreamPlan
 from napari_rwkv_seg.errors import ImageError, RwkvSegError
 
 from .image_choice import ImageChoice
-from .job_runner import JobRunner
+from .job_runner import JobRunner, ignored
 from .placement import Placement, place
 from .regions import Region, find_region, level_data, pixel_reader
 from .result_layers import Result, ResultLayers
@@ -254,7 +254,7 @@ class ViewerLink:
         job = self._controller.begin_relabel()
         if job is not None:
             self._labels.start(
-                partial(self._controller.steps, job), _ignore, partial(self._on_adjusted, job)
+                partial(self._controller.steps, job), ignored, partial(self._on_adjusted, job)
             )
 
     def _on_adjusted(self, job: Job, outcome: Outcome | None) -> None:
@@ -285,7 +285,3 @@ class ViewerLink:
             place=asked.place_now(),
             provenance=segmentation.provenance,
         )
-
-
-def _ignore(_: object) -> None:
-    """Hear nothing: making labels is too short to show its progress."""
