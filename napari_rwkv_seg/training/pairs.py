@@ -16,6 +16,8 @@ from napari_rwkv_seg.errors import ImageError, TrainingDataError
 from napari_rwkv_seg.inference.normalize import check_dtype
 from napari_rwkv_seg.zoo.card import ClassCard
 
+from .likeness import first_same, much_alike
+
 LabelKind = Literal["classes", "objects"]
 
 
@@ -161,29 +163,12 @@ def check_pairs(
         raise TrainingDataError(
             "Nothing is labelled: all checked pixels are background. Paint some objects first."
         )
-    return (*_warnings(facts, known), *_repeated(pairs))
-
-
-def first_alike(pairs: Sequence[TrainingPair]) -> list[int]:
-    """Return for each pair the index of the first with the very same pixels, often its own.
-
-    Only images that agree in every sixteenth line and column are compared whole.
-    """
-    seen: dict[Any, list[int]] = {}
-    firsts = []
-    for index, pair in enumerate(pairs):
-        image = np.asarray(pair.image)
-        alike = seen.setdefault((image.shape, image.dtype.str, image[::16, ::16].tobytes()), [])
-        same = (i for i in alike if np.array_equal(np.asarray(pairs[i].image), image))
-        firsts.append(next(same, index))
-        if firsts[-1] == index:
-            alike.append(index)
-    return firsts
+    return (*_warnings(facts, known), *_repeated(pairs), *_resembling(pairs))
 
 
 def _repeated(pairs: Sequence[TrainingPair]) -> list[str]:
     """Return a warning about images that are there more than once."""
-    firsts = enumerate(first_alike(pairs))
+    firsts = enumerate(first_same([np.asarray(pair.image) for pair in pairs]))
     both = [f"{pairs[f].name!r} and {pairs[i].name!r}" for i, f in firsts if f != i]
     if not both:
         return []
@@ -191,6 +176,24 @@ def _repeated(pairs: Sequence[TrainingPair]) -> list[str]:
     return [
         f"The same image is there twice: {', '.join(both[:3])}{more}. Both are learnt from or "
         "both held out, so that the check stays honest."
+    ]
+
+
+def _resembling(pairs: Sequence[TrainingPair]) -> list[str]:
+    """Return a warning about images that may show the same; of one group it is known."""
+    images = [np.asarray(pair.image) for pair in pairs]
+    firsts = first_same(images)
+    both = [
+        f"{pairs[i].name!r} and {pairs[j].name!r}"
+        for i, j in much_alike(images)
+        if firsts[i] != firsts[j] and (not pairs[i].group or pairs[i].group != pairs[j].group)
+    ]
+    if not both:
+        return []
+    more = f" (and {len(both) - 3} more)" if both[3:] else ""
+    return [
+        f"These images look alike: {', '.join(both[:3])}{more}. If they show the same, leave one "
+        "out, or the check may look better than it is."
     ]
 
 

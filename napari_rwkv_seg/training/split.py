@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import TrainingDataError
 
-from .pairs import LabelKind, TrainingPair, class_map, first_alike
+from .likeness import first_same
+from .pairs import LabelKind, TrainingPair, class_map
 
 Mask = NDArray[np.bool_]
 
@@ -144,7 +145,7 @@ def _groups(pairs: Sequence[TrainingPair], counts: NDArray[np.int64]) -> list[li
     One image under two names is one group: it must not be both learnt from and held out.
     """
     keys = [(pair.group, -1 if pair.group else index) for index, pair in enumerate(pairs)]
-    for index, first in enumerate(first_alike(pairs)):
+    for index, first in enumerate(first_same([np.asarray(pair.image) for pair in pairs])):
         keys = [keys[first] if key == keys[index] else key for key in keys]
     groups: dict[tuple[str, int], list[int]] = {}
     for index, key in enumerate(keys):

@@ -1,5 +1,7 @@
 """Compiled code is kept, checked, and never needed."""
 
+import os
+
 import pytest
 
 from napari_rwkv_seg.ops import _cuda_cache
@@ -65,3 +67,27 @@ def test_a_compiler_that_fails_leaves_nothing_behind(folder):
 def test_no_temporary_file_is_left(folder):
     cached_code(("source",), Compiler())
     assert [file.suffix for file in folder.iterdir()] == [".bin"]
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="Windows has no such bits")
+@pytest.mark.parametrize("whose", ["anybody's", "a group's", "another user's", "a link"])
+def test_m29_a_folder_that_others_may_write_to_is_neither_read_nor_written(
+    folder, monkeypatch, whose
+):
+    cached_code(("source",), Compiler(b"planted"))
+    assert folder.stat().st_mode & 0o777 == 0o700
+    before = sorted(folder.iterdir())
+    if whose == "another user's":
+        monkeypatch.setattr(os, "getuid", lambda: folder.stat().st_uid + 1)
+    elif whose == "a link":
+        monkeypatch.setattr(_cuda_cache, "_folder", lambda: folder.with_name("link"))
+        folder.with_name("link").symlink_to(folder)
+    else:
+        folder.chmod(0o777 if whose == "anybody's" else 0o770)
+
+    make = Compiler(b"made here")
+
+    assert cached_code(("source",), make) == b"made here"
+    assert cached_code(("another",), make) == b"made here"
+    assert make.runs == 2
+    assert sorted(folder.iterdir()) == before
