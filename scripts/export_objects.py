@@ -61,8 +61,8 @@ def main(run: Path, data: Path, out: Path, machine: Annotated[str, typer.Option(
     )
     shown = {"Dice, nuclei": round(scores[TRIED[0]][0], 4)}
     write_model(out, network, card.model_copy(update={"test_scores": shown}), text, overwrite=True)
-    log = (run / "events.jsonl").read_bytes()
-    write_atomically(out / "training_log.jsonl", lambda file: file.write(log))
+    log = "".join(f"{json.dumps(check)}\n" for check in checks)
+    write_atomically(out / "training_log.jsonl", lambda file: file.write(log.encode()))
     typer.echo(table)
 
 

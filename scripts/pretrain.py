@@ -38,6 +38,7 @@ from napari_rwkv_seg.zoo.encoders import EncoderCard, write_encoder
 app = typer.Typer(add_completion=False)
 CONFIG = {"encoder": "adapter", "decoder": "slim"}
 CPU_CROPS, CUDA_CROPS = 3, 32
+HELD = 48  # made images that are held out
 
 Without = Annotated[list[str] | None, typer.Option(help="A data set to leave out.")]
 
@@ -81,7 +82,7 @@ def objects(data: Path, run: Path, minutes: float = 45, made: int = 1200, seed: 
     pools = [read_pool(data, split, ["dsb2018_nuclei"]) for split in ("train", "val")]
     train, validation = (
         [pool["dsb2018_nuclei"], made_planes(count, at)]
-        for pool, count, at in zip(pools, (made, 48), (seed, seed + 1), strict=True)
+        for pool, count, at in zip(pools, (made, HELD), (seed, seed + 1), strict=True)
     )
     task = Telling(train, validation, (1, 1), _crops(), is_one_class=True)
     start = load_model(DEFAULT_MODEL, "cpu").network.float().state_dict()
