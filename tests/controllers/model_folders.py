@@ -9,6 +9,11 @@ from typing import Any
 from napari_rwkv_seg.zoo.card import ModelCard, class_cards, write_card
 from napari_rwkv_seg.zoo.encoders import EncoderCard, write_encoder_card
 
+SHIPPED = sorted(
+    card.parent.name for card in (Path(__file__).parents[2] / "models").glob("*/model.toml")
+)
+"""Names of the models that come with the package, as its sources have them."""
+
 
 def weights() -> bytes:
     """Return a file of safetensors with one number in it."""

@@ -31,7 +31,7 @@ from napari_rwkv_seg.zoo import pretrained
 from napari_rwkv_seg.zoo.encoders import find_encoder
 from napari_rwkv_seg.zoo.store import DEFAULT_MODEL, read_entry
 
-from .model_folders import hostile_zip, put_broken, put_encoder, put_model
+from .model_folders import SHIPPED, hostile_zip, put_broken, put_encoder, put_model
 
 FAKE = Path(__file__).parents[1] / "fake_models_worker.py"
 
@@ -62,7 +62,7 @@ def test_the_list_has_shipped_models_own_ones_and_encoders(user_data):
     put_encoder(user_data, "vr")
     rows = {row.entry.name: row for row in list_rows()}
     assert {name: row.kind for name, row in rows.items()} == {
-        DEFAULT_MODEL: "shipped",
+        **dict.fromkeys(SHIPPED, "shipped"),
         "cells": "yours",
         "vr": "encoder",
     }
@@ -130,7 +130,7 @@ def test_the_list_is_told_of_once_for_each_change(controller, user_data):
     controller.refresh()
     controller.refresh()
     (folder / "README.md").unlink()
-    assert told == [2]
+    assert told == [1 + len(SHIPPED)]
 
 
 def test_a_model_is_renamed_deleted_and_taken_back(controller, user_data):
