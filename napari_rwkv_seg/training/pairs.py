@@ -163,38 +163,37 @@ def check_pairs(
         raise TrainingDataError(
             "Nothing is labelled: all checked pixels are background. Paint some objects first."
         )
-    return (*_warnings(facts, known), *_repeated(pairs), *_resembling(pairs))
+    return (*_warnings(facts, known), *_twins(pairs))
 
 
-def _repeated(pairs: Sequence[TrainingPair]) -> list[str]:
-    """Return a warning about images that are there more than once."""
-    firsts = enumerate(first_same([np.asarray(pair.image) for pair in pairs]))
-    both = [f"{pairs[f].name!r} and {pairs[i].name!r}" for i, f in firsts if f != i]
-    if not both:
-        return []
-    more = f" (and {len(both) - 3} more)" if both[3:] else ""
-    return [
-        f"The same image is there twice: {', '.join(both[:3])}{more}. Both are learnt from or "
-        "both held out, so that the check stays honest."
-    ]
-
-
-def _resembling(pairs: Sequence[TrainingPair]) -> list[str]:
-    """Return a warning about images that may show the same; of one group it is known."""
+def _twins(pairs: Sequence[TrainingPair]) -> list[str]:
+    """Return warnings about images that are there more than once, or may show the same."""
     images = [np.asarray(pair.image) for pair in pairs]
     firsts = first_same(images)
-    both = [
-        f"{pairs[i].name!r} and {pairs[j].name!r}"
+    same = [(first, index) for index, first in enumerate(firsts) if first != index]
+    alike = [  # of one group it is known
+        (i, j)
         for i, j in much_alike(images)
         if firsts[i] != firsts[j] and (not pairs[i].group or pairs[i].group != pairs[j].group)
     ]
-    if not both:
-        return []
-    more = f" (and {len(both) - 3} more)" if both[3:] else ""
-    return [
-        f"These images look alike: {', '.join(both[:3])}{more}. If they show the same, leave one "
-        "out, or the check may look better than it is."
-    ]
+    warnings = []
+    if same:
+        warnings.append(
+            f"The same image is there twice: {_both(pairs, same)}. Both are learnt from or "
+            "both held out, so that the check stays honest."
+        )
+    if alike:
+        warnings.append(
+            f"These images look alike: {_both(pairs, alike)}. If they show the same, leave one "
+            "out, or the check may look better than it is."
+        )
+    return warnings
+
+
+def _both(pairs: Sequence[TrainingPair], found: list[tuple[int, int]]) -> str:
+    """Return the names of the first of these in words."""
+    named = [f"{pairs[i].name!r} and {pairs[j].name!r}" for i, j in found[:3]]
+    return ", ".join(named) + (f" (and {len(found) - 3} more)" if found[3:] else "")
 
 
 def _warnings(facts: Sequence[PairSummary], classes: Sequence[ClassCard]) -> tuple[str, ...]:

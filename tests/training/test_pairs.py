@@ -101,6 +101,6 @@ def test_one_image_under_two_names_is_warned_of():
     other[3, 3] = 7  # between the lines that are compared first
     pairs = [pair(labels, each, name=name) for name, each in
              (("a", image), ("b", other), ("c", image.copy()))]  # fmt: skip
-    (warning,) = (w for w in check_pairs(pairs, AS_CLASSES) if "twice" in w)
-    assert "'a' and 'c'" in warning
-    assert "'b'" not in warning
+    twice, alike = (w for w in check_pairs(pairs, AS_CLASSES) if "'a' and" in w)
+    assert "twice: 'a' and 'c'. Both" in twice
+    assert "look alike: 'a' and 'b', 'b' and 'c'. If" in alike
