@@ -23,7 +23,7 @@ options = [word for word in words if word.startswith("--")]
 while words[0].startswith("--"):
     words.pop(0)
 tasks = [int(word.split("=")[1]) for word in options if word.startswith("--ntasks=")]
-started = [subprocess.Popen(words) for _ in range(min(2, *tasks, 2))]
+started = [subprocess.Popen(words) for _ in range(min(2, *tasks) if tasks else 1)]
 signal.signal(signal.SIGTERM, lambda *_: [each.terminate() for each in started])
 sys.exit(max(abs(each.wait()) for each in started))
 """
