@@ -77,7 +77,7 @@ def tell(
 def objects(data: Path, run: Path, minutes: float = 45, made: int = 1200, seed: int = 42) -> None:
     """Learn what an object is, from free data alone: dsb2018_nuclei (CC0) and made images.
 
-    Starts from the shipped model of nuclei; scripts/train_general.py makes a model of the run.
+    Starts from the shipped model of nuclei; scripts/export_objects.py makes a model of the run.
     """
     pools = [read_pool(data, split, ["dsb2018_nuclei"]) for split in ("train", "val")]
     train, validation = (
