@@ -53,17 +53,24 @@ def run_finetune(
     watch = Stopwatch()
     run = RunFolder(Path(folder))
     settings = run.settings()
-    from .hardware import make_fabric
+    from .hardware import company
 
-    fabric = make_fabric(settings)
-    if not fabric.is_global_zero:
-        return _work(run, lambda _, **__: {}, Control(), fabric, watch)
+    with company(settings) as fabric:
+        if not fabric.is_global_zero:
+            return _work(run, lambda _, **__: {}, Control(), fabric, watch)
+        return _lead(run, report, control or Control(), fabric, watch)
+
+
+def _lead(
+    run: RunFolder, report: Report, control: Control, fabric: "Fabric", watch: Stopwatch
+) -> Event:
+    """Do a run in the process that writes and tells."""
     with locked(run):
         log = EventLog(run.events, report)
         if run.result.is_file():  # finished before: nothing is left to be done
             return log("finished", **run.read_json(run.result))
         try:
-            return _work(run, log, control or Control(), fabric, watch)
+            return _work(run, log, control, fabric, watch)
         except CancelledError:
             log("cancelled")
             raise

@@ -4,11 +4,12 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Literal
 
 import torch
+import torch.distributed
 from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -16,6 +17,20 @@ from torch.utils.checkpoint import checkpoint
 from napari_rwkv_seg.inference.loading import choose_device
 
 from .run_settings import RunSettings
+
+
+@contextlib.contextmanager
+def company(settings: RunSettings) -> Iterator[Fabric]:
+    """Hold what `make_fabric` returns, and take leave of the other processes in the end.
+
+    Else threads of the process group may still run while Python shuts down, which now and
+    then ended a run that had done all its work with "terminate called".
+    """
+    try:
+        yield make_fabric(settings)
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def make_fabric(settings: RunSettings) -> Fabric:

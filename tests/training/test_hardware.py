@@ -1,9 +1,17 @@
+import contextlib
+
 import pytest
 import torch
 from torch import nn
 
 from napari_rwkv_seg.networks import build_network
-from napari_rwkv_seg.training.hardware import Lightener, checkpoint_blocks, choose_precision
+from napari_rwkv_seg.training.hardware import (
+    Lightener,
+    checkpoint_blocks,
+    choose_precision,
+    company,
+)
+from napari_rwkv_seg.training.run_settings import make_settings
 
 
 @pytest.mark.parametrize("encoder", ["plain", "adapter"])
@@ -49,3 +57,16 @@ def test_bfloat16_is_taken_only_where_the_processor_computes_with_it(
     assert choose_precision("auto", is_cuda=False) == expected
     assert choose_precision("float32", is_cuda=False) == "float32"
     assert choose_precision("bfloat16", is_cuda=False) == "bfloat16"
+
+
+@pytest.mark.parametrize("ending", [None, ZeroDivisionError])
+def test_who_trained_in_company_takes_leave_of_it(tmp_path, ending) -> None:
+    meeting = f"file://{(tmp_path / 'meeting').as_posix()}"
+    with (
+        pytest.raises(ending) if ending else contextlib.nullcontext(),
+        company(make_settings(model="none", name="alone", device="cpu")),
+    ):
+        torch.distributed.init_process_group("gloo", init_method=meeting, rank=0, world_size=1)
+        if ending:
+            raise ending
+    assert not torch.distributed.is_initialized()
