@@ -23,7 +23,7 @@
 #endif
 
 /* Raised with every change of a signature or of the layout of `states`. */
-#define RWKV_ABI_VERSION 3
+#define RWKV_ABI_VERSION 4
 
 enum {
   RWKV_OK = 0,
@@ -95,6 +95,26 @@ RWKV_API int rwkv_read_points(const rwkv_points* points, float* read, int thread
 RWKV_API int rwkv_read_points_backward(const rwkv_points* points, const float* by_read,
                                        float* by_values, float* by_offsets, float* by_scores,
                                        int threads);
+
+/* ---- Depthwise convolutions: the gradient by the kernel ----
+ *
+ *   by_kernel[i][j][c] = sum over b, y, x of
+ *                        by_filtered[b][y][x][c] * maps[b][y * stride + i][x * stride + j][c]
+ */
+#define RWKV_DEPTHWISE_CHANNELS 16 /* their number is a multiple of this */
+#define RWKV_DEPTHWISE_SIDE 9      /* the longest */
+
+typedef struct {
+  int64_t batch;            /* B */
+  int64_t rows, columns;    /* Y, X: of what was filtered */
+  int64_t channels;         /* C */
+  int64_t side, stride;     /* of the kernel, its side K odd */
+  const float* maps;        /* (B, (Y - 1) * stride + K, (X - 1) * stride + K, C), padded */
+  const float* by_filtered; /* (B, Y, X, C) */
+} rwkv_depthwise;
+
+/* by_kernel (K, K, C), written; the same for any number of threads. */
+RWKV_API int rwkv_depthwise_by_kernel(const rwkv_depthwise* call, float* by_kernel, int threads);
 
 #ifdef __cplusplus
 }

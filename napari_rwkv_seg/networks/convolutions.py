@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .depthwise import DepthwiseConv2d
+
 NormKind = Literal["batch", "layer", "none"]
 
 _EPS = 1e-6  # of the norms on maps, as in the authors' modules; those on tokens have 1e-5
@@ -58,10 +60,11 @@ class ConvNorm(nn.Module):
         activation: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        groups = inputs if depthwise else 1
-        self.conv = nn.Conv2d(
-            inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False
-        )
+        self.conv: nn.Conv2d
+        if depthwise:
+            self.conv = DepthwiseConv2d(inputs, kernel, stride=stride, bias=False)
+        else:
+            self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
         self.norm = nn.BatchNorm2d(outputs, eps=_EPS) if norm else nn.Identity()
         self.activation = nn.Identity() if activation is None else activation
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_rwkv_seg.ops import bi_wkv
+from napari_rwkv_seg.ops import bi_wkv, depthwise_conv2d
 
+from .depthwise import DepthwiseConv2d
 from .linear import linear
 
 
@@ -32,15 +33,13 @@ class OmniShift(nn.Module):
         super().__init__()
         self.alpha = nn.Parameter(torch.randn(4))
         self.conv1x1, self.conv3x3, self.conv5x5 = (
-            nn.Conv2d(channels, channels, side, padding=side // 2, groups=channels, bias=False)
-            for side in (1, 3, 5)
+            DepthwiseConv2d(channels, side, bias=False) for side in (1, 3, 5)
         )
 
     def forward(self, maps: Tensor) -> Tensor:
         """Shift maps (B, C, H, W), with zeros beyond the border; same shape out."""
         if not self.training:
-            kernel = self.merged_kernel()
-            return functional.conv2d(maps, kernel, padding=2, groups=maps.shape[1])
+            return depthwise_conv2d(maps, self.merged_kernel())
         itself, one, three, five = self.alpha.unbind()
         shifted: Tensor = itself * maps + one * self.conv1x1(maps)
         shifted = shifted + three * self.conv3x3(maps) + five * self.conv5x5(maps)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .deformable import Grid, MSDeformAttn, token_places
+from .depthwise import DepthwiseConv2d
 from .linear import TokenLinear
 from .spatial_prior import SpatialPrior
 from .vrwkv import (
@@ -96,7 +97,7 @@ class LevelwiseConv(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.dwconv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.dwconv = DepthwiseConv2d(channels, 3)
 
     def forward(self, prior: Tensor, grids: Sequence[Grid]) -> Tensor:
         """Run on tokens (B, N, C) of all levels; same shape out."""

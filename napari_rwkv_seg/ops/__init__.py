@@ -7,6 +7,7 @@ file and no image. Tensors are (B, T, C) with tokens in row-major order.
 
 from .backends import BackendStatus, backend_status
 from .bi_wkv import bi_wkv
+from .depthwise import depthwise_conv2d
 from .q_shift import q_shift
 from .read_points import read_points, read_points_reference
 from .reference import bi_wkv_direct, bi_wkv_reference
@@ -18,6 +19,7 @@ __all__ = [
     "bi_wkv",
     "bi_wkv_direct",
     "bi_wkv_reference",
+    "depthwise_conv2d",
     "q_shift",
     "read_points",
     "read_points_reference",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
 
-_ABI_VERSION = 3  # of csrc/rwkv_kernels.h
+_ABI_VERSION = 4  # of csrc/rwkv_kernels.h
 _NAMES = {"win32": "rwkv_kernels.dll", "darwin": "librwkv_kernels.dylib"}
 _FAILURES = {
     1: "it was given an empty array or a null pointer",

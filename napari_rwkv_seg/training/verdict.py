@@ -14,6 +14,7 @@ _MARGIN = 0.01  # of Dice; less is noise, whatever the spread says
 _MARGIN_OF_FEW = 0.03  # one image is a bad witness; divided by the root of their number
 _DRAWS = 400
 _LOSS_SHARE = 0.2  # of the gain, for weights nearer to the base
+_USEFUL = 0.5  # Dice, beneath which more than two pixels are wrong for each that is found
 _WELL_KNOWN = 2 / 3  # Dice of the base, from where on images are of a kind that it knows
 
 Counts = NDArray[np.int64]
@@ -32,7 +33,8 @@ def verdict(
     A class that the old model does not know counts as 0 before when the two are
     compared, but is left out of the score that is shown. The new model is
     recommended if it gains more than the margin (see `margin`), its luck taken
-    off, and loses nothing beyond it on the classes that the old model knows.
+    off, loses nothing beyond it on the classes that the old model knows, and has a Dice of
+    one half or more: what is mostly wrong takes longer to correct than to paint.
 
     Parameters
     ----------
@@ -52,13 +54,20 @@ def verdict(
     gain = _mean(after, all_of_it) - _mean(old, all_of_it)
     kept = _mean(after, of_known) - _mean(old, of_known)
     needed = margin(old, after, all_of_it)
+    is_better = gain - luck > needed and kept > -needed
+    is_useful = _mean(after, all_of_it) >= _USEFUL
     facts = {
         "before": _scores(before, of_known, classes),
         "after": _scores(after, all_of_it, classes),
-        "recommended": bool(gain - luck > needed and kept > -needed),
+        "recommended": bool(is_better and is_useful),
     }
     doubt = ""
-    if needed >= gain > 0:
+    if is_better and not is_useful:
+        doubt = (
+            "the new model is better, but still gets two pixels wrong for each that it finds; "
+            "correct more images before you use it"
+        )
+    elif needed >= gain > 0:
         doubt = f"the gain is within chance (less than {needed:.2f})"
     elif gain > needed >= gain - luck:
         doubt = "the gain came at one check and was gone at the next, so it may be chance"

@@ -66,6 +66,13 @@ def test_the_margin_is_smaller_with_more_images_and_never_less_than_a_hundredth(
     assert margin(counts(*[0.5] * 20), counts(*[0.6] * 20), numbers) == 0.01
 
 
+@pytest.mark.parametrize(("after", "is_useful"), [(0.49, False), (0.5, True)])
+def test_a_better_model_that_is_mostly_wrong_is_not_recommended(after, is_useful) -> None:
+    facts = verdict(counts(0.1, 0.1), counts(after, after), ["polyp"], [True])
+    assert facts["recommended"] is is_useful
+    assert ("is better, but still gets two pixels wrong" in facts["sentence"]) is not is_useful
+
+
 def test_a_class_that_the_old_model_does_not_know_is_left_out_of_its_score() -> None:
     before = np.array([[[1400, 0], [2000, 900], [1000, 900]]])
     after = np.array([[[1400, 1000], [2000, 1800], [1000, 900]]])
