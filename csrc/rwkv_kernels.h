@@ -98,22 +98,26 @@ RWKV_API int rwkv_read_points_backward(const rwkv_points* points, const float* b
 
 /* ---- Depthwise convolutions: the gradient by the kernel ----
  *
- *   by_kernel[i][j][c] = sum over b, y, x of
- *                        by_filtered[b][y][x][c] * maps[b][y * stride + i][x * stride + j][c]
+ *   by_kernel[i][j][c] = sum over b, y, x of by_filtered[b][y][x][c] *
+ *                        maps[b][y * stride + i - K / 2][x * stride + j - K / 2][c]
+ *
+ * Maps are zero outside. Y is ceil(H / stride), X is ceil(W / stride).
  */
-#define RWKV_DEPTHWISE_CHANNELS 16 /* their number is a multiple of this */
+#define RWKV_DEPTHWISE_CHANNELS 16 /* by_kernel has C rounded up to a multiple of this */
 #define RWKV_DEPTHWISE_SIDE 9      /* the longest */
 
 typedef struct {
-  int64_t batch;            /* B */
-  int64_t rows, columns;    /* Y, X: of what was filtered */
-  int64_t channels;         /* C */
-  int64_t side, stride;     /* of the kernel, its side K odd */
-  const float* maps;        /* (B, (Y - 1) * stride + K, (X - 1) * stride + K, C), padded */
-  const float* by_filtered; /* (B, Y, X, C) */
+  int64_t batch;           /* B */
+  int64_t height, width;   /* H, W: of the maps */
+  int64_t rows, columns;   /* Y, X: of what was filtered */
+  int64_t channels;        /* C */
+  int64_t side, stride;    /* of the kernel, its side K odd, and not shorter than the stride */
+  int64_t is_bfloat16;     /* of both arrays: 1, or 0 for float32 */
+  const void* maps;        /* (B, H, W, C) */
+  const void* by_filtered; /* (B, Y, X, C) */
 } rwkv_depthwise;
 
-/* by_kernel (K, K, C), written; the same for any number of threads. */
+/* by_kernel (K, K, C rounded up), written; the same for any number of threads. */
 RWKV_API int rwkv_depthwise_by_kernel(const rwkv_depthwise* call, float* by_kernel, int threads);
 
 #ifdef __cplusplus

@@ -143,8 +143,8 @@ class _Call(ctypes.Structure):
     """`rwkv_depthwise` of csrc/rwkv_kernels.h."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("batch", "rows", "columns", "channels")),
-        *((name, ctypes.c_int64) for name in ("side", "stride")),
+        *((name, ctypes.c_int64) for name in ("batch", "height", "width", "rows", "columns")),
+        *((name, ctypes.c_int64) for name in ("channels", "side", "stride", "is_bfloat16")),
         *((name, ctypes.c_void_p) for name in ("maps", "by_filtered")),
     )
 
@@ -162,29 +162,14 @@ def _kernel() -> Any:
 
 def _by_kernel(maps: Tensor, gradient: Tensor, side: int, stride: int) -> Tensor:
     """Return the gradient by the kernel (C, 1, K, K), in float32."""
-    batch, channels, rows, columns = gradient.shape
-    wide = -(-channels // _CHANNELS) * _CHANNELS
-    reach = ((rows - 1) * stride + side, (columns - 1) * stride + side)
-    padded = _padded(maps, side // 2, reach, wide)
-    slopes = _padded(gradient, 0, (rows, columns), wide)
-    found = torch.empty(side, side, wide)
-    call = _Call(batch, rows, columns, wide, side, stride, padded.data_ptr(), slopes.data_ptr())
+    is_bfloat16 = gradient.dtype == torch.bfloat16
+    dtype = torch.bfloat16 if is_bfloat16 else torch.float32
+    met, slopes = (x.permute(0, 2, 3, 1).to(dtype).contiguous() for x in (maps, gradient))
+    batch, height, width, channels = met.shape
+    rows, columns = slopes.shape[1:3]
+    found = torch.empty(side, side, -(-channels // _CHANNELS) * _CHANNELS)
+    sizes = (batch, height, width, rows, columns, channels, side, stride, int(is_bfloat16))
+    call = _Call(*sizes, met.data_ptr(), slopes.data_ptr())
     code = _kernel()(ctypes.byref(call), found.data_ptr(), torch.get_num_threads())
     _library._check(code, "a depthwise convolution's backward pass")
     return found[..., :channels].permute(2, 0, 1)[:, None]
-
-
-def _padded(maps: Tensor, margin: int, size: tuple[int, int], channels: int) -> Tensor:
-    """Return maps (B, C, H, W) as float32 (B, size, channels) with zeros around and behind."""
-    last = maps.permute(0, 2, 3, 1)
-    if not margin and last.shape[1:] == (*size, channels):
-        return last.float().contiguous()
-    padded = torch.empty(maps.shape[0], *size, channels)
-    height, width = min(maps.shape[2], size[0] - margin), min(maps.shape[3], size[1] - margin)
-    # Only what is not written anyway: to fill it all first would take longer than to copy.
-    padded[:, :margin], padded[:, margin + height :] = 0, 0
-    padded[:, :, :margin], padded[:, :, margin + width :] = 0, 0
-    padded[..., maps.shape[1] :] = 0
-    inside = padded[:, margin : margin + height, margin : margin + width, : maps.shape[1]]
-    inside.copy_(last[:, :height, :width])
-    return padded

@@ -150,11 +150,14 @@ def test_the_module_is_a_grouped_convolution_with_its_names_and_numbers():
 @pytest.mark.skipif(_library.load().functions is None, reason="no compiled kernels")
 @pytest.mark.parametrize(
     "wrong",
-    [{"channels": 8}, {"side": 4}, {"side": 11}, {"stride": 0}, {"rows": 0}, {"maps": 0}],
+    [{"side": 4}, {"side": 11}, {"stride": 0}, {"stride": 5}, {"rows": 2}, {"maps": 0}],
 )
 def test_the_library_refuses_what_it_cannot_do(wrong):
-    maps, slopes, found = torch.zeros(1, 3, 3, 16), torch.zeros(1, 1, 1, 16), torch.zeros(3, 3, 16)
-    sizes = {"batch": 1, "rows": 1, "columns": 1, "channels": 16, "side": 3, "stride": 1}
+    maps, slopes, found = torch.zeros(1, 3, 3, 16), torch.zeros(1, 3, 3, 16), torch.zeros(3, 3, 16)
+    sizes = {"batch": 1, "height": 3, "width": 3, "rows": 3, "columns": 3, "channels": 16}
+    sizes |= {"side": 3, "stride": 1, "is_bfloat16": 0}
     arrays = {"maps": maps.data_ptr(), "by_filtered": slopes.data_ptr()}
     call = depthwise._Call(**sizes | arrays | wrong)
     assert depthwise._kernel()(ctypes.byref(call), found.data_ptr(), 1) == 1
+    right = depthwise._Call(**sizes | arrays)
+    assert depthwise._kernel()(ctypes.byref(right), found.data_ptr(), 1) == 0
