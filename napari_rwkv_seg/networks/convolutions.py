@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .depthwise import DepthwiseConv2d
+from .folding import normed_convolution, norms_can_be_folded
 
 NormKind = Literal["batch", "layer", "none"]
 
@@ -31,6 +32,8 @@ class ChannelNorm(nn.Module):
 
 class ConvNorm(nn.Module):
     """A convolution without bias, then batch norm unless `norm` is False, then `activation`.
+
+    In evaluation without gradients the norm goes into the convolution (`folding`).
 
     Parameters
     ----------
@@ -70,7 +73,11 @@ class ConvNorm(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Filter maps (B, inputs, H, W) to (B, outputs, ceil(H / stride), ceil(W / stride))."""
-        filtered: Tensor = self.activation(self.norm(self.conv(maps)))
+        if isinstance(self.norm, nn.BatchNorm2d) and norms_can_be_folded(self):
+            normed = normed_convolution(self.conv, self.norm, maps)
+        else:
+            normed = self.norm(self.conv(maps))
+        filtered: Tensor = self.activation(normed)
         return filtered
 
 

@@ -5,7 +5,8 @@ ViT-Adapter, figure 4 (c) (Chen et al. 2023, arXiv 2205.08534). Maps are (B, C, 
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from .folding import normed_convolution, norms_can_be_folded
 
 _PRIOR_CHANNELS = 64
 
@@ -19,13 +20,13 @@ class ConvNormActs(nn.Sequential):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Run on maps (B, C, H, W)."""
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if not norms_can_be_folded(self):
             whole: Tensor = super().forward(maps)  # type: ignore[no-untyped-call]
             return whole
         layers = list(self)
         for layer, following in zip(layers, [*layers[1:], None], strict=True):
             if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
-                maps = _normed_convolution(layer, following, maps)
+                maps = normed_convolution(layer, following, maps)
             elif not isinstance(layer, nn.BatchNorm2d):
                 maps = layer(maps)
         return maps
@@ -65,11 +66,3 @@ class SpatialPrior(nn.Module):
 def _conv_norm_act(inputs: int, outputs: int, *, stride: int) -> list[nn.Module]:
     convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
-
-
-def _normed_convolution(layer: nn.Conv2d, norm: nn.BatchNorm2d, maps: Tensor) -> Tensor:
-    """Return what batch norm in evaluation makes of a convolution without bias."""
-    scale = norm.weight * torch.rsqrt(norm.get_buffer("running_var") + norm.eps)
-    shift = norm.bias - norm.get_buffer("running_mean") * scale
-    weight = layer.weight * scale[:, None, None, None]
-    return functional.conv2d(maps, weight, shift, layer.stride, layer.padding)
