@@ -20,6 +20,7 @@ COLUMNS = ("dice", "iou", "hd95", "f1_50", "f1_75", "f1_mean")
 TITLES = ("Dice", "IoU", "HD95", "F1 at 0.5", "F1 at 0.75", "F1, mean")
 
 HEAD = Path(__file__).with_name("evidence_head.md")
+REASONS = HEAD.with_name("evidence_reasons.md")  # of what the tables show, by hand
 EMPTY = """
 ## Results
 
@@ -34,7 +35,8 @@ def evidence(cells: dict[str, Any]) -> str:
     if not real:
         return head + EMPTY
     settings = sorted({_setting(cell) for cell in real.values()})
-    return head + "".join(_section(real, setting) for setting in settings)
+    sections = "".join(_section(real, setting) for setting in settings)
+    return head + sections + REASONS.read_text(encoding="utf-8")
 
 
 def objects_section(told: dict[str, Any]) -> str:
