@@ -13,6 +13,7 @@ FIELDS = (
 )
 _MILLIMETRES = {1: 1e3, 3: 1e-3}  # codes of space: metres, micrometres; all others are millimetres
 _SECONDS = {8: "second", 16: "millisecond", 24: "microsecond"}
+_LARGEST = 1e30  # of the file's units; squares of what is larger cannot be computed with
 _UNKNOWN = "The size of a voxel is not known along {}: 1 mm is used."
 
 
@@ -56,7 +57,7 @@ def _voxel_sizes(header: Any, letters: str) -> tuple[list[float], tuple[str, ...
     """Return the sizes along X, Y, Z in the file's unit, with 1 for what cannot be one."""
     sizes, unknown = [], []
     for letter, size in zip("XYZ", (float(v) for v in header["pixdim"][1:4]), strict=True):
-        is_known = np.isfinite(size) and size > 0
+        is_known = 0 < size < _LARGEST  # which NaN is not
         sizes.append(size if is_known else 1.0)
         if letter in letters and not is_known:
             unknown.append(letter)
@@ -73,7 +74,7 @@ def _affine(header: Any, sizes: list[float]) -> NDArray[np.float64]:
                 matrix = np.array(get(), dtype=np.float64)
             except (ValueError, ArithmeticError, np.linalg.LinAlgError):
                 continue
-            if np.isfinite(matrix).all() and abs(np.linalg.det(matrix[:3, :3])) > 1e-12:
+            if (np.abs(matrix) < _LARGEST).all() and abs(np.linalg.det(matrix[:3, :3])) > 1e-12:
                 return matrix
     lengths = [max(1, int(length)) for length in header["dim"][1:4]]
     signs = np.array([-1.0, 1.0, 1.0])  # as nibabel's base affine: x runs to the left

@@ -1,5 +1,6 @@
 """Read PNG and JPEG: palettes become colours, grey with alpha becomes grey."""
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,9 @@ def read_picture(path: Path, limit: int) -> ImageFile:
     """
     from PIL import JpegImagePlugin, PngImagePlugin
 
-    with path.open("rb") as file:
+    check_size(path, path.stat().st_size, limit)
+    # From memory: to read as much as a damaged chunk claims, a file on disk makes room for it.
+    with io.BytesIO(path.read_bytes()) as file:
         is_png = file.read(len(PNG)) == PNG
         file.seek(0)
         # The formats' own classes, because Image.open warns of "bombs" by its own fixed limit.

@@ -1,5 +1,6 @@
 """What an image claims and its file cannot hold is refused before room is made for it."""
 
+import io
 import time
 import tracemalloc
 from pathlib import Path
@@ -8,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from napari_rwkv_seg.errors import UnreadableFileError
 from napari_rwkv_seg.images import open_image, read_image
@@ -101,3 +103,20 @@ def test_pieces_without_end_are_refused():
         shape, dtype = (10**9, 10**9), np.dtype(np.uint8)
 
     refused("pieces of pixels", lambda: as_dask(Path("a.zarr"), Endless(), (1, 1), LIMIT))
+
+
+def test_i28_a_png_whose_pixels_claim_gigabytes_is_read_in_the_memory_of_its_file(tmp_path):
+    pixels = PIXELS.astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    content = bytearray(file.getvalue())
+    place = content.index(b"IDAT")
+    content[place - 4 : place] = (1_500_000_000).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(content)
+    tracemalloc.start()
+    try:
+        read = read_image(tmp_path / "a.png", limit=LIMIT)
+        assert tracemalloc.get_traced_memory()[1] < MEMORY
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(read.data, pixels)

@@ -217,11 +217,15 @@ def test_an_uncompressed_file_is_read_in_parts(tmp_path):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"pixdim": [1, 0, 0, 0, 0, 0, 0, 0]}, {"pixdim": [1, np.nan, 1, 1, 1, 1, 1, 1]}],
-    ids=["I25-zero", "I25-nan"],
+    [
+        {"pixdim": [1, 0, 0, 0, 0, 0, 0, 0]},
+        {"pixdim": [1, np.nan, 1, 1, 1, 1, 1, 1]},
+        {"pixdim": [1, 1e307, 1, 1, 1, 1, 1, 1]},
+    ],
+    ids=["I25-zero", "I25-nan", "I25-vast"],
 )
 def test_a_missing_voxel_size_is_told_and_taken_for_one(tmp_path, fields):
-    nifti = nibabel.Nifti1Image(voxels(7, 6, 5), None)
+    nifti = nibabel.Nifti2Image(voxels(7, 6, 5), None)
     nifti.header["pixdim"] = fields["pixdim"]
     (tmp_path / "a.nii").write_bytes(raw_bytes(nifti))
 
