@@ -2,10 +2,10 @@
 #include "depthwise.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include <atomic>
 
+#include "instruction_set.h"
 #include "threads.h"
 
 namespace rwkv {
@@ -29,13 +29,6 @@ const DepthwiseKernels kKernels[] = {
 #endif
     {"baseline", baseline::depthwise_by_kernel},
 };
-
-// Those of the instruction set in use.
-const DepthwiseKernels& depthwise_kernels() {
-  const DepthwiseKernels* chosen = kKernels;
-  while (strcmp(chosen->name, rwkv_instruction_set()) != 0) ++chosen;
-  return *chosen;
-}
 
 struct Work {
   const rwkv_depthwise& call;
@@ -92,7 +85,8 @@ int rwkv_depthwise_by_kernel(const rwkv_depthwise* call, float* by_kernel, int t
   const int64_t count = call->batch * per_image;
   float* parts = static_cast<float*>(malloc(size_t(count * size) * sizeof(float)));
   if (!parts) return RWKV_OUT_OF_MEMORY;
-  rwkv::Work work{*call, rwkv::depthwise_kernels(), per_image, size, scratch, parts, {false}};
+  const rwkv::DepthwiseKernels& kernels = rwkv::of_set_in_use(rwkv::kKernels);
+  rwkv::Work work{*call, kernels, per_image, size, scratch, parts, {false}};
   rwkv::run_tasks(count, threads, rwkv::sum_part, &work);
   if (!work.failed) rwkv::sum_parts(parts, count, size, by_kernel);
   free(parts);

@@ -1,9 +1,8 @@
 // The C face of reading points: checks its arguments, and has threads do the queries.
 #include "read_points.h"
 
-#include <string.h>
-
 #include "../rwkv_kernels.h"
+#include "instruction_set.h"
 #include "threads.h"
 
 namespace rwkv {
@@ -30,13 +29,6 @@ const PointsKernels kKernels[] = {
 };
 
 constexpr int64_t kQueriesPerTask = 64;
-
-// Those of the instruction set in use.
-const PointsKernels& points_kernels() {
-  const PointsKernels* chosen = kKernels;
-  while (strcmp(chosen->name, rwkv_instruction_set()) != 0) ++chosen;
-  return *chosen;
-}
 
 struct Work {
   const PointsCall& call;
@@ -80,7 +72,7 @@ int rwkv_read_points(const rwkv_points* points, float* read, int threads) {
   if (!points || !rwkv::is_sound(*points) || !read) return RWKV_BAD_ARGUMENT;
   rwkv::PointsCall call = rwkv::call_of(*points);
   call.read = read;
-  rwkv::Work work{call, rwkv::points_kernels()};
+  rwkv::Work work{call, rwkv::of_set_in_use(rwkv::kKernels)};
   const int64_t all = call.batch * call.queries;
   const int64_t tasks = (all + rwkv::kQueriesPerTask - 1) / rwkv::kQueriesPerTask;
   rwkv::run_tasks(tasks, threads, rwkv::read_task, &work);
@@ -96,7 +88,7 @@ int rwkv_read_points_backward(const rwkv_points* points, const float* by_read, f
   call.by_values = by_values;
   call.by_offsets = by_offsets;
   call.by_scores = by_scores;
-  rwkv::Work work{call, rwkv::points_kernels()};
+  rwkv::Work work{call, rwkv::of_set_in_use(rwkv::kKernels)};
   rwkv::run_tasks(call.batch * call.heads, threads, rwkv::differentiate_task, &work);
   return RWKV_OK;
 }

@@ -4,20 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from wkv_cases import CASES, SHAPES, errors, instruction_sets, make, with_gradients
+from wkv_cases import CASES, SHAPES, errors, make, with_gradients
 
 from napari_rwkv_seg.ops import bi_wkv, bi_wkv_direct, bi_wkv_reference
-
-
-@pytest.fixture(params=instruction_sets())
-def instruction_set(request):
-    """Run with one instruction set's kernels, and put the best back afterwards."""
-    from napari_rwkv_seg.ops import _library
-
-    before = _library.instruction_set()
-    _library.use_instruction_set(request.param)
-    yield request.param
-    _library.use_instruction_set(before)
 
 
 def _check(got, want, grad, largest=1e-4):

@@ -5,20 +5,11 @@ import ctypes
 import pytest
 import torch
 from torch.nn import functional
-from wkv_cases import instruction_sets
 
 from napari_rwkv_seg.networks.depthwise import DepthwiseConv2d
 from napari_rwkv_seg.ops import _library, depthwise, depthwise_conv2d
 
 SIZES = ((9, 12), (10, 7), (1, 5), (23, 17))
-
-
-@pytest.fixture(params=instruction_sets())
-def instruction_set(request):
-    before = _library.instruction_set()
-    _library.use_instruction_set(request.param)
-    yield
-    _library.use_instruction_set(before)
 
 
 def inputs_of(size, channels, side, batch=2):

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from wkv_cases import instruction_sets
 
-from napari_rwkv_seg.ops import _library, read_points, read_points_reference
+from napari_rwkv_seg.ops import read_points, read_points_reference
 
 # (grids, heads, channels of a head, points, queries): sizes that no vector divides
 CASES = {
@@ -30,14 +29,6 @@ def inputs_of(case, batch=2, reach=2.0, dtype=torch.float32):
     offsets, scores = normal(*shape, 2), normal(*shape)
     places = torch.rand(queries, 2, generator=generator, dtype=dtype) * 2 - 1
     return [values, places, reach * offsets, 3 * scores], grids
-
-
-@pytest.fixture(params=instruction_sets())
-def instruction_set(request):
-    before = _library.instruction_set()
-    _library.use_instruction_set(request.param)
-    yield
-    _library.use_instruction_set(before)
 
 
 @pytest.mark.usefixtures("instruction_set")
