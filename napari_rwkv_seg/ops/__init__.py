@@ -2,7 +2,8 @@
 
 `bi_wkv` is the operator that makes RWKV networks linear in image size; `q_shift`
 is the look at a pixel's neighbours that goes before it. Knows no `nn.Module`, no
-file and no image. Tensors are (B, T, C) with tokens in row-major order.
+file and no image. Tensors are (B, T, C) with tokens in row-major order; only those of
+`depthwise_conv2d` are maps (B, C, H, W).
 """
 
 from .backends import BackendStatus, backend_status
