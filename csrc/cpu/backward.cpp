@@ -68,7 +68,8 @@ RWKV_INLINE void find_rates_at(const Strip& s, int64_t n, int64_t c, const Peak&
                                const Rows<const float>& key, const Rows<const float>& y,
                                const Rows<const float>& gy, const Rows<float>& weights,
                                const Rows<float>& rates) {
-  const int64_t ahead = ahead_of(s, n, c, 1);
+  Ahead early = ahead_of(s, n, c, 1);
+  Ahead late = early;
   const Channel channel = load_channel(s, c);
   const Reaching reaching = reaching_at(s, n, c);
   RWKV_UNROLL(kGroups)
@@ -76,8 +77,9 @@ RWKV_INLINE void find_rates_at(const Strip& s, int64_t n, int64_t c, const Peak&
     V weight[kGroup];
     for (int i = 0; i < kGroup; ++i) {
       weight[i] = load(key[g * kGroup + i]);
-      prefetch(s.k, s, ahead, g * kGroup + i);
-      prefetch(s.gy, s, ahead, g * kGroup + i);
+      prefetch(s.k, early, i);
+      prefetch(s.gy, early, i);
+      advance(&early);
     }
     weigh_group(weight, peak, weight);
     for (int i = 0; i < kGroup; ++i) store(weights[g * kGroup + i], weight[i]);
@@ -89,9 +91,10 @@ RWKV_INLINE void find_rates_at(const Strip& s, int64_t n, int64_t c, const Peak&
     V rate[kGroup], part[kGroup];
     for (int i = 0; i < kGroup; ++i) {
       rate[i] = load(rates[g * kGroup + i]);
-      prefetch(s.y, s, ahead, g * kGroup + i);
-      prefetch_to_write(s.dk, s, ahead, g * kGroup + i);
-      prefetch_to_write(s.dv, s, ahead, g * kGroup + i);
+      prefetch(s.y, late, i);
+      prefetch_to_write(s.dk, late, i);
+      prefetch_to_write(s.dv, late, i);
+      advance(&late);
     }
     for (int i = 0; i < kGroup; ++i) part[i] = rate[i] * load(y[g * kGroup + i]);
     add_group(part, rate, g, channel, &past, &future);
@@ -116,7 +119,8 @@ RWKV_INLINE void emit_slopes_at(const Strip& s, int64_t n, int64_t c,
                                 const Rows<const float>& value, const Rows<const float>& y,
                                 const Rows<float>& dk, const Rows<float>& dv) {
   Sums later[kChunk];
-  const int64_t ahead = ahead_of(s, n, c, -1);
+  Ahead early = ahead_of(s, n, c, -1);
+  Ahead late = early;
   const Channel channel = load_channel(s, c);
   const Reaching keys = reaching_at(s, n, c);
   const V level = -load(level_row(s, n, c));
@@ -124,8 +128,9 @@ RWKV_INLINE void emit_slopes_at(const Strip& s, int64_t n, int64_t c,
   Sums future = sums_at(load_carry(future_rates(s, n, c), s.channels), level);
   RWKV_UNROLL(kChunk)
   for (int t = kChunk - 1; t >= 0; --t) {
-    prefetch(s.dk, s, ahead, t);
-    prefetch(s.y, s, ahead, t);
+    prefetch(s.dk, early, t);
+    prefetch(s.y, early, t);
+    advance(&early);
     later[t] = future;
     const V rate = load(dk[t]);
     future = passed(future, rate * load(y[t]), rate, channel);
@@ -134,8 +139,9 @@ RWKV_INLINE void emit_slopes_at(const Strip& s, int64_t n, int64_t c,
   Sums before = keys.past;
   RWKV_UNROLL(kChunk)
   for (int t = 0; t < kChunk; ++t) {
-    prefetch(s.v, s, ahead, t);
-    prefetch(s.dv, s, ahead, t);
+    prefetch(s.v, late, t);
+    prefetch(s.dv, late, t);
+    advance(&late);
     const Token token = {load(dv[t]), load(value[t]), load(y[t]), load(dk[t])};
     add_slopes(token, t, past, later[t], before, channel, &slopes);
     store(dk[t], slopes.dk);

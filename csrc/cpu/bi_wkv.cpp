@@ -14,39 +14,30 @@ namespace rwkv {
 namespace {
 
 constexpr int64_t kLeastWork = 16 * 1024;   // elements per thread: below, waking one costs more
-constexpr int64_t kNearMemory = 24 << 20;   // bytes that stay in the caches between two phases
 constexpr int64_t kLeastSegment = 4;        // chunks
 constexpr int kSegmentsPerThread = 2;       // so that one that is late is not waited for long
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
 
-// How a call is cut. Every image's channels into `groups` of `width`, so narrow that what
-// they read and write stays in the caches from the first phase to the last; what is left of
-// the last vector is a group apart, so that only that one has to be copied.
+// How a call is cut. An image's channels in whole vectors are one piece: rows that lie one after
+// another come from memory faster than narrow strips of them, even strips that would stay in the
+// caches from phase to phase. What is left of the last vector is a piece apart, so that only that
+// one has to be copied.
 //
-// Pieces, a group of an image each, are shared among the threads if they come out even and
-// stay in the caches together. Otherwise they are done one by one, and the threads share the
-// chunks of each.
+// Pieces are shared among the threads if they come out even. Otherwise they are done one by one,
+// and the threads share the chunks of each.
 struct Cut {
-  int64_t width;
-  int64_t whole;  // channels in whole vectors
-  int64_t groups;
+  int64_t whole;      // channels in whole vectors
+  int64_t per_image;  // pieces: 1 or 2
   int64_t pieces;
   bool by_piece;
 };
 
 Cut cut_of(const Call& call, int vector, int64_t threads) {
   const int64_t whole = call.channels / vector * vector;
-  const int64_t bytes = call.tokens * int64_t(sizeof(float)) * (call.gy ? 6 : 3);
-  const int64_t parts = divide_up(whole * bytes, kNearMemory);
-  const int64_t width = parts > 1 ? divide_up(divide_up(whole, parts), vector) * vector : whole;
-  const int64_t groups = whole > 0 ? divide_up(whole, width) : 0;
-  const int64_t pieces = call.batch * (groups + (call.channels > whole ? 1 : 0));
+  const int64_t per_image = (whole > 0 ? 1 : 0) + (call.channels > whole ? 1 : 0);
   const bool is_even = call.batch % threads == 0 || call.batch >= 4 * threads;
-  const bool is_near = threads * width * bytes <= kNearMemory;
-  return {width, whole, groups, pieces, threads == 1 || (is_even && is_near)};
+  return {whole, per_image, call.batch * per_image, threads == 1 || is_even};
 }
 
 // All that a call's threads have to know.
@@ -63,13 +54,11 @@ struct Work {
 };
 
 bool begin_piece(const Work& work, int64_t index, Piece* piece) {
-  const Cut& cut = work.cut;
-  const int64_t per_image = cut.pieces / work.call.batch;
-  const int64_t group = index % per_image;
-  const int64_t first = group < cut.groups ? group * cut.width : cut.whole;
-  const int64_t whole_end = first + cut.width < cut.whole ? first + cut.width : cut.whole;
-  const int64_t end = group < cut.groups ? whole_end : work.call.channels;
-  return piece->begin(work.call, work.kernels, index / per_image, first, end - first);
+  const int64_t image = index / work.cut.per_image;
+  const bool is_whole = index % work.cut.per_image == 0 && work.cut.whole > 0;
+  const int64_t first = is_whole ? 0 : work.cut.whole;
+  const int64_t count = is_whole ? work.cut.whole : work.call.channels - first;
+  return piece->begin(work.call, work.kernels, image, first, count);
 }
 
 // What a phase has to do: chunks, or vectors of channels.

@@ -23,27 +23,54 @@ RWKV_INLINE Rows<T> rows_of(T* from, const Strip& s, int64_t n, int64_t c) {
   return {from + n * kChunk * s.stride + c, s.stride};
 }
 
-// Where the place lies that comes so many places later that memory can deliver in the
-// meantime. `step` is 1 or -1: the chunk after this one.
-RWKV_INLINE int64_t ahead_of(const Strip& s, int64_t n, int64_t c, int64_t step) {
-  constexpr int kPlaces = 4;
-  c += kPlaces * kWidth;
-  while (c >= s.channels) {
-    c -= s.channels;
-    n += step;
+// Memory is asked for ahead of time, a tile after the one that is at work: kTile channels of a
+// chunk's rows, line by line as they lie there. Sixteen rows of five arrays would be more streams
+// than hardware foresees and than memory serves well; tiles of this width make one of each array,
+// and stay in the first cache until they are needed.
+constexpr uint32_t kTile = 96;
+constexpr int kLine = 16;  // floats
+
+// The part of the next tile that is asked for while a vector of channels of this one is done:
+// kChunk vectors of it, the first of them at `ahead.at`. `step` is 1 or -1: the chunk after this
+// one. Beyond the arrays' ends it asks in vain, and nothing happens.
+struct Ahead {
+  int64_t at;
+  int64_t left_in_row;
+  int64_t width;
+  int64_t to_next_row;
+};
+
+RWKV_INLINE Ahead ahead_of(const Strip& s, int64_t n, int64_t c, int64_t step) {
+  const uint32_t channels = uint32_t(s.channels);
+  const uint32_t tile = uint32_t(c) / kTile * kTile;
+  const bool is_last = tile + kTile >= channels;
+  const uint32_t next = is_last ? 0 : tile + kTile;
+  const uint32_t width = channels - next < kTile ? channels - next : kTile;
+  const uint32_t done = (uint32_t(c) - tile) * kChunk;
+  const uint32_t column = done % width;
+  const int64_t row = (is_last ? n + step : n) * kChunk + done / width;
+  return {row * s.stride + next + column, width - column, width, s.stride - width};
+}
+
+RWKV_INLINE void advance(Ahead* ahead) {
+  ahead->at += kWidth;
+  ahead->left_in_row -= kWidth;
+  if (ahead->left_in_row == 0) {
+    ahead->at += ahead->to_next_row;
+    ahead->left_in_row = ahead->width;
   }
-  return n * kChunk * s.stride + c;
 }
 
-// Ask for row t of that place: sixteen rows of three arrays are more streams than the
-// hardware would foresee. One at a time, amid the arithmetic, or they would wait for each
-// other. Beyond the array's ends it asks in vain, and nothing happens.
-RWKV_INLINE void prefetch(const float* from, const Strip& s, int64_t ahead, int t) {
-  RWKV_PREFETCH(uintptr_t(from) + uintptr_t(ahead + t * s.stride) * sizeof(float), 0);
+// Vector i of those: amid the arithmetic, or they would wait for each other. Vectors that are
+// narrower than a line ask once for each line.
+RWKV_INLINE void prefetch(const float* from, const Ahead& ahead, int i) {
+  if (i * kWidth % kLine != 0) return;
+  RWKV_PREFETCH(uintptr_t(from) + uintptr_t(ahead.at) * sizeof(float), 0);
 }
 
-RWKV_INLINE void prefetch_to_write(float* to, const Strip& s, int64_t ahead, int t) {
-  RWKV_PREFETCH(uintptr_t(to) + uintptr_t(ahead + t * s.stride) * sizeof(float), 1);
+RWKV_INLINE void prefetch_to_write(float* to, const Ahead& ahead, int i) {
+  if (i * kWidth % kLine != 0) return;
+  RWKV_PREFETCH(uintptr_t(to) + uintptr_t(ahead.at) * sizeof(float), 1);
 }
 
 // A chunk's worth of rows, for the last chunk if it is not a whole one.

@@ -15,7 +15,7 @@ namespace {
 RWKV_INLINE void weigh_chunk(const Strip& s, int64_t n, int64_t c, const Peak& peak,
                              const Rows<const float>& key, const Rows<const float>& value,
                              const Rows<float>& kept) {
-  const int64_t ahead = ahead_of(s, n, c, 1);
+  Ahead ahead = ahead_of(s, n, c, 1);
   const Channel channel = load_channel(s, c);
   Sums past, future;
   RWKV_UNROLL(kGroups)
@@ -23,8 +23,10 @@ RWKV_INLINE void weigh_chunk(const Strip& s, int64_t n, int64_t c, const Peak& p
     V keys[kGroup], weight[kGroup], part[kGroup];
     for (int i = 0; i < kGroup; ++i) {
       keys[i] = load(key[g * kGroup + i]);
-      prefetch(s.k, s, ahead, g * kGroup + i);
-      prefetch(s.v, s, ahead, g * kGroup + i);
+      prefetch(s.k, ahead, i);
+      prefetch(s.v, ahead, i);
+      prefetch_to_write(s.y, ahead, i);
+      advance(&ahead);
     }
     weigh_group(keys, peak, weight);
     for (int i = 0; i < kGroup; ++i) part[i] = weight[i] * load(value[g * kGroup + i]);
@@ -50,15 +52,16 @@ RWKV_INLINE void carry_on(float* rows, V level, int64_t stride, float* carry, in
 RWKV_INLINE void emit_chunk(const Strip& s, int64_t n, int64_t c, const Reaching& reaching,
                             const Rows<const float>& value, const Rows<float>& y) {
   Sums met[kChunk];
-  const int64_t ahead = ahead_of(s, n, c, -1);
+  Ahead ahead = ahead_of(s, n, c, -1);
   const Channel channel = load_channel(s, c);
   Sums past = reaching.past;
   Sums future = reaching.future;
   RWKV_UNROLL(kChunk)
   for (int i = 0; i < kChunk; ++i) {
     const int t = kChunk - 1 - i;
-    prefetch(s.v, s, ahead, t);
-    prefetch(s.y, s, ahead, t);
+    prefetch(s.v, ahead, i);
+    prefetch(s.y, ahead, i);
+    advance(&ahead);
     V weight = load(y[t]);
     V part = weight * load(value[t]);
     const Sums own = with_bonus(future, part, weight, channel);
