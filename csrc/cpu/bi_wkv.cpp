@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kLeastWork = 16 * 1024;   // elements per thread: below, waking one costs more
 constexpr int64_t kLeastSegment = 4;        // chunks
+constexpr int kMostThreads = 256;
 constexpr int kSegmentsPerThread = 2;       // so that one that is late is not waited for long
 
 int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
@@ -47,9 +48,11 @@ struct Work {
   Cut cut;
   const Phase* phases;
   int phase_count;
+  int64_t threads;     // at most kMostThreads
   int64_t segments;    // of a piece, if the threads share it,
   const Piece* piece;  // the one that they share now,
-  std::atomic<int64_t> done[kBackwardPhases];  // and how many segments of each phase are done
+  std::atomic<int64_t> done[kBackwardPhases];  // how many segments of each phase are done,
+  std::atomic<int64_t> begun[kBackwardPhases][kMostThreads];  // and begun, of each thread's own
   std::atomic<bool> failed;
 };
 
@@ -80,30 +83,53 @@ void do_piece(void* context, int64_t index) {
   if (!piece.finish(work.call)) work.failed = true;
 }
 
-// Tasks are handed out in their order, so whoever waits for a phase waits for threads that
-// are at work on it.
-void run_segment(void* context, int64_t task) {
-  Work& work = *static_cast<Work*>(context);
-  const int64_t index = task / work.segments;
-  const int64_t segment = task % work.segments;
+void run_segment(Work& work, int index, int64_t segment) {
   const Phase& phase = work.phases[index];
   const int64_t units = units_of(work, phase, work.piece->strip());
   const int64_t first = units * segment / work.segments;
   const int64_t end = units * (segment + 1) / work.segments;
-  if (index > 0) wait_until(work.done[index - 1], work.segments);
   if (first < end) phase.run(work.piece->strip(), first, end);
   work.done[index].fetch_add(1, std::memory_order_release);
 }
 
-void share_piece(Work& work, int64_t index, int threads) {
+// Those segments of a phase that are `owner`'s own and not begun, in the order in which its cache
+// has them: what was done last in the first phase comes first in the others.
+void run_segments_of(Work& work, int index, int64_t owner) {
+  const int64_t first = work.segments * owner / work.threads;
+  const int64_t end = work.segments * (owner + 1) / work.threads;
+  for (;;) {
+    const int64_t next = work.begun[index][owner].fetch_add(1, std::memory_order_relaxed);
+    if (next >= end - first) return;
+    run_segment(work, index, index == 0 ? first + next : end - 1 - next);
+  }
+}
+
+// One thread's part of a piece: of each phase its own segments, and then those of threads that
+// are late or never came. Whoever waits for a phase waits for threads that are at work on it.
+void take_part(void* context, int64_t who) {
+  Work& work = *static_cast<Work*>(context);
+  for (int index = 0; index < work.phase_count; ++index) {
+    if (index > 0) wait_until(work.done[index - 1], work.segments);
+    for (int64_t i = 0; i < work.threads; ++i) {
+      run_segments_of(work, index, (who + i) % work.threads);
+    }
+  }
+}
+
+void share_piece(Work& work, int64_t index) {
   Piece piece;
   if (!begin_piece(work, index, &piece)) {
     work.failed = true;
     return;
   }
   work.piece = &piece;
-  for (std::atomic<int64_t>& done : work.done) done.store(0, std::memory_order_relaxed);
-  run_tasks(work.phase_count * work.segments, threads, run_segment, &work);
+  for (int i = 0; i < work.phase_count; ++i) {
+    work.done[i].store(0, std::memory_order_relaxed);
+    for (int64_t t = 0; t < work.threads; ++t) {
+      work.begun[i][t].store(0, std::memory_order_relaxed);
+    }
+  }
+  run_tasks(work.threads, int(work.threads), take_part, &work);
   if (!piece.finish(work.call)) work.failed = true;
 }
 
@@ -111,16 +137,17 @@ int run(const Call& call, int most_threads) {
   const Kernels& chosen = kernels();
   const bool is_backward = call.gy != nullptr;
   const int64_t elements = call.batch * call.tokens * call.channels;
-  const int threads = int(clamp(elements / kLeastWork, 1, clamp(most_threads, 1, 256)));
+  const int threads = int(clamp(elements / kLeastWork, 1, clamp(most_threads, 1, kMostThreads)));
   const int64_t segments =
       clamp(chunks_of(call.tokens) / kLeastSegment, 1, threads * kSegmentsPerThread);
   Work work{call, chosen, cut_of(call, chosen.width, threads),
             is_backward ? chosen.backward : chosen.forward,
-            is_backward ? kBackwardPhases : kForwardPhases, segments, nullptr, {}, {false}};
+            is_backward ? kBackwardPhases : kForwardPhases, threads, segments, nullptr, {}, {},
+            {false}};
   if (work.cut.by_piece) {
     run_tasks(work.cut.pieces, threads, do_piece, &work);
   } else {
-    for (int64_t i = 0; i < work.cut.pieces && !work.failed; ++i) share_piece(work, i, threads);
+    for (int64_t i = 0; i < work.cut.pieces && !work.failed; ++i) share_piece(work, i);
   }
   return work.failed ? RWKV_OUT_OF_MEMORY : RWKV_OK;
 }
