@@ -13,7 +13,7 @@
 namespace rwkv {
 namespace {
 
-constexpr int64_t kLeastWork = 16 * 1024;   // elements per thread: below, waking one costs more
+constexpr int64_t kLeastWork = 40 * 1024;   // elements per thread: below, waking one costs more
 constexpr int64_t kLeastSegment = 4;        // chunks
 constexpr int kMostThreads = 256;
 constexpr int kSegmentsPerThread = 2;       // so that one that is late is not waited for long

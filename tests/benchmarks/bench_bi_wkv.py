@@ -3,11 +3,12 @@
     python tests/benchmarks/bench_bi_wkv.py [--quick] [--output FILE]
 
 Every shape first agrees with the reference in float64, or there is no table. All columns
-come from one run, warm, on one and on two threads; times are the least of many repetitions
-(other processes only ever add), medians are in the JSON. A copy (`Tensor.copy_` into memory
-that is there) moves as many bytes as the pass must at least: 12 an element forward (k, v, y),
-20 backward (k, v, gy, dk, dv). `kernel` is the compiled function on arrays that are there,
-by instruction set; `operator` is `bi_wkv` as networks call it, which also allocates.
+come from one run, warm, on one and on two threads, those of a shape in turns; times are the
+least of many repetitions (other processes only ever add), medians are in the JSON. A copy
+(`Tensor.copy_` into memory that is there) moves as many bytes as the pass must at least: 12 an
+element forward (k, v, y), 20 backward (k, v, gy, dk, dv). `kernel` is the compiled function on
+arrays that are there, by instruction set; `operator` is `bi_wkv` as networks call it, which also
+allocates.
 `reference` is `bi_wkv_reference`, `cumsum` one cumulative sum over the whole sequence, the
 fastest way to say it in PyTorch (right only while |w| T stays small), `authors` the authors'
 parallelisation (authors_scheme.cpp, compiled here), forward only. CUDA columns are what
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import torch
 from bi_wkv_table import table
-from bi_wkv_timing import authors_scheme, instruction_sets, machine, repeat
+from bi_wkv_timing import authors_scheme, in_turns, instruction_sets, machine
 from torch import Tensor
 
 from napari_rwkv_seg.ops import _library, backend_status, bi_wkv, bi_wkv_reference
@@ -39,7 +40,6 @@ SHAPES = [  # B, T, C
 ]
 RESULTS = Path(__file__).parent / "results"
 Shape = tuple[int, int, int]
-Figures = dict[str, dict[str, float]]
 
 
 def cumulative_sums(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -105,46 +105,38 @@ def kernel_calls(inputs: list[Tensor], threads: int) -> tuple[Callable[[], None]
     return forward, backward
 
 
-def time_kernels(inputs: list[Tensor], threads: int, least_s: float) -> dict[str, Figures]:
-    """Return the times of the compiled functions, by direction and instruction set."""
-    found: dict[str, Figures] = {"forward": {}, "backward": {}}
-    calls = kernel_calls(inputs, threads)
-    names = instruction_sets()
-    for name in names:
-        _library.use_instruction_set(name)
-        for direction, call in zip(found, calls, strict=True):
-            found[direction][f"kernel {name}"] = repeat(call, least_s)
-    _library.use_instruction_set(names[0])
-    return found
+def copies(elements: int) -> tuple[Callable[[], object], ...]:
+    """Return functions that copy what the passes must read and write, half of the bytes each."""
+    found = []
+    for arrays in (3, 5):
+        source = torch.randn(elements * arrays // 2)
+        found.append(partial(torch.zeros_like(source).copy_, source))
+    return tuple(found)
 
 
-def time_copies(elements: int, least_s: float) -> dict[str, Figures]:
-    """Return the times of copying what the passes must read and write."""
-    found: dict[str, Figures] = {}
-    for direction, arrays in (("forward", 3), ("backward", 5)):
-        source = torch.randn(elements * arrays // 2)  # read and written: half of the bytes each
-        target = torch.zeros_like(source)
-        found[direction] = {"copy": repeat(partial(target.copy_, source), least_s)}
-    return found
-
-
-def time_functions(
-    inputs: list[Tensor], authors: Callable[..., Tensor] | None, least_s: float
-) -> dict[str, Figures]:
-    """Return the times of what is called with tensors, with its gradients where it has any."""
+def function_calls(
+    function: Callable[..., Tensor], inputs: list[Tensor]
+) -> tuple[Callable[[], object], ...]:
+    """Return a function that is called with tensors, and its gradients."""
     *inputs, grad = inputs
-    found: dict[str, Figures] = {"forward": {}, "backward": {}}
-    functions = {"operator": bi_wkv, "reference": bi_wkv_reference, "cumsum": cumulative_sums}
-    for name, function in functions.items():
+
+    def forward() -> None:
         with torch.no_grad():
-            found["forward"][name] = repeat(partial(function, *inputs), least_s)
-        leaves = [x.clone().requires_grad_() for x in inputs]
-        y = function(*leaves)
-        slopes = partial(torch.autograd.grad, y, leaves, grad, retain_graph=True)
-        found["backward"][name] = repeat(slopes, least_s)
-    if authors:
-        found["forward"]["authors"] = repeat(partial(authors, *inputs), least_s)
-    return found
+            function(*inputs)
+
+    leaves = [x.clone().requires_grad_() for x in inputs]
+    y = function(*leaves)
+    return forward, partial(torch.autograd.grad, y, leaves, grad, retain_graph=True)
+
+
+def on(name: str, call: Callable[[], object]) -> Callable[[], object]:
+    """Return `call` on an instruction set; choosing it takes a microsecond."""
+
+    def chosen() -> None:
+        _library.use_instruction_set(name)
+        call()
+
+    return chosen
 
 
 def measure(
@@ -154,12 +146,21 @@ def measure(
     torch.set_num_threads(threads)
     inputs = make(shape)
     gate(inputs, authors)
-    parts = (
-        time_copies(inputs[2].numel(), least_s),
-        time_kernels(inputs, threads, least_s),
-        time_functions(inputs, authors, least_s),
-    )
-    times = {d: {n: x for part in parts for n, x in part[d].items()} for d in parts[0]}
+    calls = {"copy": copies(inputs[2].numel())}
+    kernels = kernel_calls(inputs, threads)
+    names = instruction_sets()
+    for name in reversed(names):  # the widest last: it is what the others then run on
+        calls[f"kernel {name}"] = tuple(on(name, call) for call in kernels)
+    functions = {"operator": bi_wkv, "reference": bi_wkv_reference, "cumsum": cumulative_sums}
+    for name, function in functions.items():
+        calls[name] = function_calls(function, inputs)
+    if authors:
+        calls["authors"] = (partial(authors, *inputs[:4]),)
+    times = {}
+    for i, direction in enumerate(("forward", "backward")):
+        found = in_turns({n: pair[i] for n, pair in calls.items() if len(pair) > i}, least_s)
+        order = ["copy", *(f"kernel {x}" for x in names), *functions, "authors"]
+        times[direction] = {name: found[name] for name in order if name in found}
     return {"shape": list(shape), "threads": threads, "microseconds": times}
 
 

@@ -17,19 +17,35 @@ from torch import Tensor
 
 from napari_rwkv_seg.ops import _library, backend_status
 
+_ROUNDS = 6
 
-def repeat(call: Callable[[], object], least_s: float) -> dict[str, float]:
-    """Return the least and the median time of a call in microseconds.
 
-    It is called for at least `least_s` seconds and 5 times, or twice if it takes seconds.
+def in_turns(calls: dict[str, Callable[[], object]], least_s: float) -> dict[str, dict[str, float]]:
+    """Return the least and the median time of each call in microseconds.
+
+    They are called in turns, six times round, so that a machine that is slower for a while is
+    so for all of them: each for at least `least_s` seconds in all. What takes longer is called
+    once a round, and twice in all if it takes seconds; the first round warms up.
     """
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(_ROUNDS):
+        for name, call in calls.items():
+            if turn < 2 or sum(times[name]) < 3:
+                times[name] += _repeat(call, least_s / _ROUNDS)
+    return {
+        name: {"least": min(found) * 1e6, "median": statistics.median(found) * 1e6}
+        for name, found in times.items()
+    }
+
+
+def _repeat(call: Callable[[], object], least_s: float) -> list[float]:
+    """Return the seconds of some calls; the first of several only fills the caches."""
     times: list[float] = []
-    while sum(times) < least_s or len(times) < (6 if sum(times) < 1 else 2):
+    while sum(times) < least_s or not times:
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)
-    times = times[1:]  # the first warms up
-    return {"least": min(times) * 1e6, "median": statistics.median(times) * 1e6}
+    return times[1:] or times
 
 
 @cache
