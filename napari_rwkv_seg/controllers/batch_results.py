@@ -11,19 +11,22 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from napari_rwkv_seg.errors import OutputError, RwkvSegError
 from napari_rwkv_seg.files import read_bytes
+from napari_rwkv_seg.locks import HeldError, held
 
 from .batch_items import BatchItem, digest_of
 
 RUN_FOLDER = ".batch."
 """How the name of a run's folder begins; host, process and a random part follow."""
 
+_LOCK = ".results.lock"
+_LOCK_WAIT_S = 60  # files are moved, and large ones hashed
 _RECORD_LIMIT = 64_000_000
 _ADVICE = "Overwrite it (--overwrite), or choose another folder for the results."
 
@@ -122,6 +125,38 @@ def read_record(path: Path) -> dict[str, Any] | None:
         return record if is_whole and "source_sha256" in made else None
     except (RwkvSegError, ValueError, KeyError, TypeError):
         return None
+
+
+@contextlib.contextmanager
+def placing(out: Path) -> Iterator[None]:
+    """Hold the folder of results while files are put into it, so that two runs mix none.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written to, or another run holds it for long.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(held(out / _LOCK, _LOCK_WAIT_S))
+        except HeldError as error:
+            raise OutputError(
+                f"Another run has kept {str(out)!r} locked for {_LOCK_WAIT_S} seconds. "
+                "End it, or choose another folder for the results."
+            ) from error
+        except OSError as error:
+            raise OutputError(
+                f"Results cannot be written to {str(out)!r}: {error.strerror or error}. "
+                "Choose a folder that you may write to."
+            ) from error
+        yield
+
+
+def remove_lock(out: Path) -> None:
+    """Remove what `placing` leaves, unless another run is under way."""
+    if not any(out.glob(f"{RUN_FOLDER}*")):
+        with contextlib.suppress(OSError):  # the folder may be gone, or not ours to clean
+            (out / _LOCK).unlink()
 
 
 def put_in_place(made: Path, files: ResultFiles) -> None:

@@ -25,7 +25,7 @@ from napari_rwkv_seg.files import write_atomically
 from .batch_choices import ENDINGS, BatchChoices
 from .batch_files import spacing, write_labels, write_objects, write_overlay
 from .batch_items import BatchItem, digest_of
-from .batch_results import ResultFiles, kept_record, put_in_place, results_of
+from .batch_results import ResultFiles, kept_record, placing, put_in_place, results_of
 from .batch_rows import Row
 
 if TYPE_CHECKING:
@@ -113,11 +113,29 @@ def item_steps(item: BatchItem, row: Row, order: Order, load: Load) -> Steps:
     try:
         with _making(order) as made:
             ended = yield from _make(item, row, order, _Start(image, source, model, start, made))
-            put_in_place(made, files)
-            return ended
+            return _placed(made, ended, source, order, files)
     except Exception as error:  # noqa: BLE001 - the same
         seconds = time.monotonic() - start
         return replace(row, state="failed", note=sentence(error), seconds=seconds)
+
+
+def _placed(made: Path, row: Row, source: str, order: Order, files: ResultFiles) -> Row:
+    """Move a result to its place, unless another run of the same batch was quicker.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be moved, or what another run has put there is not the same.
+    """
+    if row.state != "done":
+        return row
+    with placing(order.out):
+        if not order.choices.overwrite:
+            record = kept_record(files, order.wanted_of(files), source, order.asked)
+            if record is not None:
+                return _skipped(row, record, files, order)
+        put_in_place(made, files)
+    return row
 
 
 def sentence(error: BaseException) -> str:

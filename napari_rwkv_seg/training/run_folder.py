@@ -8,7 +8,6 @@ and result. A run folder appears whole or not at all. Knows no torch.
 import contextlib
 import hashlib
 import json
-import os
 import platform
 import shutil
 import tempfile
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import OutputError, RunError, UnreadableFileError
 from napari_rwkv_seg.files import read_bytes, write_atomically
+from napari_rwkv_seg.locks import HeldError, held
 from napari_rwkv_seg.zoo.store import PACKAGE
 
 from .run_settings import PairEntry, RunSettings, read_settings, write_settings
@@ -200,36 +200,15 @@ def locked(run: RunFolder) -> Iterator[None]:
     RunError
         If another process works on the run, or the folder cannot be written.
     """
-    path = run.path / ".lock"
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise RunError(f"The run {str(run.path)!r} cannot be written: {reason}.") from error
-    try:
-        if not _lock(handle):
-            raise RunError(f"The run {str(run.path)!r} is under way in another process.")
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(held(run.path / ".lock", 0))
+        except HeldError as error:
+            raise RunError(f"The run {str(run.path)!r} is under way in another process.") from error
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise RunError(f"The run {str(run.path)!r} cannot be written: {reason}.") from error
         yield
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int) -> bool:
-    """Take the lock of an open file; return whether it was free (or cannot be asked for here)."""
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:  # a network share without locks: go on without
-        return True
-    return True
 
 
 def _fill(run: RunFolder, settings: RunSettings, pairs: Sequence["TrainingPair"]) -> None:

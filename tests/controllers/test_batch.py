@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from napari_rwkv_seg import segment_batch
-from napari_rwkv_seg.controllers import batch_work
+from napari_rwkv_seg.controllers import batch_results, batch_work
 from napari_rwkv_seg.controllers.batch import Batch, BatchChoices, batch_steps
 from napari_rwkv_seg.controllers.batch_choices import ENDINGS
 from napari_rwkv_seg.controllers.batch_items import BatchItem
@@ -22,6 +22,7 @@ from napari_rwkv_seg.controllers.batch_rows import write_csv
 from napari_rwkv_seg.errors import ModelError, OutputError, SettingsError
 from napari_rwkv_seg.images import FORMATS
 from napari_rwkv_seg.images.readers import ImageFile
+from napari_rwkv_seg.inference.steps import drained
 
 from .batching import (
     row_of,
@@ -233,7 +234,7 @@ def test_a_batch_that_is_killed_goes_on_with_the_image_that_ran(
     code = f"""
 import os, signal
 from napari_rwkv_seg import segment_batch
-from napari_rwkv_seg.controllers import batch_work
+from napari_rwkv_seg.controllers import batch_results, batch_work
 real = batch_work.{moment}
 count = []
 def kill_in_the_second(*arguments):
@@ -258,6 +259,40 @@ def test_what_runs_elsewhere_is_not_swept_away(model: Path, folder: Path) -> Non
     alive.mkdir(parents=True)
     run(batch(model, folder))
     assert alive.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("changes", "ending"),
+    [({"tile_size": 96}, "made with another choice of tile size"), ({}, "by the same choices")],
+)
+def test_of_two_runs_at_once_the_second_replaces_nothing(
+    model: Path, folder: Path, changes: dict[str, object], ending: str
+) -> None:
+    late = batch_steps(batch(model, folder, **changes))
+    for news in late:
+        if any(row.state == "running" for row in news.rows):
+            break
+    next(late)  # it has looked, and seen no result
+    run(batch(model, folder))
+    out = folder.parent / "out"
+    before = {path: path.read_bytes() for path in out.glob("*_labels.*")}
+    rows = drained(late).rows
+    assert [row.state for row in rows] == ["failed" if changes else "skipped"] * 3
+    assert all(ending in row.note for row in rows)
+    assert {path: path.read_bytes() for path in out.glob("*_labels.*")} == before
+
+
+def test_results_wait_for_a_run_that_puts_its_own_in_place(
+    model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_results, "_LOCK_WAIT_S", 0.1)
+    out = folder.parent / "out"
+    out.mkdir()
+    with batch_results.placing(out):
+        table = run(batch(model, folder))
+    assert set(states(table).values()) == {"failed"}
+    assert all("Another run has kept" in row.note for row in table.rows)
+    assert set(states(run(batch(model, folder))).values()) == {"done"}
 
 
 def test_a_record_without_its_labels_is_no_result(model: Path, folder: Path) -> None:
