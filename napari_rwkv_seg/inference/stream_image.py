@@ -18,7 +18,6 @@ from napari_rwkv_seg.images.axes import plane_shape, stack_shape
 from napari_rwkv_seg.zoo.card import Normalization
 
 from .normalize import has_contrast, match_channels
-from .progress import Progress
 from .windows import Window, WindowMeasure
 
 BAND_BYTES = 64_000_000  # what is read at once to measure the brightness
@@ -149,8 +148,8 @@ class Brightness:
 
 def brightness_steps(
     image: StreamImage, index: tuple[int, ...], normalization: Normalization
-) -> Generator[Progress, None, Brightness]:
-    """Read a plane once from top to bottom, yielding after every band; return its brightness.
+) -> Generator[float, None, Brightness]:
+    """Read a plane once from top to bottom, yielding the share that is read; return its brightness.
 
     Gives the windows that the whole plane would give, in bounded memory.
     """
@@ -164,7 +163,7 @@ def brightness_steps(
             measures = [WindowMeasure(height, width, normalization) for _ in range(band.shape[-1])]
         for channel, measure in enumerate(measures):
             measure.add(band[..., channel])
-        yield Progress(0, 0, None, f"Measuring the brightness: {stop / height:.0%}")
+        yield stop / height
     return Brightness(tuple(measure.window() for measure in measures))
 
 

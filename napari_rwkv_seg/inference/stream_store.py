@@ -10,7 +10,7 @@ anew without the network. Needs zarr, the extra `[zarr]`.
 import io
 import json
 import shutil
-from dataclasses import asdict
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from .stream_state import (
 )
 
 _MOST_FACTS = 256_000_000
+_REST = 20  # times as long as it takes is not spent on writing down what is done
 
 Labels = NDArray[np.integer[Any]]
 
@@ -56,6 +57,7 @@ class StreamStore:
     ) -> None:
         self.folder, self.run, self.layout, self.state = folder, run, layout, state
         self._arrays: dict[str, Any] = {}
+        self._is_saved, self._next_save = True, 0.0
 
     @classmethod
     def open(
@@ -129,9 +131,26 @@ class StreamStore:
 
     def save(self) -> None:
         """Write down what is done."""
-        content = {"format": FORMAT, "run": self.run, "state": asdict(self.state)}
-        text = json.dumps(content, indent=1).encode()
+        start = time.monotonic()
+        state = vars(self.state) | {"planes": [vars(plane) for plane in self.state.planes]}
+        text = json.dumps({"format": FORMAT, "run": self.run, "state": state}).encode()
         write_atomically(self.folder / PROGRESS, lambda file: file.write(text))
+        self._is_saved, now = True, time.monotonic()
+        self._next_save = now + _REST * (now - start)
+
+    def save_soon(self) -> None:
+        """Write down what is done, unless that was just done: of many planes it takes long.
+
+        Only for what may be done again if it is lost.
+        """
+        self._is_saved = False
+        if time.monotonic() >= self._next_save:
+            self.save()
+
+    def save_rest(self) -> None:
+        """Write down what `save_soon` has put off."""
+        if not self._is_saved:
+            self.save()
 
     def show(self, plane: tuple[int, ...], start: tuple[int, int], labels: Labels) -> None:
         """Write final or provisional labels of whole blocks into all levels.

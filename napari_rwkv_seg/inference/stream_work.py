@@ -42,27 +42,33 @@ class StreamWork:
         self._since = time.monotonic()
 
     def measure_steps(self) -> Iterator[Progress]:
-        """Find out how bright the planes are that were not measured yet.
+        """Find out how bright all planes are, for who has their rows run elsewhere.
 
         Raises
         ------
         ImageError
             If no plane holds a finite number.
         """
-        for index, state in self._planes():
-            if state.windows is None:
-                yield from self._measure(index, state)
-        if all(state.blank for state in self.store.state.planes):
-            raise ImageError(NO_FINITE_PIXEL)
+        for number, (index, state) in enumerate(self._planes()):
+            yield from self._measure(number, index, state)
+        self._refuse_blank()
         self._count()
 
     def steps(self) -> Iterator[Progress]:
-        """Do all that is not done."""
-        yield from self.measure_steps()
+        """Do all that is not done.
+
+        Raises
+        ------
+        ImageError
+            If no plane holds a finite number.
+        """
         planes = self._planes()
-        for index, state in planes:
+        self._count()
+        for number, (index, state) in enumerate(planes):
+            yield from self._measure(number, index, state)
             while not (yield from self._predict(index, state)):
                 yield self._halve(state)
+        self._refuse_blank()
         found = 0
         for number, (_, state) in enumerate(planes):
             if state.objects is None:
@@ -109,7 +115,7 @@ class StreamWork:
             self.store.show(index, (rows.start, columns.start), classes)
             state.rows.append([strip, row])
             state.invalid += invalid
-        self.store.save()
+        self.store.save_soon()
         before, since, timed = self._left, self._since, self._timed
         self._count()
         self._since, self._timed = since, timed + before - self._left
@@ -134,15 +140,33 @@ class StreamWork:
             notes.append(f"There is no contrast{where}: all pixels have one value.")
         return notes
 
-    def _measure(self, index: tuple[int, ...], state: PlaneState) -> Iterator[Progress]:
-        """Find out how bright a plane is."""
-        normalization = self.model.card.normalization
-        found = yield from brightness_steps(self.image, index, normalization)
+    def _refuse_blank(self) -> None:
+        if all(state.blank for state in self.store.state.planes):
+            raise ImageError(NO_FINITE_PIXEL)
+
+    def _measure(
+        self, number: int, index: tuple[int, ...], state: PlaneState
+    ) -> Generator[Progress, None, None]:
+        """Find out how bright a plane is, unless that is known."""
+        if state.windows is not None:
+            return
+        where = self._where(number)
+        steps = brightness_steps(self.image, index, self.model.card.normalization)
+        while True:
+            try:
+                share = next(steps)
+            except StopIteration as end:
+                found = end.value
+                break
+            yield self.progress(f"Measuring the brightness{where}: {share:.0%}")
         state.windows = [
             [one.low, one.high, one.offset, one.span] if one else None for one in found.windows
         ]
         state.flat, state.blank = found.is_flat, found.is_blank
-        self.store.save()
+        self.store.save_soon()
+        if state.blank:
+            self._left -= self._tiles_of_a_plane()
+            self._total -= self._tiles_of_a_plane()
 
     def _predict(
         self, index: tuple[int, ...], state: PlaneState
@@ -159,7 +183,7 @@ class StreamWork:
                     return False
                 state.rows.append([number, row])
                 state.invalid += invalid
-                self.store.save()
+                self.store.save_soon()
         return True
 
     def _strip_run(self, index: tuple[int, ...], state: PlaneState, strip: Strip) -> StripRun:
@@ -206,10 +230,14 @@ class StreamWork:
         """Make the labels of a plane of its classes."""
         classes = len(self.model.card.classes)
         labels = PlaneLabels(self.store, number, self._grid, self.settings, classes)
-        planes = len(self.store.state.planes)
-        where = f", plane {number + 1} of {planes}" if planes > 1 else ""
+        where = self._where(number)
         for what, share in labels.steps(found):
             yield Progress(1, 1, None, f"{what}{where}: {share:.0%}")
+
+    def _where(self, number: int) -> str:
+        """Return which plane it is, in words; "" if there is one."""
+        planes = len(self.store.state.planes)
+        return f", plane {number + 1} of {planes}" if planes > 1 else ""
 
     def _halve(self, state: PlaneState) -> Progress:
         """Begin a plane anew with smaller tiles."""
@@ -238,15 +266,19 @@ class StreamWork:
 
     def _count(self) -> None:
         """Count the tiles that there are, and those that must still be run."""
-        strips, every = self._strips(), list(range(self._grid.down))
+        strips = self._strips()
         planes = [state for state in self.store.state.planes if not state.blank]
-        self._total = len(planes) * sum(strip.count(self._grid, every) for strip in strips)
+        self._total = len(planes) * self._tiles_of_a_plane()
         self._left = sum(
             strip.count(self._grid, self._missing(state, number))
             for state in planes
             for number, strip in enumerate(strips)
         )
         self._timed, self._since = 0, time.monotonic()
+
+    def _tiles_of_a_plane(self) -> int:
+        every = list(range(self._grid.down))
+        return sum(strip.count(self._grid, every) for strip in self._strips())
 
     def progress(self, note: str = "") -> Progress:
         """Return how far the network is; the rest is short."""

@@ -7,6 +7,7 @@ What is done is written down; running again with the same image, model and
 settings continues. Probabilities are not kept. Lengths are in pixels.
 """
 
+import contextlib
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,6 +188,9 @@ def _filled(
             "Not enough memory to go on; close other programs. What is done is kept: "
             "run again to continue."
         ) from error
+    finally:
+        with contextlib.suppress(RwkvSegError):  # what ended the work is said, not this
+            work.store.save_rest()
 
 
 def _identity(
