@@ -1,10 +1,10 @@
-"""Make the starter model that is shipped as `models/med_urwkv_t_hippocampus`, as a user would.
+"""Make the starter model that is shipped as `models/rwkv_unet_t_hippocampus`, as a user would.
 
     python scripts/train_hippocampus.py train DATA RUN [--minutes 30]   # goes on if it was stopped
     python scripts/train_hippocampus.py export DATA RUN OUT --machine "..."
 
-DATA holds `split.csv`, images and masks of msd_hippocampus. `train` is `finetune` from the nuclei
-model on the volumes of the training split, which holds out some of them; `export` is `segment` and
+DATA holds `split.csv`, images and masks of msd_hippocampus. `train` is `models new` and `finetune`
+on the volumes of the training split, which holds out some of them; `export` is `segment` and
 `evaluate` on those of the test split, when all is chosen, and writes the model folder.
 """
 
@@ -28,20 +28,19 @@ from napari_rwkv_seg.training.events import Event
 from napari_rwkv_seg.training.process import settle_process
 from napari_rwkv_seg.training.run_folder import RunFolder
 from napari_rwkv_seg.zoo.card import ModelCard
-from napari_rwkv_seg.zoo.store import write_model
+from napari_rwkv_seg.zoo.new_models import new_model
+from napari_rwkv_seg.zoo.store import list_models, write_model
 
 app = typer.Typer(add_completion=False)
 DESCRIPTION = Path(__file__).with_name("hippocampus_card.md")
-NAME = "med_urwkv_t_hippocampus"
-BASE = "med_urwkv_t_nuclei"
-ZOOM = 3
+NAME = "rwkv_unet_t_hippocampus"
 CLASSES = ("anterior hippocampus", "posterior hippocampus")
 SCORES = {"dice": "Dice", "hd95": "HD95, mm", "surface_dice": "surface Dice at 1 mm"}
 
 
 @app.command()
 def train(data: Path, run: Path, minutes: float = 30, seed: int = 42) -> None:
-    """Fine-tune the nuclei model on the training volumes, or go on with that."""
+    """Train a new model on the training volumes, or go on with that."""
     if (run / "run.toml").is_file():
         done = finish(RunFolder(run), _tell, Control())
     else:
@@ -49,20 +48,22 @@ def train(data: Path, run: Path, minutes: float = 30, seed: int = 42) -> None:
             images, masks = _split(data, "train", Path(scratch))
             done = finetune(
                 images, masks, run.parent / f"{run.name}_model" / NAME,
-                model=_zoomed_base(run.parent / f"{run.name}_base"),
+                model=_base(f"{run.name}_base"),
                 classes=CLASSES, minutes=minutes, depth="everything", orientation="fixed",
                 seed=seed, run=run, progress=_tell,
             )  # fmt: skip
     typer.echo(done.sentence)
 
 
-def _zoomed_base(folder: Path) -> Path:
-    """Write the nuclei model as one that sees images larger: these planes are 40 by 50 pixels."""
-    base = load_model(BASE, device="cpu")
-    config = {**base.card.config, "zoom": ZOOM}
-    update = {"name": folder.name, "config": config, "tile_size": 512 // ZOOM}
-    write_model(folder, base.network, base.card.model_copy(update=update), "For training.")
-    return folder
+def _base(name: str) -> str:
+    """Make a network of random weights among the user's models, unless it is there.
+
+    RWKV-UNet, since these planes are 40 by 50 pixels: it mixes tokens of 8 by 8 pixels, where
+    those of Med-URWKV are 16 by 16.
+    """
+    if name not in {entry.name for entry in list_models()}:
+        new_model(name, classes=CLASSES, architecture="rwkv_unet", variant="T", in_channels=1)
+    return name
 
 
 @app.command()
@@ -111,12 +112,12 @@ def _card(trained: ModelCard, scores: Evaluation, length: str) -> ModelCard:
     return trained.model_copy(
         update={
             "name": NAME,
-            "title": "Hippocampus (Med-URWKV-T)",
+            "title": "Hippocampus (RWKV-UNet-T)",
             "purpose": "Anterior and posterior hippocampus in cropped T1-weighted MR volumes of "
             "the brain, plane by plane",
             "license": "CC-BY-SA-4.0",
             "training_data": "Medical Segmentation Decathlon, Task04 Hippocampus (CC BY-SA 4.0): "
-            "82 training volumes of 1 mm voxels; before that: 197 images of nuclei (CC0)",
+            "82 training volumes of 1 mm voxels",
             "citation": "Antonelli et al., Nat. Commun. 13, 4128 (2022)",
             "trained_by": f"scripts/train_hippocampus.py: {length}",
             "test_scores": shown,

@@ -20,6 +20,7 @@ from napari_rwkv_seg.zoo.card import Normalization
 from .normalize import has_contrast, match_channels
 from .windows import Window, WindowMeasure
 
+_AT_ONCE = 16_000_000  # bytes of a plane that are read in one go to tell images apart
 BAND_BYTES = 64_000_000  # what is read at once to measure the brightness
 _SQUARES = 5  # the fingerprint is of so many squares along each side of a plane
 _SIDE = 64
@@ -89,10 +90,24 @@ class StreamImage:
         for number in sorted({part * (count - 1) // (_PLANES - 1) for part in range(_PLANES)}):
             index = tuple(int(i) for i in np.unravel_index(number, self.stack)) if count > 1 else ()
             index = index or (0,) * len(self.stack)
-            for rows in _places(height):
-                for columns in _places(width):
-                    digest.update(self._read(index, rows, columns, self._channel()).tobytes())
+            for square in self._squares(index, _places(height), _places(width)):
+                digest.update(square.tobytes())
         return digest.hexdigest()
+
+    def _squares(
+        self, index: tuple[int, ...], rows: list[slice], columns: list[slice]
+    ) -> Iterator[Pixels]:
+        """Yield squares of a plane; of a small one, which may be one chunk, all from one read."""
+        height, width = self.plane
+        plane = None
+        if height * width * self.bytes_per_pixel <= min(_AT_ONCE, BAND_BYTES):
+            plane = self._read(index, slice(0, height), slice(0, width), self._channel())
+        for down in rows:
+            for across in columns:
+                if plane is None:
+                    yield self._read(index, down, across, self._channel())
+                else:
+                    yield plane[down, across]
 
     def note(self) -> str:
         """Return what becomes of the channels, "" if all are used as they are."""

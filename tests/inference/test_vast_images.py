@@ -44,6 +44,7 @@ def test_a_stack_of_a_hundred_gigabytes_is_read_as_it_is_needed(vast, pixel_mode
     needed = set(range(-(-told[-1].done // each)))
     sampled = {part * (PLANES - 1) // 15 for part in range(16)}  # the image is told by these
     assert needed <= set(made) <= needed | sampled
+    assert all(made.count(number) == 1 for number in sampled - needed)
     assert f"Measuring the brightness, plane {len(needed)} of 25000: 100%" in {
         one.note for one in told
     }
