@@ -15,12 +15,13 @@ from .heads import network_parts
 
 Depth = Literal["head", "decoder", "everything"]
 
+LAYER_DECAY = 0.75
 _STAGES = 4  # of an encoder; a VRWKV has a quarter of its blocks in each
 _FEW_PIXELS = 500  # about three small cells
 _SOME_PIXELS = 4_000
 
 
-def choose_depth(labelled_pixels: int, device: str) -> Depth:
+def choose_depth(labelled_pixels: int, device: str, is_random: bool) -> Depth:
     """Return what to train unless the user says so.
 
     The fewer pixels there are to learn from, the fewer weights they can set without
@@ -35,7 +36,12 @@ def choose_depth(labelled_pixels: int, device: str) -> Depth:
         Checked pixels of the training part that are not background.
     device : str
         Such as "cpu" or "cuda".
+    is_random : bool
+        Whether the encoder was never trained: then nothing that it knows can be spoilt, and
+        what it makes of an image is worth nothing until it learns.
     """
+    if is_random:
+        return "everything"
     if labelled_pixels < _FEW_PIXELS:
         return "head"
     some = _SOME_PIXELS if device.startswith("cpu") else _SOME_PIXELS // 2
@@ -47,7 +53,7 @@ def parameter_groups(
     depth: Depth,
     learning_rate: float,
     weight_decay: float,
-    layer_decay: float = 0.75,
+    layer_decay: float = LAYER_DECAY,
 ) -> list[dict[str, Any]]:
     """Return groups of parameters for AdamW, and freeze what is not in them.
 
@@ -60,7 +66,8 @@ def parameter_groups(
     learning_rate, weight_decay : float
         Of head and decoder; vectors and scalars never decay.
     layer_decay : float
-        Each stage of the encoder learns at this rate times that of the next one.
+        Each stage of the encoder learns at this rate times that of the next one; 1 for an
+        encoder of random weights, which has nothing to keep.
 
     Returns
     -------

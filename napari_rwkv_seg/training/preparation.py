@@ -10,10 +10,11 @@ from torch import nn
 from napari_rwkv_seg.errors import ImageError, ModelError, RunError, TrainingDataError
 from napari_rwkv_seg.inference.normalize import match_channels
 from napari_rwkv_seg.zoo.card import ClassCard, ModelCard
+from napari_rwkv_seg.zoo.new_models import FROM_NOTHING
 from napari_rwkv_seg.zoo.store import find_model, read_network
 
 from .crops import CPU_PIXELS, CUDA_PIXELS, CropSource
-from .depth import Depth, choose_depth, parameter_groups
+from .depth import LAYER_DECAY, Depth, choose_depth, parameter_groups
 from .events import Tell
 from .heads import network_for_classes
 from .pairs import LabelKind, TrainingPair, check_pairs, class_map
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 LEARNING_RATE = 5e-4
+RANDOM_RATE = 1e-3  # of networks of which nothing was trained, as the starter models had it
 WEIGHT_DECAY = 0.05
 
 
@@ -112,7 +114,8 @@ def prepare(run: RunFolder, tell: Tell, fabric: "Fabric") -> Start:
     network = network_for_classes(network, base.classes, card.classes)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     depth = _depth(run, settings, base, labelled, fabric)
-    groups = parameter_groups(network, depth, LEARNING_RATE, WEIGHT_DECAY)
+    rate, layer_decay = (RANDOM_RATE, 1.0) if is_random(base) else (LEARNING_RATE, LAYER_DECAY)
+    groups = parameter_groups(network, depth, rate, WEIGHT_DECAY, layer_decay)
     crops = _crops(pairs, split, card, settings, batch_pixels(card, fabric.device.type))
     tell(
         "prepared",
@@ -134,8 +137,13 @@ def prepare(run: RunFolder, tell: Tell, fabric: "Fabric") -> Start:
         groups,
         crops,
         labelled,
-        LEARNING_RATE,
+        rate,
     )
+
+
+def is_random(card: ModelCard) -> bool:
+    """Return whether no part of a model was ever trained."""
+    return card.untrained and card.parent == FROM_NOTHING
 
 
 def batch_pixels(card: ModelCard, device: str) -> int:
@@ -244,7 +252,7 @@ def _depth(
     plan = run.path / "plan.json"
     depth = settings.depth
     if depth == "auto":
-        depth = choose_depth(labelled, fabric.device.type)
+        depth = choose_depth(labelled, fabric.device.type, is_random(base))
     if not plan.is_file():
         if fabric.is_global_zero:
             begun = {"base": base.weights_sha256, "depth": depth, "choices": _fixed(settings)}

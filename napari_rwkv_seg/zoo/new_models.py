@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SEED = 42
+FROM_NOTHING = "none (random weights)"
+"""What a card names as its parent if not even the encoder was trained before."""
 MOST_CHANNELS = 64
 VARIANTS = {"med_urwkv": ("T", "S", "B", "L"), "rwkv_unet": ("T", "S", "B")}
 # Which network an encoder serves, and as what.
@@ -100,7 +102,7 @@ def new_model(  # noqa: PLR0913 - each is one choice of the user's
         input_channels=in_channels,
         normalization=_normalization(in_channels, source),
         classes=_classes(classes),
-        parent=f"encoder {source.name}" if source else "none (random weights)",
+        parent=f"encoder {source.name}" if source else FROM_NOTHING,
         license=source.license if source else "yours to choose",
         training_data="none yet",
         citation=source.citation if source else "",

@@ -71,7 +71,11 @@ def test_a_frozen_encoder_keeps_its_statistics_and_gets_no_gradient():
 
 
 def test_little_to_learn_from_trains_little():
-    order = [choose_depth(pixels, "cpu") for pixels in (100, 1_000, 100_000)]
+    order = [choose_depth(pixels, "cpu", is_random=False) for pixels in (100, 1_000, 100_000)]
     assert order == ["head", "decoder", "everything"]
-    assert choose_depth(3_000, "cpu") == "decoder"
-    assert choose_depth(3_000, "cuda:1") == "everything"
+    assert choose_depth(3_000, "cpu", is_random=False) == "decoder"
+    assert choose_depth(3_000, "cuda:1", is_random=False) == "everything"
+
+
+def test_a_network_that_knows_nothing_is_trained_as_a_whole():
+    assert choose_depth(100, "cpu", is_random=True) == "everything"
