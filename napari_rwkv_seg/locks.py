@@ -1,13 +1,12 @@
 """Locks between processes, on this machine or on others that see the same folder."""
 
 import contextlib
+import os
+import time
 from collections.abc import Iterator
-from errno import EACCES, ENOENT, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-_NO_FILE = (EACCES, EPERM, EROFS, ENOENT, ENOTDIR)
+_LOOK_EVERY_S = 0.05
 
 
 class HeldError(Exception):
@@ -18,13 +17,12 @@ class HeldError(Exception):
 def held(path: Path, wait_s: float) -> Iterator[None]:
     """Hold a lock; a process that dies lets go of it by itself.
 
-    The empty file stays where it is: were it removed while others wait for it, two could hold
-    two files of one name. A network share that knows no locks is gone on without.
+    A network share that knows no locks is gone on without.
 
     Parameters
     ----------
     path : Path
-        A file of its own beside what is guarded, made if it is missing.
+        A file of its own beside what is guarded; it is there while the lock is held.
     wait_s : float
         How long another's lock is waited for, in seconds; 0 to try once.
 
@@ -35,13 +33,49 @@ def held(path: Path, wait_s: float) -> Iterator[None]:
     OSError
         If the file cannot be made.
     """
-    path.parent.stat()  # filelock would make a folder that is gone
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(FileLock(path, timeout=wait_s))
-        except Timeout as error:
-            raise HeldError(str(path)) from error
-        except OSError as error:
-            if error.errno in _NO_FILE:
-                raise
+    end = time.monotonic() + wait_s
+    while (handle := _taken(path)) is None:
+        if time.monotonic() >= end:
+            raise HeldError(str(path))
+        time.sleep(_LOOK_EVERY_S)
+    try:
         yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows removes no file that is open
+            path.unlink()
+        os.close(handle)
+
+
+def _taken(path: Path) -> int | None:
+    """Return the open file, locked; None if another process has it."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # for all who share the folder
+    if _lock(handle) and _is_still(path, handle):
+        return handle
+    os.close(handle)
+    return None
+
+
+def _is_still(path: Path, handle: int) -> bool:
+    """Return whether an open file was not removed, by who held it, before it was locked."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except OSError:
+        return False
+
+
+def _lock(handle: int) -> bool:
+    """Take the lock of an open file; return whether it was free (or cannot be asked for here)."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:  # a network share without locks: go on without
+        return True
+    return True

@@ -1,12 +1,13 @@
 """Locks between processes."""
 
 import errno
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from napari_rwkv_seg.locks import HeldError, held
 
@@ -16,6 +17,32 @@ def test_what_one_holds_no_other_gets(tmp_path: Path) -> None:
         pass
     with held(tmp_path / "lock", 0):
         pass
+
+
+def test_of_many_who_wait_one_at_a_time_has_it(tmp_path: Path) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+
+    def work(number: int) -> None:
+        for _ in range(20):
+            with held(tmp_path / "lock", 60):
+                inside.append(number)
+                most.append(len(inside))
+                inside.remove(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 80
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes no file that is open")
+def test_nothing_is_left(tmp_path: Path) -> None:
+    with held(tmp_path / "lock", 0):
+        assert os.listdir(tmp_path) == ["lock"]
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_process_that_dies_lets_go(tmp_path: Path) -> None:
@@ -36,14 +63,13 @@ def test_where_no_lock_can_be_made_the_reason_is_raised(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.skipif(os.name == "nt", reason="flock")
 def test_a_share_without_locks_is_gone_on_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(lock: FileLock) -> None:
+    def refuse(handle: int, what: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(FileLock, "_acquire", refuse)
-    reached = False
-    with held(tmp_path / "lock", 0):
-        reached = True
-    assert reached
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with held(tmp_path / "lock", 0), held(tmp_path / "lock", 0):
+        assert (tmp_path / "lock").exists()

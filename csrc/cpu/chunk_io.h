@@ -23,11 +23,12 @@ RWKV_INLINE Rows<T> rows_of(T* from, const Strip& s, int64_t n, int64_t c) {
   return {from + n * kChunk * s.stride + c, s.stride};
 }
 
-// Memory is asked for ahead of time, a tile after the one that is at work: kTile channels of a
-// chunk's rows, line by line as they lie there. Sixteen rows of five arrays would be more streams
+// Memory is asked for ahead of time, a tile after the one that is at work: some channels of
+// a chunk's rows, line by line as they lie there. Sixteen rows of five arrays would be more streams
 // than hardware foresees and than memory serves well; tiles of this width make one of each array,
-// and stay in the first cache until they are needed.
-constexpr uint32_t kTile = 96;
+// and stay in the first cache until they are needed. Tiles of one image are about as wide as each
+// other, or a wide one would leave most of a narrow one's time unused.
+constexpr uint32_t kWidestTile = 96;
 constexpr int kLine = 16;  // floats
 
 // The part of the next tile that is asked for while a vector of channels of this one is done:
@@ -40,12 +41,19 @@ struct Ahead {
   int64_t to_next_row;
 };
 
+RWKV_INLINE uint32_t tile_width(uint32_t channels) {
+  const uint32_t tiles = (channels + kWidestTile - 1) / kWidestTile;
+  const uint32_t vectors = channels / kWidth;
+  return (vectors + tiles - 1) / tiles * kWidth;
+}
+
 RWKV_INLINE Ahead ahead_of(const Strip& s, int64_t n, int64_t c, int64_t step) {
   const uint32_t channels = uint32_t(s.channels);
-  const uint32_t tile = uint32_t(c) / kTile * kTile;
-  const bool is_last = tile + kTile >= channels;
-  const uint32_t next = is_last ? 0 : tile + kTile;
-  const uint32_t width = channels - next < kTile ? channels - next : kTile;
+  const uint32_t each = tile_width(channels);
+  const uint32_t tile = uint32_t(c) / each * each;
+  const bool is_last = tile + each >= channels;
+  const uint32_t next = is_last ? 0 : tile + each;
+  const uint32_t width = channels - next < each ? channels - next : each;
   const uint32_t done = (uint32_t(c) - tile) * kChunk;
   const uint32_t column = done % width;
   const int64_t row = (is_last ? n + step : n) * kChunk + done / width;

@@ -20,7 +20,7 @@ from napari_rwkv_seg.zoo.store import DEFAULT_MODEL, find_model
 
 from .batch_choices import ENDINGS, BatchChoices
 from .batch_items import BatchItem, Wanted, check_apart, find_items, part_of
-from .batch_results import remove_lock, results_of, run_folder_name, sweep
+from .batch_results import results_of, run_folder_name, sweep
 from .batch_rows import Row, Table, TableFiles
 from .batch_run import News, run_here, run_there
 from .batch_work import Order
@@ -218,4 +218,3 @@ def _making(out: Path) -> Iterator[Path]:
         yield making
     finally:
         shutil.rmtree(making, ignore_errors=True)
-        remove_lock(out)

@@ -152,13 +152,6 @@ def placing(out: Path) -> Iterator[None]:
         yield
 
 
-def remove_lock(out: Path) -> None:
-    """Remove what `placing` leaves, unless another run is under way."""
-    if not any(out.glob(f"{RUN_FOLDER}*")):
-        with contextlib.suppress(OSError):  # the folder may be gone, or not ours to clean
-            (out / _LOCK).unlink()
-
-
 def put_in_place(made: Path, files: ResultFiles) -> None:
     """Move what lies in the folder `made` to its place: the record first, the labels last.
 

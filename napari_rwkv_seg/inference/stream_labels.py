@@ -62,7 +62,7 @@ class PlaneLabels:
             yield from self._object_steps(found)
         else:
             yield from self._class_steps()
-        self._store.save()
+        self._store.save_soon()
 
     def _source(self) -> str:
         """Return which array holds the classes as they are now."""

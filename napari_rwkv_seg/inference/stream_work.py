@@ -49,10 +49,11 @@ class StreamWork:
         ImageError
             If no plane holds a finite number.
         """
+        self._count()
         for number, (index, state) in enumerate(self._planes()):
             yield from self._measure(number, index, state)
         self._refuse_blank()
-        self._count()
+        self.store.save_rest()  # other processes read it
 
     def steps(self) -> Iterator[Progress]:
         """Do all that is not done.
@@ -69,6 +70,7 @@ class StreamWork:
             while not (yield from self._predict(index, state)):
                 yield self._halve(state)
         self._refuse_blank()
+        self.store.save_rest()  # what is made of classes must not outlive them
         found = 0
         for number, (_, state) in enumerate(planes):
             if state.objects is None:
@@ -167,6 +169,8 @@ class StreamWork:
         if state.blank:
             self._left -= self._tiles_of_a_plane()
             self._total -= self._tiles_of_a_plane()
+        if not self._timed:
+            self._since = time.monotonic()  # the time left is that of tiles
 
     def _predict(
         self, index: tuple[int, ...], state: PlaneState

@@ -29,7 +29,7 @@ from .stream_state import Layout
 from .stream_store import StreamStore
 from .stream_work import StreamWork
 
-BLOCK = 1024  # pixels: one file of a level; rows of blocks are what a cut-off run repeats
+BLOCK = 1024  # pixels: one file of a level; what is done is told by rows of blocks
 
 
 @dataclass(frozen=True)

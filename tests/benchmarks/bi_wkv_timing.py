@@ -25,7 +25,7 @@ def in_turns(calls: dict[str, Callable[[], object]], least_s: float) -> dict[str
 
     They are called in turns, six times round, so that a machine that is slower for a while is
     so for all of them: each for at least `least_s` seconds in all. What takes longer is called
-    once a round, and twice in all if it takes seconds; the first round warms up.
+    once a round, and twice in all if it takes seconds.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(_ROUNDS):
