@@ -1,7 +1,7 @@
 """Make the starter model that is shipped as `models/rwkv_unet_t_hippocampus`, as a user would.
 
     python scripts/train_hippocampus.py train DATA RUN [--minutes 30]   # goes on if it was stopped
-    python scripts/train_hippocampus.py export DATA RUN OUT --machine "..."
+    python scripts/train_hippocampus.py export DATA RUN FOLDER/rwkv_unet_t_hippocampus --machine "..."
 
 DATA holds `split.csv`, images and masks of msd_hippocampus. `train` is `models new` and `finetune`
 on the volumes of the training split, which holds out some of them; `export` is `segment` and
@@ -28,7 +28,7 @@ from napari_rwkv_seg.training.events import Event
 from napari_rwkv_seg.training.process import settle_process
 from napari_rwkv_seg.training.run_folder import RunFolder
 from napari_rwkv_seg.zoo.card import ModelCard
-from napari_rwkv_seg.zoo.new_models import new_model
+from napari_rwkv_seg.zoo.new_models import FROM_NOTHING, new_model
 from napari_rwkv_seg.zoo.store import list_models, write_model
 
 app = typer.Typer(add_completion=False)
@@ -112,6 +112,7 @@ def _card(trained: ModelCard, scores: Evaluation, length: str) -> ModelCard:
     return trained.model_copy(
         update={
             "name": NAME,
+            "parent": FROM_NOTHING,
             "title": "Hippocampus (RWKV-UNet-T)",
             "purpose": "Anterior and posterior hippocampus in cropped T1-weighted MR volumes of "
             "the brain, plane by plane",

@@ -151,6 +151,26 @@ def _facts(cells: dict[str, Any]) -> Iterator[str]:
     for arm, source in sorted({(cell["arm"], cell["source"]) for cell in cells.values()}):
         if source:
             yield f"- {arm}: {source}."
+            yield _gain(cells, arm)
+
+
+def _gain(cells: dict[str, Any], arm: str) -> str:
+    """Return in a sentence what an encoder gains over random weights, cell by cell."""
+    score = {
+        (cell["set"], cell["k"], cell["seed"], cell["arm"]): cell["test_after"]["mean"]
+        for cell in cells.values()
+    }
+    gains = [
+        value - score[(*place, "random")]
+        for (*place, its_arm), value in score.items()
+        if its_arm == arm and (*place, "random") in score
+    ]
+    if not gains:
+        return f"- {arm}: no cell of random weights to compare with."
+    return (
+        f"- {arm} gains {np.mean(gains):+.3f} on average of {len(gains)} pairs of cells, from "
+        f"{min(gains):+.3f} to {max(gains):+.3f}."
+    )
 
 
 if __name__ == "__main__":
