@@ -1,7 +1,7 @@
 """Make the starter model that is shipped as `models/rwkv_unet_t_hippocampus`, as a user would.
 
     python scripts/train_hippocampus.py train DATA RUN [--minutes 30]   # goes on if it was stopped
-    python scripts/train_hippocampus.py export DATA RUN FOLDER/rwkv_unet_t_hippocampus --machine "..."
+    python scripts/train_hippocampus.py export DATA RUN OUT --machine "..."   # beside other models
 
 DATA holds `split.csv`, images and masks of msd_hippocampus. `train` is `models new` and `finetune`
 on the volumes of the training split, which holds out some of them; `export` is `segment` and

@@ -71,9 +71,10 @@ def pretraining_section(table: str) -> str:
         "Med-URWKV-T fine-tuned on few images, everything trained, from random weights (at one",
         "rate) and from encoders that `scripts/pretrain.py` made (with layer-wise decay of the",
         "rate), as users get it. Mean Dice of the foreground on the first 40 test images. The",
-        "encoders have seen no image of these sets. The encoder here learnt for 12 minutes to restore",
-        "images and for 26 to tell classes, on one core; each cell did 99 to 211 steps, beside other",
-        "work. That is little of everything: what a long pretraining brings is not shown.",
+        "encoders have seen no image of these sets. The encoder here learnt for 12 minutes to",
+        "restore images and for 26 to tell classes, on one core; each cell did 99 to 211 steps,",
+        "beside other work. That is little of everything: what a long pretraining brings is not",
+        "shown.",
         "`python tests/benchmarks/bench_pretraining.py` repeats it.",
         "",
     ]
