@@ -160,13 +160,14 @@ def test_the_page_tells_how_objects_are_parted_if_that_was_measured(run, tmp_pat
 
 
 def test_the_page_tells_what_a_pretrained_encoder_buys_if_that_was_measured(run, tmp_path):
-    def cell(k: int, arm: str, dice: float) -> dict[str, Any]:
+    def cell(k: int, arm: str, dice: float, seed: int = 0) -> dict[str, Any]:
         return {
-            "set": "glas", "k": k, "arm": arm, "source": "a script" if arm == "wide" else "",
+            "set": "glas", "k": k, "seed": seed, "arm": arm,
+            "source": "a script" if arm == "wide" else "",
             "test_after": {"mean": dice}, "run": {"minutes": 3.0}, "machine": {"threads": 1},
         }  # fmt: skip
 
-    cells = [cell(2, "random", 0.5), cell(2, "random", 0.7), cell(2, "wide", 0.75)]
+    cells = [cell(2, "random", 0.5), cell(2, "random", 0.7, 1), cell(2, "wide", 0.75)]
     path = tmp_path / "pretraining.json"
     path.write_text(json.dumps({"cells": dict(enumerate([*cells, cell(0, "wide", 0.8)]))}))
     _, _, text = run("--table", "--pretraining", str(path))
@@ -175,6 +176,7 @@ def test_the_page_tells_what_a_pretrained_encoder_buys_if_that_was_measured(run,
     assert "| glas | all | – | 0.800 (n = 1) |" in text
     assert "- 3 minutes of training, 1 thread(s) of a CPU; n: seeds." in text
     assert "- wide: a script." in text
+    assert "- wide gains +0.250 on average of 1 pairs of cells" in text
 
 
 @pytest.mark.shared
