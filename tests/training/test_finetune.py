@@ -10,13 +10,14 @@ import tifffile
 import torch
 
 from napari_rwkv_seg.errors import CancelledError, RunError, TrainingDataError
-from napari_rwkv_seg.training import publish
+from napari_rwkv_seg.training import preparation, publish
 from napari_rwkv_seg.training.control import Control, LeaveError
 from napari_rwkv_seg.training.events import Event, read_events
 from napari_rwkv_seg.training.finetune import run_finetune
 from napari_rwkv_seg.training.install import install_model
 from napari_rwkv_seg.training.run_folder import RunFolder
 from napari_rwkv_seg.zoo.card import ClassCard
+from napari_rwkv_seg.zoo.new_models import FROM_NOTHING
 from napari_rwkv_seg.zoo.store import find_model, read_network, write_model
 
 
@@ -111,6 +112,32 @@ def test_from_an_untrained_base_all_of_what_was_learnt_is_taken(
     write_model(base, tiny.MedURWKV(), card, "For tests.", overwrite=True)
     monkeypatch.setattr(publish, "choose_share", None)  # not to be called
     assert run_finetune(tiny.tiny_run(tmp_path, steps=4).path)["share"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "rate", "decay"),
+    [
+        ({"untrained": True, "parent": FROM_NOTHING}, "RANDOM_RATE", 1.0),
+        ({"untrained": True, "parent": "encoder of others"}, "LEARNING_RATE", 0.75),
+        ({"untrained": False, "parent": FROM_NOTHING}, "LEARNING_RATE", 0.75),
+    ],
+)
+def test_only_a_network_that_knows_nothing_learns_at_one_rate(
+    tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, object], rate: str, decay: float,
+) -> None:  # fmt: skip
+    base = tiny.write_base(tmp_path / "base")
+    card = find_model(base).card.model_copy(update=changes)
+    write_model(base, tiny.MedURWKV(), card, "For tests.", overwrite=True)
+    real, heard = preparation.parameter_groups, []
+
+    def hear(network: torch.nn.Module, depth: str, *rates: float) -> list[dict[str, object]]:
+        heard.append((rates[0], rates[2]))
+        return real(network, depth, *rates)
+
+    monkeypatch.setattr(preparation, "parameter_groups", hear)
+    run_finetune(tiny.tiny_run(tmp_path, steps=2).path)
+    assert heard == [(getattr(preparation, rate), decay)]
 
 
 def test_the_differences_say_where_the_new_model_is_right_and_where_wrong(
