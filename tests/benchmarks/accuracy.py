@@ -8,8 +8,9 @@
 A cell is a set of ../shared/data, a network, a seed, a budget in seconds and a device. Each
 that is finished is kept in results/accuracy.json at once, so a run that was stopped goes on
 with what is missing; one that fails is named and does not stop the others. Seeds are
-outermost: after the first round every network has been on every set. `accuracy/` holds the
-parts; `synthetic/tiny` and `synthetic/tinier` try the command in seconds.
+outermost: after the first round every network has been on every set. A later seed does the
+steps that seed 0 did in its seconds, so that what differs is the seed, not how fast or how
+busy the machine was that day; its seconds are in no table. `accuracy/` holds the parts; `synthetic/tiny` and `synthetic/tinier` try the command in seconds.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,9 @@ def plans(options: argparse.Namespace) -> Iterator[Plan]:
     for seed in options.seeds:
         for name in every:
             data, _, network = name.partition("/")
-            yield Plan(data, network, seed, options.seconds, device, options.most_test)
+            plan = Plan(data, network, seed, options.seconds, device, options.most_test)
+            first = read_results(options.results).get(replace(plan, seed=0).key) if seed else None
+            yield replace(plan, steps=first["steps"]) if first else plan
 
 
 def measure(plan: Plan) -> dict[str, Any]:

@@ -89,6 +89,14 @@ def test_two_tiny_networks_are_trained_tested_and_kept(tmp_path):
     assert "not measured" in evidence.read_text()  # trials are no evidence
 
 
+def test_a_network_is_trained_for_as_many_steps_as_the_plan_names(command, tmp_path):
+    from accuracy.training import CHECKS, Plan, train
+
+    done = train(Plan("synthetic", "tinier", 1, 60.0, "cpu", steps=12), tmp_path)
+    assert done["steps"] == 12
+    assert [step for step, _, _ in done["checks"]] == list(range(2, 13, 12 // CHECKS))
+
+
 def test_what_is_finished_is_not_done_again_unless_it_is_named(run):
     code, first, _ = run("--seeds", "0")
     assert code == 1  # the network that is too large
@@ -102,6 +110,27 @@ def test_what_is_finished_is_not_done_again_unless_it_is_named(run):
 def test_all_sets_come_before_the_next_seed(run):
     _, done, _ = run("--seeds", "4", "7")
     assert ["seed4" in key for key in done] == [True] * 35 + [False] * 35
+
+
+def test_later_seeds_do_the_steps_of_the_first_and_are_not_timed(command, run, monkeypatch):
+    plans: list[Any] = []
+
+    def measure(plan: Any) -> dict[str, Any]:
+        plans.append(plan)
+        one = cell(plan.data, plan.network, seed=plan.seed)
+        one["plan"] |= {"steps": plan.steps}
+        return one | ({"train_seconds": 999.0} if plan.steps else {})
+
+    monkeypatch.setattr(command, "measure", measure)
+    _, _, text = run("--seeds", "0", "1", "--cell", "glas/med_urwkv_t")
+    assert [(plan.seed, plan.steps) for plan in plans] == [(0, 0), (1, 100)]
+    assert "| 2 | 100 | 181 | 0.250 | 120 |" in text
+
+
+def test_a_seed_without_a_first_one_has_the_seconds(run):
+    _, done, text = run("--seeds", "3", "--cell", "glas/med_urwkv_t")
+    assert done == ["glas/med_urwkv_t/seed3/cpu/180s"]
+    assert "| 1 | 100 | 181 | 0.250 | 120 |" in text
 
 
 def test_a_cell_that_there_is_not_is_named_with_those_that_there_are(run):

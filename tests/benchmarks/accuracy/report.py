@@ -90,7 +90,8 @@ def _setting(cell: dict[str, Any]) -> tuple[str, float, int]:
 def _section(cells: dict[str, Any], setting: tuple[str, float, int]) -> str:
     device, seconds, most = setting
     mine = [cell for cell in cells.values() if _setting(cell) == setting]
-    machines = sorted({cell["machine"]["text"] for cell in mine})
+    timed = [cell for cell in mine if not cell["plan"].get("steps")] or mine
+    machines = sorted({cell["machine"]["text"] for cell in timed})
     limited = f", at most {most} test images a set" if most else ""
     where = "a GPU" if device == "cuda" else "a CPU"
     lines = [
@@ -140,7 +141,9 @@ def _over_seeds(values: list[float | None]) -> str:
 
 
 def _mean(cells: list[dict[str, Any]], name: str) -> float:
-    return statistics.mean(cell[name] for cell in cells)
+    """Return the mean of what was timed: of seeds that had the seconds, not the steps, given."""
+    timed = [cell for cell in cells if not cell["plan"].get("steps")]
+    return statistics.mean(cell[name] for cell in timed or cells)
 
 
 def _notes(cells: list[dict[str, Any]]) -> Iterator[str]:

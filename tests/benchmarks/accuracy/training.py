@@ -55,6 +55,8 @@ class Plan:
         "cpu", "cuda" or "cuda:N".
     most_test : int
         Test images; 0 for all.
+    steps : int
+        Optimiser steps, as many as the first seed did in its seconds; 0 if the seconds count.
     """
 
     data: str
@@ -63,6 +65,7 @@ class Plan:
     seconds: float
     device: str
     most_test: int = 0
+    steps: int = 0
 
     @property
     def key(self) -> str:
@@ -120,9 +123,7 @@ def train(plan: Plan, folder: Path) -> dict[str, Any]:
         lambda kind, **facts: events.append({"event": kind, **facts}),
         lighten=Lightener(network, crops.shrink),
     )
-    settings = LoopSettings(
-        Budget(seconds=plan.seconds), RATE, validate_every=plan.seconds / CHECKS, seed=plan.seed
-    )
+    settings = _settings(plan)
     start = time.monotonic()
     loop = TrainingLoop(network, settings, folder, work, fabric, watch)
     loop.run()
@@ -144,6 +145,13 @@ def train(plan: Plan, folder: Path) -> dict[str, Any]:
         "validation_made_here": plan.data in SETS and _is_made(plan.data),
         "side": side,
     }  # fmt: skip
+
+
+def _settings(plan: Plan) -> LoopSettings:
+    """Return how long to train: the seconds of the plan, or the steps that it names."""
+    budget = Budget(steps=plan.steps) if plan.steps else Budget(seconds=plan.seconds)
+    every = max(1, plan.steps // CHECKS) if plan.steps else plan.seconds / CHECKS
+    return LoopSettings(budget, RATE, validate_every=every, seed=plan.seed)
 
 
 def read_best(plan: Plan, side: int, folder: Path) -> nn.Module:
