@@ -10,7 +10,8 @@ that is finished is kept in results/accuracy.json at once, so a run that was sto
 with what is missing; one that fails is named and does not stop the others. Seeds are
 outermost: after the first round every network has been on every set. A later seed does the
 steps that seed 0 did in its seconds, so that what differs is the seed, not how fast or how
-busy the machine was that day; its seconds are in no table. `accuracy/` holds the parts; `synthetic/tiny` and `synthetic/tinier` try the command in seconds.
+busy the machine was that day; its seconds are in no table. `accuracy/` holds the parts;
+`synthetic/tiny` and `synthetic/tinier` try the command in seconds.
 """
 
 import argparse
