@@ -5,6 +5,7 @@ handed over on the main thread. A worker that is told to quit ends at its next
 step, so closing waits for one step at most.
 """
 
+import contextlib
 import io
 import time
 from collections.abc import Callable, Generator
@@ -143,6 +144,7 @@ class _Relay:
     """All that a worker knows of us; emptied at its end: napari's window never forgets a worker.
 
     Without it every job kept its controller, its model and its image until napari was closed.
+    A worker that was told to quit leaves its generator where it stood, with all that this held.
     """
 
     def __init__(
@@ -150,10 +152,14 @@ class _Relay:
     ) -> None:
         self._steps: Callable[[], Generator[Any, None, Any]] | None = steps
         self._on_step: Callable[[Any], object] | None = on_step
+        self._running: Generator[Any, None, Any] | None = None
 
     def begin(self) -> Generator[Any, None, Any]:
         """Run the job's generator; nothing if the job was put away before it began."""
-        return (yield from self._steps()) if self._steps is not None else None
+        if self._steps is None:
+            return None
+        self._running = self._steps()
+        return (yield from self._running)
 
     def hear(self, news: Any) -> None:
         """Hand on what the generator yields."""
@@ -161,8 +167,12 @@ class _Relay:
             self._on_step(news)
 
     def release(self) -> None:
-        """Let go of the job."""
+        """Let go of the job, and end its generator if it stands in the middle."""
+        running, self._running = self._running, None
         self._steps = self._on_step = None
+        if running is not None:
+            with contextlib.suppress(ValueError):  # a worker that outlasted our patience runs it
+                running.close()
 
 
 class _Once:

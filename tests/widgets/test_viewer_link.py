@@ -3,6 +3,7 @@
 import gc
 import subprocess
 import sys
+import threading
 import weakref
 
 import dask.array as da
@@ -459,6 +460,32 @@ def test_c03_a_closed_dock_can_be_forgotten(viewer, image, qtbot):
     gc.collect()
 
     assert [one() for one in watched] == [None, None]
+
+
+def test_c03_a_dock_closed_in_the_middle_of_its_job_can_be_forgotten(viewer, image, qtbot, until):
+    viewer.add_image(image)
+
+    watched = _close_in_the_middle(viewer, until)
+    qtbot.wait(50)
+    gc.collect()
+
+    assert [one() for one in watched] == [None, None]
+
+
+def _close_in_the_middle(viewer, until):
+    """Close a dock while its worker stands before the gate; return what watches its parts."""
+    engine = FakeEngine()  # the real one holds a model
+    controller = SegmentController(engine)
+    dock = SegmentDock(controller, ViewerLink(viewer, controller), lambda: MODELS)
+    viewer.window.add_dock_widget(dock, name="segment")
+    engine.gate.clear()
+    dock.job.button.click()
+    until(engine.waiting.is_set)
+    opening = threading.Timer(0.2, engine.gate.set)  # the worker quits at its next step
+    opening.start()
+    viewer.window.remove_dock_widget(dock)
+    opening.join()
+    return [weakref.ref(controller), weakref.ref(engine)]
 
 
 def test_c03_two_docks_in_one_viewer_do_not_disturb_each_other(dock, viewer, image, segment, idle):
