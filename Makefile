@@ -4,7 +4,7 @@
 #
 #   make demo            segment a bundled image: in napari, or into demo_output/ without a display
 #   make demo HEADLESS=1 the same without a window, even where there is a display
-#   make test            every test (PYTEST_ARGS=... goes to pytest)
+#   make test            every test, WORKERS=2 at a time (PYTEST_ARGS=... goes to pytest)
 #   make lint            ruff and mypy
 #   make faults          what can go wrong, all of it: longer tests, KILLS=200 kills of a training,
 #                        a disk that is full; counts go into docs/reliability.md
@@ -28,6 +28,9 @@ QT    ?= napari[pyqt6]
 
 # Exact versions with which all tests passed. CONSTRAINTS= takes the newest of everything.
 CONSTRAINTS ?= requirements/tested.txt
+
+# At a time; each has one thread of its own, and one of them has all windows. 0: one after another.
+WORKERS ?= 2
 
 KILLS   ?= 200
 SECONDS ?= 60
@@ -61,7 +64,8 @@ demo: .venv/package.stamp
 test: .venv/dev.stamp
 	@$(SYSTEM) window screen
 	@echo "==> Running every test"
-	@NAPARI_STRICT_QT=1 bash scripts/with_screen.sh "$(BIN)/pytest" $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} NAPARI_STRICT_QT=1 bash scripts/with_screen.sh \
+		"$(BIN)/pytest" -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 lint: .venv/dev.stamp
 	@echo "==> Checking style and types"

@@ -38,7 +38,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let tests marked ``shared`` say that users do not have the material that they need."""
+    """Group tests for workers; let ``shared`` ones say that users lack what they need.
+
+    One worker has all windows, since these share a screen, and has them first, since they take
+    long; the others share the rest, file by file, for the sake of what a file sets up once.
+    """
+    if any(hasattr(item.config, "workerinput") for item in items[:1]):
+        items.sort(key=lambda item: item.get_closest_marker("gui") is None)
+        for item in items:
+            name = "gui" if item.get_closest_marker("gui") else item.path.as_posix()
+            item.add_marker(pytest.mark.xdist_group(name))
     if SHARED.is_dir():
         return
     reason = "needs ../shared (fixtures and data of the project's developers and CI)"
