@@ -212,8 +212,8 @@ class EvaluateController:
         elif job.stopped.is_set() or outcome.evaluation is None:
             self.cancelled.emit(job)
         else:
-            self._kept = outcome
-            self.evaluated.emit(outcome)
+            self._kept = replace(outcome, job=_without_pixels(job))
+            self.evaluated.emit(self._kept)
 
     def stop(self) -> None:
         """Tell the running job to stop."""
@@ -233,6 +233,11 @@ class EvaluateController:
         kept = self._kept
         write_scores(path, kept.evaluation.rows if kept and kept.evaluation else ())
         return path
+
+
+def _without_pixels(job: EvaluateJob) -> EvaluateJob:
+    """Return a job that is over without its copies of two arrays of labels."""
+    return replace(job, layers=tuple(replace(one, read=lambda: None) for one in job.layers))
 
 
 def _work(job: EvaluateJob) -> Generator[Compared, None, Evaluated]:

@@ -8,7 +8,7 @@ Knows no Qt, no napari and no torch.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -217,6 +217,7 @@ class FinetuneController:
         if job is not self._job or self._state != "preparing":
             return
         if attempt.value is not None and not job.stopped.is_set():
+            self._job = replace(job, planes=())  # the run's folder has the pixels
             self._launch(attempt.value)
             return
         self._enter("idle")

@@ -213,9 +213,19 @@ def count(planes: Planes, labels: Meaning, classes: Sequence[ClassCard]) -> Pair
     try:
         for pair in planes():
             facts.append(_plane_facts(pair, labels, classes))
-    except (RwkvSegError, MemoryError, OSError) as error:
-        return PairFacts(problem=str(error) or "There is not enough memory to read this pair.")
+    except Exception as error:  # noqa: BLE001 - a damaged chunk may raise anything
+        return PairFacts(problem=_why_not(error))
     return _sum(facts)
+
+
+def _why_not(error: Exception) -> str:
+    """Return a sentence on why a pair cannot be read."""
+    if isinstance(error, RwkvSegError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "There is not enough memory to read this pair."
+    what = " ".join(str(error).split())[:300] or type(error).__name__
+    return f"This pair cannot be read ({what}); save its data anew, or leave the pair out."
 
 
 def _plane_facts(pair: TrainingPair, labels: Meaning, classes: Sequence[ClassCard]) -> PairFacts:

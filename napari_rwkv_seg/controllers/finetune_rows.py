@@ -132,4 +132,11 @@ def count_rows(
     """Yield what is in each of these pairs; for a worker."""
     for one in waiting:
         facts = count(one.planes, labels, classes)
-        yield one.row, replace(facts, as_written=one.as_written())
+        yield one.row, replace(facts, as_written=_is_as_written(one))
+
+
+def _is_as_written(one: ToCount) -> bool:
+    try:
+        return one.as_written()
+    except Exception:  # noqa: BLE001 - a damaged chunk, of which `count` has told
+        return False

@@ -209,9 +209,9 @@ class SegmentController:
             self.cancelled.emit(job)
         elif outcome.sentence:
             self.failed.emit(outcome.sentence)
-        else:
-            self._kept = outcome
-            self.segmented.emit(outcome)
+        else:  # the image may be large, and is needed no more
+            self._kept = replace(outcome, job=replace(job, image=None))
+            self.segmented.emit(self._kept)
 
     def stop(self) -> None:
         """Tell the running job to stop after its present step."""

@@ -77,7 +77,8 @@ class _Item(QTableWidgetItem):
             self.setToolTip(tooltip(cell.text))
         self._value = cell.value
         if is_number:
-            self.setTextAlignment(int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter))
+            right = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            self.setData(Qt.ItemDataRole.TextAlignmentRole, right)  # as every Qt binding takes it
 
     def __lt__(self, other: QTableWidgetItem) -> bool:
         return self._value < other._value if isinstance(other, _Item) else False

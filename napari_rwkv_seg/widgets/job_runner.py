@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from napari.qt.threading import create_worker
-from napari.utils import cancelable_progress
+from napari.utils import cancelable_progress, progress
 from qtpy.QtCore import QCoreApplication, QEvent
 
 PATIENCE_S = 30.0  # a step is a tile, seconds at most; torch's first import may take longer
@@ -41,7 +41,7 @@ class JobRunner:
         self._name = name
         self._on_cancel = on_cancel
         self._workers: dict[Any, _Once] = {}
-        self._bar: cancelable_progress | None = None
+        self._bar: progress | None = None
         self._is_showing = False
 
     @property
@@ -92,9 +92,7 @@ class JobRunner:
         finally:
             self._is_showing = False
 
-    def _advance(self, bar: cancelable_progress, done: int, total: int) -> None:
-        if bar.is_canceled and self._on_cancel is not None:
-            self._on_cancel()
+    def _advance(self, bar: progress, done: int, total: int) -> None:
         if total > 0 and bar.total != total:
             bar.total = total
         # napari's bar lets the event loop run: later steps, and the end, may have been heard by now
@@ -132,12 +130,30 @@ class JobRunner:
     def _open_bar(self) -> None:
         """Show work of unknown length in the activity dock."""
         if self._title and self._bar is None:
-            self._bar = cancelable_progress(total=0, desc=self._title, file=io.StringIO())
+            about = {"total": 0, "desc": self._title, "file": io.StringIO()}
+            self._bar = _Bar(self._on_cancel, **about) if self._on_cancel else progress(**about)
 
     def _close_bar(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+class _Bar(cancelable_progress):
+    """A bar that tells at once that Cancel was pressed; napari's waits for a next step to tell."""
+
+    def __init__(self, on_cancel: Callable[[], object], **about: Any) -> None:
+        self._tell = on_cancel
+        super().__init__(**about)
+
+    def cancel(self) -> None:
+        """Cancel the job."""
+        super().cancel()
+        self._tell()
+
+
+class JobError(Exception):
+    """An error that a job did not foresee; napari shows it."""
 
 
 class _Relay:
@@ -159,7 +175,10 @@ class _Relay:
         if self._steps is None:
             return None
         self._running = self._steps()
-        return (yield from self._running)
+        try:
+            return (yield from self._running)
+        except RuntimeError as error:  # of which superqt would tell nobody, not even its end
+            raise JobError(f"{type(error).__name__}: {error}") from error
 
     def hear(self, news: Any) -> None:
         """Hand on what the generator yields."""

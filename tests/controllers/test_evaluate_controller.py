@@ -1,3 +1,5 @@
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +71,19 @@ def test_two_layers_are_compared_in_the_units_of_their_world(controller, told):
     assert np.unique(outcome.differences).tolist() == [0, 1, 2, 3]
     assert told["progressed"]
     assert controller.running is None
+
+
+def test_scores_are_kept_without_the_labels(controller, told):
+    pixels = [square(2), square(0)]
+    watched = [weakref.ref(one) for one in pixels]
+    layers = [layer(one, name) for one, name in zip(pixels, ("found", "true"), strict=True)]
+    do(controller, controller.begin(layers))
+    told.clear()
+    del pixels, layers
+    gc.collect()
+
+    assert [one() for one in watched] == [None, None]
+    assert [one.name for one in controller.kept.job.layers] == ["found", "true"]
 
 
 def test_a_rotation_keeps_distances_and_a_shear_is_refused(controller, told):

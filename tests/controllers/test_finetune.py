@@ -68,6 +68,17 @@ def test_the_run_works_on_the_labels_as_they_were_when_it_began(tmp_path):
     assert job.origins == ["cells"]
 
 
+def test_the_pixels_of_a_run_are_let_go_when_its_folder_has_them(tmp_path, ends):
+    controller = watched(make_controller(tmp_path), ends)
+
+    start(controller)
+
+    assert controller.job.planes == ()
+    assert controller.job.origins == ["cells"]
+    controller.cancel()
+    poll_until(controller, lambda: bool(ends))
+
+
 def test_a_cancelled_run_ends_at_once_and_says_so(tmp_path, ends, children):
     controller = watched(make_controller(tmp_path), ends)
     start(controller)

@@ -80,6 +80,28 @@ def test_a_pair_that_cannot_be_read_has_a_problem():
     assert count(read, "classes", CLASSES).problem == "The file is torn."
 
 
+def test_a_damaged_chunk_is_a_problem_of_its_pair_and_the_others_are_counted():
+    class Torn(ArrayPair):
+        def planes(self, checked, *, copied):
+            return lambda: fail()
+
+        def as_written(self):
+            return fail
+
+    def fail():
+        raise RuntimeError("error during blosc decompression: -1")
+
+    rows = PairRows()
+    rows.add([PairRow(Torn("torn")), PairRow(ArrayPair())])
+    (_, torn), (_, sound) = count_rows(rows.pending(), "classes", CLASSES)
+
+    assert "blosc" in torn.problem
+    assert "leave the pair out" in torn.problem
+    assert not torn.as_written
+    assert sound.problem == ""
+    assert sound.checked == 12_800
+
+
 def test_what_was_counted_of_a_row_that_has_changed_meanwhile_is_dropped():
     rows = PairRows()
     rows.add([PairRow(ArrayPair())])

@@ -1,7 +1,9 @@
 """A controller segments, cancels and relabels without any window."""
 
+import gc
 import subprocess
 import sys
+import weakref
 from functools import partial
 
 import numpy as np
@@ -27,6 +29,17 @@ def test_the_result_is_kept_with_probabilities(controller, image, drain) -> None
     kept = controller.kept.segmentation
     assert kept.probabilities.shape == (2, 7, 11)
     np.testing.assert_array_equal(kept.labels > 0, image > 125)
+
+
+def test_the_result_is_kept_without_the_image(controller, image, drain) -> None:
+    pixels = image.copy()
+    watched = weakref.ref(pixels)
+    drain(controller, controller.begin(lambda pixels=pixels: pixels))
+    del pixels
+    gc.collect()
+
+    assert watched() is None
+    assert controller.kept.segmentation is not None
 
 
 def test_provenance_tells_model_layer_and_licence(controller, image, drain) -> None:
