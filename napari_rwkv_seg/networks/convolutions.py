@@ -73,7 +73,7 @@ class ConvNorm(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Filter maps (B, inputs, H, W) to (B, outputs, ceil(H / stride), ceil(W / stride))."""
-        if isinstance(self.norm, nn.BatchNorm2d) and norms_can_be_folded(self):
+        if isinstance(self.norm, nn.BatchNorm2d) and norms_can_be_folded(self.norm):
             normed = normed_convolution(self.conv, self.norm, maps)
         else:
             normed = self.norm(self.conv(maps))

@@ -5,9 +5,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-def norms_can_be_folded(module: nn.Module) -> bool:
-    """Return whether a module only evaluates: no training, no gradients, no graph being made."""
-    return not (module.training or torch.is_grad_enabled() or torch.compiler.is_compiling())
+def norms_can_be_folded(*norms: nn.Module) -> bool:
+    """Return whether batch norms only evaluate: no training, no gradients, no graph being made."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
+    return not any(norm.training for norm in norms)
 
 
 def normed_convolution(layer: nn.Conv2d, norm: nn.BatchNorm2d, maps: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class GLSPBlock(nn.Module):
     attention : bool
         Whether the tokens are mixed globally.
     gate : bool
-        Whether channels are gated after the 5 x 5 filter (the stem).
+        Whether channels are gated after the 5 x 5 filter (the stem, which has no skip).
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class GLSPBlock(nn.Module):
         gate: bool = False,
     ) -> None:
         super().__init__()
-        self.residual = inputs == outputs and stride == 1
+        self.residual = inputs == outputs and stride == 1 and not gate  # the stem has no skip
         self.norm = map_norm(norm, inputs)
         self.conv = ConvNorm(inputs, hidden, activation=nn.ReLU())
         self.att: SpatialMix | None = None

@@ -20,7 +20,7 @@ class ConvNormActs(nn.Sequential):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Run on maps (B, C, H, W)."""
-        if not norms_can_be_folded(self):
+        if not norms_can_be_folded(*(one for one in self if isinstance(one, nn.BatchNorm2d))):
             whole: Tensor = super().forward(maps)  # type: ignore[no-untyped-call]
             return whole
         layers = list(self)

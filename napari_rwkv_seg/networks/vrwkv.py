@@ -77,8 +77,13 @@ class VRWKV(nn.Module):
     in_channels : int
         Channels of the image.
     out_indices : sequence of int, optional
-        The blocks whose maps are returned, negative ones counted from the last.
-        None means the last block of each quarter.
+        The blocks whose maps are returned, in the order of the blocks; negative ones
+        are counted from the last. None means the last block of each quarter.
+
+    Raises
+    ------
+    ValueError
+        If there is no such block.
     """
 
     def __init__(
@@ -86,6 +91,9 @@ class VRWKV(nn.Module):
     ) -> None:
         super().__init__()
         indices = config.quarter_ends() if out_indices is None else out_indices
+        wrong = [index for index in indices if not -config.depth <= index < config.depth]
+        if wrong:
+            raise ValueError(f"There is no block {wrong[0]}: this VRWKV has {config.depth} blocks.")
         self.out_indices = tuple(index % config.depth for index in indices)
         self.patch_embed = PatchEmbed(in_channels, config.channels)
         self.pos_embed = nn.Parameter(torch.zeros(1, config.grid**2, config.channels))

@@ -77,8 +77,13 @@ def choose_precision(wish: str, is_cuda: bool) -> Literal["float32", "bfloat16"]
         return "float32"
     if wish == "bfloat16":
         return "bfloat16"
-    is_fast = torch.cuda.is_bf16_supported() if is_cuda else _has_bfloat16_cpu()
+    is_fast = _has_bfloat16_cuda() if is_cuda else _has_bfloat16_cpu()
     return "bfloat16" if is_fast else "float32"
+
+
+def _has_bfloat16_cuda() -> bool:
+    """Return whether the GPU computes with bfloat16; torch emulates it, slowly, on older ones."""
+    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _has_bfloat16_cpu() -> bool:

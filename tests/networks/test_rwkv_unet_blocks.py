@@ -5,6 +5,7 @@ import torch
 
 from napari_rwkv_seg.networks.convolutions import ChannelGate, ConvNorm
 from napari_rwkv_seg.networks.mixing import ChannelMix
+from napari_rwkv_seg.networks.rwkv_unet import RWKV_UNET_CONFIGS, STEM_CHANNELS, RWKVUNetEncoder
 from napari_rwkv_seg.networks.rwkv_unet_blocks import CrossChannelMix, GLSPBlock, UpBlock
 
 # The authors' modules hold these and never use them: attention and its norm where a
@@ -87,6 +88,10 @@ def test_a_residual_is_there_only_where_the_shape_is_kept(outputs, stride, resid
     torch.nn.init.zeros_(block.proj.conv.weight)
     maps = torch.randn(1, 8, 6, 4)
     assert torch.equal(block(maps), maps) if residual else not block(maps).any()
+
+
+def test_the_stem_has_no_residual_however_many_channels_the_image_has():
+    assert not RWKVUNetEncoder(RWKV_UNET_CONFIGS["T"], STEM_CHANNELS).stage0[0].residual
 
 
 def test_a_block_without_attention_or_gate_holds_no_weights_of_them():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from napari_rwkv_seg.networks.convolutions import ConvNorm
 from napari_rwkv_seg.networks.spatial_prior import ConvNormActs, SpatialPrior
 
 
@@ -35,6 +36,18 @@ def test_training_without_gradients_still_gathers_statistics(prior):
     with torch.no_grad():
         prior.train()(torch.rand(2, 3, 64, 64))
     assert not torch.equal(norm.running_mean, before)
+
+
+@pytest.mark.parametrize("kind", ["prior", "unet"])
+def test_norms_alone_can_gather_statistics_while_the_network_evaluates(kind):
+    whole = SpatialPrior(3, 16) if kind == "prior" else ConvNorm(3, 8)
+    whole.eval()
+    norms = [one for one in whole.modules() if isinstance(one, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.train()
+    with torch.no_grad():
+        whole(torch.randn(2, 3, 64, 64))
+    assert [int(norm.num_batches_tracked) for norm in norms] == [1] * len(norms)
 
 
 def test_weights_keep_the_names_of_a_plain_sequence():

@@ -92,6 +92,12 @@ def test_maps_are_those_of_the_blocks_that_were_asked_for():
     assert VRWKV(TOY, out_indices=(-1,)).out_indices == (3,)
 
 
+@pytest.mark.parametrize("index", [12, -13])
+def test_a_block_that_there_is_not_is_refused(index):
+    with pytest.raises(ValueError, match=f"no block {index}: this VRWKV has 12 blocks"):
+        VRWKV(VRWKV_CONFIGS["T"], out_indices=[index, 3])
+
+
 def test_quarters_end_at_the_authors_blocks():
     assert VRWKV_CONFIGS["T"].quarter_ends() == (2, 5, 8, 11)
     assert VRWKV_CONFIGS["L"].quarter_ends() == (5, 11, 17, 23)
