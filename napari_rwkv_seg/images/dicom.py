@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import UnreadableFileError
 
-from .dicom_frames import Frame, Stored, declared_bytes, dtype_of, frames_of, stored_of, values
+from .dicom_frames import Frame, declared_bytes, dtype_of, frames_of, values
 from .dicom_headers import (
     DEFLATED,
     SEGMENTATIONS,
@@ -53,7 +53,7 @@ def read_dicom(
         check_declared(file, each, limit)
     frames = [frame for file, each in files for frame in frames_of(file, each)]
     stack = stack_frames(path, frames, _interval_s(header))
-    pixels = _Pixels(stack, header)
+    pixels = _Pixels(stack, files)
     data: Any
     if lazy:
         data = as_dask(path, pixels, (1,) * len(stack.stack) + pixels.plane, limit)
@@ -155,16 +155,20 @@ def _unpacked(file: Bounded) -> Any:
 class _Pixels:
     """The planes of a stack, decoded when they are asked for."""
 
-    def __init__(self, stack: Stack, header: Any) -> None:
+    def __init__(self, stack: Stack, files: Headers) -> None:
         self._frames, self._stack = stack.frames, stack.stack
-        self._stored: Stored = stored_of(header)
-        self._palette = header if self._stored.photometric == "PALETTE COLOR" else None
-        syntax = str(header.file_meta.get("TransferSyntaxUID", ""))
-        self._is_packed = syntax == DEFLATED  # pydicom decodes single planes of all others
-        self.plane = stack.frames[0].shape + ((3,) if self._palette is not None else ())
-        self.dtype = dtype_of(stack.frames, self._stored, int(header.BitsAllocated))
-        if self._palette is not None:
-            bits = int(header.RedPaletteColorLookupTableDescriptor[2])
+        headers, used = dict(files), {f.path for f in stack.frames if f.stored.is_palette}
+        self._palettes = {path: headers[path] for path in used}
+        self._packed = {  # pydicom decodes single planes of all other files
+            path
+            for path, header in files
+            if str(header.file_meta.get("TransferSyntaxUID", "")) == DEFLATED
+        }
+        self.plane = stack.frames[0].shape + ((3,) if self._palettes else ())
+        self.dtype = dtype_of(stack.frames)
+        if self._palettes:
+            tables = [each.RedPaletteColorLookupTableDescriptor for each in self._palettes.values()]
+            bits = max(int(table[2]) for table in tables)
             self.dtype = np.dtype(np.uint8 if bits <= 8 else np.uint16)
         self.shape = (*self._stack, *self.plane)
 
@@ -198,7 +202,7 @@ class _Pixels:
         path = frames[0].path
         try:
             with quiet(), Bounded(path) as file:
-                source = _unpacked(file) if self._is_packed else file
+                source = _unpacked(file) if path in self._packed else file
                 made = pixels.iter_pixels(source, indices=[f.index for f in frames])
                 stored = [np.asarray(plane) for plane in made]
         except RuntimeError as error:  # one of a compression without a decoder is among them
@@ -208,11 +212,10 @@ class _Pixels:
                 f"{path.name!r} is compressed in a way that takes another library: "
                 "pip install 'pylibjpeg[all]', or save it uncompressed."
             ) from error
-        if self._palette is not None:
-            return [
-                pixels.apply_color_lut(plane, self._palette).astype(self.dtype) for plane in stored
-            ]
+        if path in self._palettes:
+            table = self._palettes[path]
+            return [pixels.apply_color_lut(plane, table).astype(self.dtype) for plane in stored]
         if len(self.plane) == 3:
             return stored
         pairs = zip(stored, frames, strict=True)
-        return [values(plane, frame, self._stored, self.dtype) for plane, frame in pairs]
+        return [values(plane, frame, self.dtype) for plane, frame in pairs]

@@ -16,6 +16,48 @@ _MOST_FRAMES = 200_000
 
 
 @dataclass(frozen=True)
+class Stored:
+    """How the pixels of a file are stored; the files of a series may differ in it.
+
+    Parameters
+    ----------
+    bits : int
+        That are used of each number.
+    is_signed, is_inverted : bool
+        Whether numbers may be negative; whether the lowest is shown white (MONOCHROME1).
+    is_float : bool
+        Whether they are no whole numbers, as those of a parametric map may be.
+    is_palette : bool
+        Whether they are numbers of colours in a table.
+    """
+
+    bits: int
+    is_signed: bool
+    is_inverted: bool
+    is_float: bool
+    is_palette: bool
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The lowest and the highest whole number that can be stored."""
+        low = -(2 ** (self.bits - 1)) if self.is_signed else 0
+        return low, low + 2**self.bits - 1
+
+
+def stored_of(header: Any) -> Stored:
+    """Return how the pixels of a file are stored."""
+    photometric = str(header.PhotometricInterpretation)
+    is_float = header.get("BitsStored") is None  # which all files of whole numbers must state
+    return Stored(
+        int(header.get("BitsStored") or header.BitsAllocated),
+        bool(header.get("PixelRepresentation", 0)),
+        photometric == "MONOCHROME1" and not is_float,  # floats have no range to invert in
+        is_float,
+        photometric == "PALETTE COLOR",
+    )
+
+
+@dataclass(frozen=True)
 class Frame:
     """One plane.
 
@@ -25,6 +67,8 @@ class Frame:
         The file, and which of its frames.
     shape : tuple of int
         (Y, X), or (Y, X, C) of colours.
+    stored : Stored
+        What its file says of its pixels.
     position, orientation : tuple of float, or None
         The centre of the first pixel, and the directions of X and of Y, in LPS millimetres.
     spacing : tuple of float, or None
@@ -40,6 +84,7 @@ class Frame:
     path: Path
     index: int
     shape: tuple[int, ...]
+    stored: Stored
     position: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
     spacing: tuple[float, ...] | None
@@ -47,37 +92,6 @@ class Frame:
     slope: float
     intercept: float
     order: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Stored:
-    """How the pixels of a series are stored; the same in all of its files.
-
-    Parameters
-    ----------
-    bits : int
-        That are used of each number.
-    is_signed, is_inverted : bool
-        Whether numbers may be negative; whether the lowest is shown white (MONOCHROME1).
-    photometric : str
-        The DICOM word for the kind of colours.
-    """
-
-    bits: int
-    is_signed: bool
-    is_inverted: bool
-    photometric: str
-
-
-def stored_of(header: Any) -> Stored:
-    """Return how the pixels of a file are stored."""
-    photometric = str(header.PhotometricInterpretation)
-    return Stored(
-        int(header.get("BitsStored") or header.BitsAllocated),
-        bool(header.get("PixelRepresentation", 0)),
-        photometric == "MONOCHROME1",
-        photometric,
-    )
 
 
 def declared_bytes(header: Any) -> int:
@@ -142,6 +156,7 @@ def _frame(path: Path, index: int, header: Any, groups: list[Any]) -> Frame:
         path,
         index,
         shape,
+        stored_of(header),
         position,
         _orthogonal(told("PlaneOrientationSequence", "ImageOrientationPatient", 6)),
         spacing if spacing and min(spacing) > 0 else None,
@@ -185,16 +200,24 @@ def _orthogonal(orientation: tuple[float, ...] | None) -> tuple[float, ...] | No
     return orientation if is_sound else None
 
 
-def values(
-    pixels: NDArray[Any], frame: Frame, stored: Stored, dtype: np.dtype[Any]
-) -> NDArray[Any]:
+def values(pixels: NDArray[Any], frame: Frame, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return what the stored numbers of a plane stand for.
 
     MONOCHROME1 is inverted within the range of the stored bits, so that high is bright.
+
+    Raises
+    ------
+    UnreadableFileError
+        If the header promises whole numbers and the plane has none.
     """
-    if stored.is_inverted:
-        highest = -1 if stored.is_signed else 2**stored.bits - 1
-        pixels = highest - pixels.astype(np.int64)
+    if pixels.dtype.kind == "f" and dtype.kind != "f":
+        raise UnreadableFileError(
+            f"{frame.path.name!r} holds floats (FloatPixelData, 7FE0,0008) but states BitsStored "
+            "(0028,0101), as only whole numbers do; save it from its program again."
+        )
+    if frame.stored.is_inverted:
+        low, high = frame.stored.ends
+        pixels = low + high - pixels.astype(np.int64)
     if (frame.slope, frame.intercept) == (1.0, 0.0):
         return pixels.astype(dtype)
     if dtype.kind == "f":
@@ -202,15 +225,16 @@ def values(
     return (pixels.astype(np.int64) * int(frame.slope) + int(frame.intercept)).astype(dtype)
 
 
-def dtype_of(frames: list[Frame], stored: Stored, allocated: int) -> np.dtype[Any]:
+def dtype_of(frames: list[Frame]) -> np.dtype[Any]:
     """Return the smallest dtype that holds the values of all planes exactly, or float32."""
-    if allocated > 32 or stored.bits > 32:
+    if any(frame.stored.bits > 32 for frame in frames):
         return np.dtype(np.float64)
-    if not all(f.slope.is_integer() and f.intercept.is_integer() for f in frames):
+    if any(
+        frame.stored.is_float or not (frame.slope.is_integer() and frame.intercept.is_integer())
+        for frame in frames
+    ):
         return np.dtype(np.float32)
-    low = -(2 ** (stored.bits - 1)) if stored.is_signed else 0
-    high = low + 2**stored.bits - 1
-    ends = [end * f.slope + f.intercept for f in frames for end in (low, high)]
+    ends = [end * f.slope + f.intercept for f in frames for end in f.stored.ends]
     for kind in (np.uint8, np.int16, np.uint16, np.int32, np.uint32):
         if np.iinfo(kind).min <= min(ends) and max(ends) <= np.iinfo(kind).max:
             return np.dtype(kind)

@@ -30,7 +30,7 @@ TAGS = (
     *("SliceThickness", "SpacingBetweenSlices", "BitsStored", "PixelRepresentation"),
     *("NumberOfFrames", "RescaleSlope", "RescaleIntercept", "FrameTime", "CineRate"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-    "SegmentSequence",
+    *("SegmentSequence", "SegmentationType", "MaximumFractionalValue"),
     *("RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData"),
     *("GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData"),
     *("BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData"),

@@ -18,6 +18,10 @@ from .image_file import Bounded, ImageFile, check_size
 
 _OBJECT = re.compile(r"object (\d{1,9})$")  # how our writer calls labels that are no classes
 _OVERLAP = "Segments overlap; where they do, the one with the higher number is kept."
+_FRACTIONAL = (
+    "Its segments are shares or probabilities (SegmentationType FRACTIONAL); a pixel belongs to "
+    "one from a half on."
+)
 
 
 def read_seg(path: Path, header: Any, limit: int) -> ImageFile:
@@ -47,16 +51,26 @@ def read_seg(path: Path, header: Any, limit: int) -> ImageFile:
     dtype = np.uint8 if highest < 256 else np.uint16 if highest < 65536 else np.uint32
     check_size(path, int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize, limit)
     labels = np.zeros(shape, dtype=dtype)
-    overlap = False
+    overlap, lowest = False, _lowest(header)
     order = sorted(range(len(frames)), key=lambda index: _segment(header, index))
     with quiet(), Bounded(path) as file:
         for index, plane in zip(order, pixels.iter_pixels(file, indices=order), strict=True):
+            if lowest is not None:
+                plane = plane >= lowest
             overlap |= _draw(labels[rows[index]], plane, _segment(header, index), numbers)
     stack = stack_frames(path, firsts)
     place = replace(stack.geometry, dicom=referred(header))
     data = labels[0] if stack.axes == "YX" else labels
-    notes = stack.notes + ((_OVERLAP,) if overlap else ())
+    assumed = ((_FRACTIONAL, lowest is not None), (_OVERLAP, overlap))
+    notes = (*stack.notes, *(note for note, is_so in assumed if is_so))
     return ImageFile(data, stack.axes, place.pixel_size, path, place, True, notes)
+
+
+def _lowest(header: Any) -> float | None:
+    """Return from which number on a pixel belongs to a segment, if it can do so in part."""
+    if header.get("SegmentationType") != "FRACTIONAL":
+        return None
+    return int(header.get("MaximumFractionalValue") or 255) / 2
 
 
 def _segment(header: Any, index: int) -> int:

@@ -80,7 +80,9 @@ def stack_frames(path: Path, frames: Sequence[Frame], interval_s: float = 0.0) -
 def _check_alike(path: Path, frames: Sequence[Frame]) -> None:
     """Refuse planes that cannot be one stack."""
     first = frames[0]
+    colours = [(len(frame.shape), frame.stored.is_palette) for frame in frames]
     for name, tag, told in (
+        ("PhotometricInterpretation", "0028,0004", colours),
         ("Rows and Columns", "0028,0010", [frame.shape for frame in frames]),
         ("ImageOrientationPatient", "0020,0037", [frame.orientation for frame in frames]),
         ("PixelSpacing", "0028,0030", [frame.spacing for frame in frames]),

@@ -6,6 +6,8 @@ the first pixel's centre. Units have the names of OME-NGFF ("micrometer", "secon
 and are "pixel" (of time: "frame") where nobody said.
 """
 
+import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +26,6 @@ SPELLINGS = {  # how files and programs write units; what is not here is unknown
     "um": "micrometer",
     "micron": "micrometer",
     "microns": "micrometer",
-    r"\u00b5m": "micrometer",
     "nm": "nanometer",
     "mm": "millimeter",
     "cm": "centimeter",
@@ -35,6 +36,7 @@ SPELLINGS = {  # how files and programs write units; what is not here is unknown
     "sec": "second",
     "ms": "millisecond",
     "µs": "microsecond",
+    "μs": "microsecond",
     "min": "minute",
     "h": "hour",
 } | {unit: unit for unit in TO_MICROMETRES}
@@ -44,6 +46,8 @@ _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS to LPS and back
 @dataclass(frozen=True)
 class NiftiHeader:
     """The numbers of a NIfTI header that place its voxels, exactly as they were read.
+
+    But for what nibabel mends too: pixdim[0] is 1 or -1, and a voxel size has no sign.
 
     Parameters
     ----------
@@ -196,6 +200,17 @@ def flat_geometry(axes: str, pixel_size: tuple[float, float] | None) -> Geometry
         spacing=(*geometry.spacing[:-2], *pixel_size),
         units=(*geometry.units[:-2], "micrometer", "micrometer"),
     )
+
+
+def unit_of(text: str) -> str:
+    """Return the name of a unit that a file writes, or "" if it is unknown.
+
+    OME-XML may write its µ as &#181; or &#xB5;, and ImageJ as a backslash and u00B5.
+    """
+    plain = re.sub(
+        r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), html.unescape(text), flags=re.I
+    )
+    return SPELLINGS.get(plain, "")
 
 
 def as_matrix(array: NDArray[np.floating]) -> Matrix:

@@ -14,6 +14,7 @@ FIELDS = (
 _MILLIMETRES = {1: 1e3, 3: 1e-3}  # codes of space: metres, micrometres; all others are millimetres
 _SECONDS = {8: "second", 16: "millisecond", 24: "microsecond"}
 _LARGEST = 1e30  # of the file's units; squares of what is larger cannot be computed with
+_FLAT = 1e-6  # of a box with the same edges, the volume of a voxel that is none
 _UNKNOWN = "The size of a voxel is not known along {}: 1 mm is used."
 
 
@@ -22,6 +23,7 @@ def read_place(header: Any, axes: str) -> tuple[Geometry, tuple[str, ...]]:
 
     The affine is nibabel's (sform, else qform, else the voxel sizes), in millimetres.
     """
+    _mend(header)
     letters = axes.replace("C", "")
     sizes, notes = _voxel_sizes(header, letters)
     unit = int(header["xyzt_units"])
@@ -53,6 +55,13 @@ def read_place(header: Any, axes: str) -> tuple[Geometry, tuple[str, ...]]:
     return place, notes
 
 
+def _mend(header: Any) -> None:
+    """Mend pixdim as nibabel does when it loads: a direction is 1 or -1, and a size positive."""
+    if header["pixdim"][0] not in (-1, 1):
+        header["pixdim"][0] = 1
+    header["pixdim"][1:4] = np.abs(header["pixdim"][1:4])
+
+
 def _voxel_sizes(header: Any, letters: str) -> tuple[list[float], tuple[str, ...]]:
     """Return the sizes along X, Y, Z in the file's unit, with 1 for what cannot be one."""
     sizes, unknown = [], []
@@ -74,13 +83,19 @@ def _affine(header: Any, sizes: list[float]) -> NDArray[np.float64]:
                 matrix = np.array(get(), dtype=np.float64)
             except (ValueError, ArithmeticError, np.linalg.LinAlgError):
                 continue
-            if (np.abs(matrix) < _LARGEST).all() and abs(np.linalg.det(matrix[:3, :3])) > 1e-12:
+            if (np.abs(matrix) < _LARGEST).all() and _has_volume(matrix[:3, :3]):
                 return matrix
     lengths = [max(1, int(length)) for length in header["dim"][1:4]]
     signs = np.array([-1.0, 1.0, 1.0])  # as nibabel's base affine: x runs to the left
     matrix = np.diag([*(signs * sizes), 1.0])
     matrix[:3, 3] = -matrix[:3, :3] @ (np.array(lengths) - 1) / 2
     return matrix
+
+
+def _has_volume(steps: NDArray[np.float64]) -> bool:
+    """Return whether three steps do not lie in one plane, of whatever length they are."""
+    lengths = np.linalg.norm(steps, axis=0)
+    return bool(abs(np.linalg.det(steps)) > _FLAT * np.prod(lengths))
 
 
 def _kept(header: Any) -> NiftiHeader:

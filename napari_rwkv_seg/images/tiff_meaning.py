@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .geometry import SPELLINGS, TO_MICROMETRES, Geometry, unknown_geometry
+from .geometry import SPELLINGS, TO_MICROMETRES, Geometry, unit_of, unknown_geometry
 from .image_file import SIGNATURE
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _ome_sizes(xml: str) -> Sizes:
         number = re.search(rf'\b{name}="([0-9.eE+-]+)"', pixels)
         unit = re.search(rf'\b{name}Unit="([^"]*)"', pixels)
         size = _positive(number[1] if number else None)
-        known = SPELLINGS.get(unit[1] if unit else standard)
+        known = unit_of(unit[1] if unit else standard)
         if size and known:
             sizes[letter] = (size, known)
     return sizes
@@ -126,13 +126,13 @@ def _ome_sizes(xml: str) -> Sizes:
 
 def _imagej_sizes(file: "tifffile.TiffFile") -> Sizes:
     told: dict[str, Any] = file.imagej_metadata or {}
-    unit = SPELLINGS.get(str(told.get("unit", "")), "")
+    unit = unit_of(str(told.get("unit", "")))
     sizes = _plane_sizes(file, unit)
     depth, interval = _positive(told.get("spacing")), _positive(told.get("finterval"))
     if depth and unit in TO_MICROMETRES:
         sizes["Z"] = (depth, unit)
     if interval:
-        sizes["T"] = (interval, SPELLINGS.get(str(told.get("tunit", "s")), "second"))
+        sizes["T"] = (interval, unit_of(str(told.get("tunit", "s"))) or "second")
     return sizes
 
 

@@ -83,7 +83,7 @@ def choose_precision(wish: str, is_cuda: bool) -> Literal["float32", "bfloat16"]
 
 def _has_bfloat16_cuda() -> bool:
     """Return whether the GPU computes with bfloat16; torch emulates it, slowly, on older ones."""
-    return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def _has_bfloat16_cpu() -> bool:

@@ -62,6 +62,30 @@ def test_objects_keep_their_numbers(tmp_path, image):
     np.testing.assert_array_equal(read_image(tmp_path / "seg.dcm").data, labels)
 
 
+@pytest.mark.parametrize("highest", [255, 100, 1])
+def test_a_fractional_segment_is_drawn_from_a_half_on(tmp_path, image, highest):
+    labels = np.zeros((4, 6, 7), np.int32)
+    labels[1:3, 2:4], labels[3] = 1, 2
+    save_labels(tmp_path / "seg.dcm", labels, image, classes=CLASSES)
+    shares = {1: (highest + 1) // 2, 2: (highest - 1) // 2}  # the first is half or more
+    file = pydicom.dcmread(tmp_path / "seg.dcm")
+    segments = [
+        int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        for group in file.PerFrameFunctionalGroupsSequence
+    ]
+    planes = zip(segments, file.pixel_array, strict=True)
+    file.PixelData = b"".join((plane * shares[number]).tobytes() for number, plane in planes)
+    file.BitsAllocated = file.BitsStored = 8
+    file.HighBit, file.SegmentationType = 7, "FRACTIONAL"
+    file.SegmentationFractionalType, file.MaximumFractionalValue = "PROBABILITY", highest
+    file.save_as(tmp_path / "seg.dcm")
+
+    read = read_image(tmp_path / "seg.dcm")
+
+    np.testing.assert_array_equal(read.data, labels == 1)
+    assert "FRACTIONAL" in read.notes[-1]
+
+
 def test_i27_the_patient_is_left_out(tmp_path, image):
     save_labels(tmp_path / "seg.dcm", np.ones((4, 6, 7), np.uint8), image)
 

@@ -243,6 +243,40 @@ def test_i25_a_slope_that_is_no_number_scales_nothing(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "a.nii").data, voxels(7, 6, 5).T)
 
 
+@pytest.mark.parametrize(("unit", "factor"), [(1, 1e3), (2, 1.0)], ids=["m", "mm"])
+@pytest.mark.parametrize("size", [5e-5, 1e-7])
+def test_a_turned_sform_of_tiny_voxels_is_kept(tmp_path, unit, factor, size):
+    affine = np.diag([size, size, size, 1]) @ OBLIQUE
+    nifti = nibabel.Nifti2Image(voxels(7, 6, 5), None)
+    nifti.header.set_sform(affine, code=1)
+    nifti.header["xyzt_units"] = unit
+    (tmp_path / "a.nii").write_bytes(raw_bytes(nifti))
+
+    read = read_image(tmp_path / "a.nii").geometry.affine_in("RAS")
+
+    expected = nibabel.load(tmp_path / "a.nii").affine
+    np.testing.assert_allclose(read[:3], expected[:3] * factor, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "pixdim", [[0, 2, 3, 4], [-3, 2, 3, 4], [np.nan, 2, 3, 4], [1, -2, 3, -4], [-1, -2, 3, 4]]
+)
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_a_strange_pixdim_beside_a_qform_is_mended_as_nibabel_does(tmp_path, kind, pixdim):
+    nifti = kind(voxels(7, 6, 5), OBLIQUE)
+    nifti.header["qform_code"], nifti.header["sform_code"] = 1, 0
+    nifti.header["pixdim"][:4] = pixdim
+    (tmp_path / "a.nii").write_bytes(raw_bytes(nifti))
+    expected = nibabel.load(tmp_path / "a.nii").affine
+
+    image = read_image(tmp_path / "a.nii")
+    save_labels(tmp_path / "b.nii", image.data, image)
+
+    np.testing.assert_array_equal(image.geometry.affine_in("RAS"), expected)
+    assert image.geometry.spacing == (4, 3, 2)
+    np.testing.assert_array_equal(nibabel.load(tmp_path / "b.nii").affine, expected)
+
+
 def test_i25_a_singular_sform_gives_way_to_the_qform(tmp_path):
     nifti = nibabel.Nifti1Image(voxels(7, 6, 5), np.diag([2.0, 3, 4, 1]))
     nifti.header["sform_code"], nifti.header["qform_code"] = 1, 1

@@ -85,9 +85,24 @@ def test_the_pixel_size_of_ome_is_in_micrometres(tmp_path, unit, factor):
     )
 
 
-def test_the_pixel_size_of_imagej_is_in_micrometres(tmp_path):
+@pytest.mark.parametrize("escape", ["&#181;", "&#xB5;", "&#x3BC;", r"\u00B5"])
+def test_a_micrometre_of_ome_may_be_escaped(tmp_path, escape):
+    told = {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5, "TimeIncrement": 30}
+    told |= {"PhysicalSizeXUnit": "??m", "PhysicalSizeYUnit": "??m", "TimeIncrementUnit": "??s"}
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, pixels(2, 31, 47), metadata={"axes": "TYX"} | told)
+    tifffile.tiffcomment(path, tifffile.tiffcomment(path).replace("??", escape))
+
+    geometry = read_image(path).geometry
+
+    assert geometry.units == ("microsecond", "micrometer", "micrometer")
+    assert geometry.spacing == (30, 0.5, 0.25)
+
+
+@pytest.mark.parametrize("unit", ["um", "micron", r"\u00B5m", r"\u00b5m", r"\u03BCm"])
+def test_the_pixel_size_of_imagej_is_in_micrometres(tmp_path, unit):
     tifffile.imwrite(
-        tmp_path / "a.tif", pixels(31, 47), imagej=True, resolution=(4, 2), metadata={"unit": "um"}
+        tmp_path / "a.tif", pixels(31, 47), imagej=True, resolution=(4, 2), metadata={"unit": unit}
     )
 
     assert read_image(tmp_path / "a.tif").pixel_size == pytest.approx((0.5, 0.25))
