@@ -39,6 +39,7 @@ from napari_rwkv_seg.training.targets import separated_target
 from napari_rwkv_seg.training.work import LoopSettings, Work
 from napari_rwkv_seg.zoo.card import ClassCard, ModelCard, Normalization, ObjectDefaults
 from napari_rwkv_seg.zoo.store import write_model
+from napari_rwkv_seg.zoo.weights import packed_state
 
 app = typer.Typer(add_completion=False)
 DESCRIPTION = Path(__file__).with_name("starter_card.md")
@@ -185,7 +186,8 @@ def export(data: Path, run: Path, out: Path, machine: Annotated[str, typer.Optio
     """Choose the object settings by validation, test, and write the folder of the model."""
     network = new_network()
     network.load_state_dict(load_checkpoint_file(run / "best.pt"))
-    network.half().float().eval()  # it is shipped in half precision, so that is what is tested
+    network.load_state_dict(packed_state(network))  # what is tested is what is shipped
+    network.eval()
     validation, test = read_split(data, "val"), read_split(data, "test")
     objects = best_objects(probabilities(network, validation), validation)
     answers = probabilities(network, test)

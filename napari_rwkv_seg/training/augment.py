@@ -78,7 +78,8 @@ def warp(
     """Read a varied crop that shows a place of an image, in one resampling step.
 
     Mirrored, turned, 0.6 to 1.6 times as large, and at times sheared and bent.
-    Beyond the border the image is mirrored, and so is the truth.
+    Beyond the border the image is mirrored, and so is the truth; but with `turns` off the truth
+    is 0 there, its weight among it, so that nothing is learnt from mirrored sides.
 
     Parameters
     ----------
@@ -105,12 +106,13 @@ def warp(
         # MONAI counts pixels from the centre of the image.
         grid[axis] += _centre(place[axis], grid[axis], length, generator) - (length - 1) / 2
     field = torch.from_numpy(grid)
-    return _read(image, field, "bilinear"), _read(truth, field, "nearest")
+    beyond = "reflection" if turns else "zeros"
+    return _read(image, field, "bilinear"), _read(truth, field, "nearest", beyond)
 
 
-def _read(pixels: Tensor, field: Tensor, mode: str) -> Tensor:
+def _read(pixels: Tensor, field: Tensor, mode: str, beyond: str = "reflection") -> Tensor:
     """Return `pixels` (C, Y, X) at the places of `field` (2, height, width)."""
-    resample = transforms.Resample(mode, "reflection", dtype=torch.float32)
+    resample = transforms.Resample(mode, beyond, dtype=torch.float32)
     read: Tensor = resample(pixels, field).as_tensor()
     return read
 

@@ -173,15 +173,16 @@ class Job:
 
     def _know_base(self) -> bool:
         """Score the base, or read how it scored before; return whether it was scored now."""
+        if not self._fabric.is_global_zero:  # the first process alone validates
+            return False
         path = self._run.checkpoints / "base.npz"
         is_new = not path.is_file()
-        if self._fabric.is_global_zero:
-            if is_new:
-                network = self._start.network.eval().to(self._fabric.device)
-                self.held_out.predict_base(self.model(network), self._seconds, self.interrupted)
-                self.held_out.save_base(path)
-            else:
-                self.held_out.load_base(path)
+        if is_new:
+            network = self._start.network.eval().to(self._fabric.device)
+            self.held_out.predict_base(self.model(network), self._seconds, self.interrupted)
+            self.held_out.save_base(path)
+        else:
+            self.held_out.load_base(path)
         return is_new
 
     def _loop_settings(self) -> LoopSettings:
@@ -195,7 +196,8 @@ class Job:
             validate_every=max(1, -(-steps // 4)),
             seed=start.settings.seed,
         )
-        if self._seconds is None:
+        # The other processes have scored nothing; they check and end when the first one does.
+        if self._seconds is None or not self._fabric.is_global_zero:
             return common
         after = held_out.seconds_quick + 1.1 * held_out.seconds_full + _WRITING_S
         if start.is_base_trained:

@@ -18,13 +18,14 @@ _MOST = 5_000  # images that are compared with each other; more would take minut
 def first_same(images: Sequence[NDArray[Any]]) -> list[int]:
     """Return for each image the index of the first with the very same pixels, often its own.
 
-    Only images that agree in every sixteenth line and column are compared whole.
+    NaNs are the same. Only images that agree in every sixteenth line and column are compared whole.
     """
     seen: dict[Any, list[int]] = {}
     firsts = []
     for index, image in enumerate(images):
         alike = seen.setdefault((image.shape, image.dtype.str, image[::16, ::16].tobytes()), [])
-        same = (i for i in alike if np.array_equal(images[i], image))
+        may_be_nan = image.dtype.kind in "fc"
+        same = (i for i in alike if np.array_equal(images[i], image, equal_nan=may_be_nan))
         firsts.append(next(same, index))
         if firsts[-1] == index:
             alike.append(index)

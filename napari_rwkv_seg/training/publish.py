@@ -9,6 +9,7 @@ from napari_rwkv_seg.errors import RunError
 from napari_rwkv_seg.images.writers import write_labels
 from napari_rwkv_seg.zoo.card import ModelCard
 from napari_rwkv_seg.zoo.store import write_model
+from napari_rwkv_seg.zoo.weights import packed_state
 
 from .between import Weights, between, choose_share, in_words
 from .checkpoints import BEST, LATEST, PREVIOUS, load_checkpoint_file
@@ -81,12 +82,12 @@ def _near_base(
 ) -> tuple[float, str]:
     """Give the network the weights to publish; return how far they are from the base, and words.
 
-    They are scored and written in half precision.
+    They are scored as they are written: in half precision where they fit.
     """
 
     def take(share: float) -> None:
         network.load_state_dict(between(start.weights, learnt, share))
-        network.half().float()
+        network.load_state_dict(packed_state(network))
 
     def corrected() -> Counts:
         take(0.0)

@@ -49,8 +49,18 @@ def pack_weights(network: "nn.Module", *, half: bool = True) -> bytes:
     """
     from safetensors.torch import save
 
-    state = {name: _packed(name, tensor, half) for name, tensor in network.state_dict().items()}
-    return bytes(save(state))
+    return bytes(save(packed_state(network, half=half)))
+
+
+def packed_state(network: "nn.Module", *, half: bool = True) -> "dict[str, Tensor]":
+    """Return copies of the tensors of a network on the CPU, as `pack_weights` writes them.
+
+    Raises
+    ------
+    ModelError
+        If a number is NaN or infinite.
+    """
+    return {name: _packed(name, tensor, half) for name, tensor in network.state_dict().items()}
 
 
 def _packed(name: str, tensor: "Tensor", half: bool) -> "Tensor":

@@ -175,6 +175,27 @@ def test_what_keeps_its_orientation_is_neither_turned_nor_mirrored():
     assert corner_seen(turns=False) == {(False, False)}
 
 
+def test_what_keeps_its_orientation_is_not_learnt_from_as_mirrored_beyond_the_border():
+    """The truth counts rows and columns; 0 is no place of the image, as its weight would be."""
+    places = torch.stack(torch.meshgrid(*2 * [torch.arange(1.0, 97.0)], indexing="ij"))
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        image, truth = warp(places, places, (48, 48), (160, 160), generator, turns=False)
+        assert image.min() >= 1
+        assert truth.max() == 96
+        for axis in (0, 1):
+            lines = truth[axis].numpy() if axis else truth[axis].numpy().T
+            for line in lines:
+                assert (np.diff(line[line > 0]) >= 0).all()
+
+
+def test_what_may_be_turned_is_learnt_from_up_to_the_edges_of_a_crop():
+    for seed in range(10):
+        whole = torch.ones(1, 64, 64)
+        _, truth = warp(whole, whole, (32, 32), (160, 160), np.random.default_rng(seed))
+        assert truth.all()
+
+
 def test_the_crops_of_a_run_are_turned_unless_its_settings_say_otherwise(make_cells, monkeypatch):
     told = []
 

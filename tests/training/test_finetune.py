@@ -140,6 +140,28 @@ def test_only_a_network_that_knows_nothing_learns_at_one_rate(
     assert heard == [(getattr(preparation, rate), decay)]
 
 
+def test_weights_that_half_precision_cannot_hold_are_scored_as_they_are_written(
+    tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tiny.write_base(tmp_path / "base")
+    network = read_network(find_model(base))
+    network.encoder[1].running_var.fill_(1e6)
+    write_model(base, network, find_model(base).card, "For tests.", overwrite=True)
+    scored = []
+    real = publish._predicted
+
+    def predicted(job: object, network: torch.nn.Module) -> object:
+        scored.append({name: value.clone() for name, value in network.state_dict().items()})
+        return real(job, network)
+
+    monkeypatch.setattr(publish, "_predicted", predicted)
+    run = tiny.tiny_run(tmp_path, steps=4)
+    run_finetune(run.path)
+    written = weights(run.model)
+    assert 65504 < written["encoder.1.running_var"].max() < 1e6
+    assert all(torch.equal(value, written[name]) for name, value in scored[0].items())
+
+
 def test_the_differences_say_where_the_new_model_is_right_and_where_wrong(
     tiny: ModuleType, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from napari_rwkv_seg.training.likeness import much_alike
+from napari_rwkv_seg.training.likeness import first_same, much_alike
 
 
 def picture(seed: int, height: int = 90, width: int = 120) -> np.ndarray:
@@ -33,6 +33,15 @@ def scaled(image: np.ndarray) -> np.ndarray:
 
 def in_colour(image: np.ndarray) -> np.ndarray:
     return np.stack([image, image // 2, image // 3], -1)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float16, ">f4", np.float64, np.complex64])
+def test_the_very_same_picture_is_found_also_if_a_number_of_it_is_missing(dtype):
+    image, other = picture(0).astype(dtype), picture(0).astype(dtype)
+    if image.dtype.kind in "fc":
+        image[3, 3] = other[3, 3] = np.nan  # between the lines that are compared first
+    other[5, 5] = not other[5, 5]
+    assert first_same([image, other, image.copy(), other.copy()]) == [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize("change", [as_jpeg, darker, scaled, in_colour], ids=lambda f: f.__name__)

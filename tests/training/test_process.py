@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -33,12 +34,12 @@ PATIENCE_S = 200
 class Trainer:
     """A process that trains a run of the tiny network, and is gone when a test ends."""
 
-    def __init__(self, run: RunFolder, *options: str) -> None:
+    def __init__(self, run: RunFolder, *options: str, **variables: str) -> None:
         self.run = run
         self.process = subprocess.Popen(
             [sys.executable, str(SCRIPT), str(run.path), *options],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", **variables},
         )  # fmt: skip
 
     def events(self) -> list[Event]:
@@ -73,8 +74,8 @@ def train() -> Iterator[Callable[..., Trainer]]:
     """Return what starts a training process."""
     started = []
 
-    def start(run: RunFolder, *options: str) -> Trainer:
-        started.append(Trainer(run, *options))
+    def start(run: RunFolder, *options: str, **variables: str) -> Trainer:
+        started.append(Trainer(run, *options, **variables))
         return started[-1]
 
     yield start
@@ -186,6 +187,24 @@ def test_two_processes_train_one_network_and_the_first_alone_writes(tiny_run) ->
     started = [event for event in events if event["event"] == "started"]
     assert [event["processes"] for event in started] == [2]
     assert [event["event"] for event in events].count("finished") == 1
+    assert_readable(run)
+
+
+def test_two_processes_train_by_time_and_end_when_the_first_is_told_to(tiny_run, train) -> None:
+    """Both are started with what `torchrun` would give them, so that the first can be told."""
+    run = tiny_run(device="cpu")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    shared = {"TORCHELASTIC_RUN_ID": "test", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+              "GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}  # fmt: skip
+    first, other = (train(run, **shared, RANK=rank, LOCAL_RANK=rank) for rank in "01")
+    first.wait_for("step")
+    first.process.send_signal(signal.SIGTERM)
+    assert other.process.wait(PATIENCE_S) == 0, other.process.stderr.read()[-3000:]
+    assert first.end() == 0
+    started = next(event for event in first.events() if event["event"] == "started")
+    assert (started["processes"], started["minutes"]) == (2, 5)
+    assert first.events()[-1]["event"] == "finished"
     assert_readable(run)
 
 

@@ -42,6 +42,14 @@ def test_pairs_of_one_group_stay_together(make_cells):
     assert held(split_pairs(pairs, "objects", 2, 64, seed=0)) in ([0, 2, 4], [1, 3, 5])
 
 
+def test_one_image_under_two_names_is_not_both_learnt_from_and_held_out(make_cells):
+    image = make_cells().image.astype(float)
+    image[3, 3] = np.nan
+    pairs = [make_cells(seed=seed) for seed in (0, 0, 1, 1)]
+    pairs[:2] = [replace(pair, image=image.copy()) for pair in pairs[:2]]
+    assert held(split_pairs(pairs, "objects", 2, 64, seed=0)) in ([0, 1], [2, 3])
+
+
 def test_frames_of_one_series_are_cut_at_one_place(make_cells):
     pairs = [make_cells(seed=seed, group="movie") for seed in range(3)]
     split = split_pairs(pairs, "objects", 2, 64, seed=0)

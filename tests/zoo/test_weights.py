@@ -8,7 +8,13 @@ from safetensors.torch import save
 from napari_rwkv_seg.errors import ModelError
 from napari_rwkv_seg.zoo import store
 from napari_rwkv_seg.zoo.store import read_entry, read_network
-from napari_rwkv_seg.zoo.weights import WEIGHTS_FILE, load_weights, read_header
+from napari_rwkv_seg.zoo.weights import (
+    WEIGHTS_FILE,
+    load_weights,
+    pack_weights,
+    packed_state,
+    read_header,
+)
 
 
 def file_of(header, numbers=b""):
@@ -155,6 +161,20 @@ def test_weights_of_any_float_dtype_become_float32(dtype, model, put_weights, st
     for key, value in network.state_dict().items():
         torch.testing.assert_close(value, state[key], atol=1e-2, rtol=1e-2)
     assert bool(notes) == (dtype in (torch.bfloat16, torch.float64))
+
+
+def test_what_was_packed_once_stays_as_it_is(tiny_network):
+    network = tiny_network()
+    network.norm.running_var.fill_(1e6)  # more than half precision holds
+    network.norm.weight.data.fill_(1.23456e-7)  # and where it is coarse
+    content = pack_weights(network)
+    state = packed_state(network)
+    assert {name for name, value in state.items() if value.dtype == torch.float32} == {
+        "norm.running_var",
+        "norm.weight",
+    }
+    network.load_state_dict(state)
+    assert pack_weights(network) == content
 
 
 def test_weights_of_integers_are_refused_by_name(model, put_weights, state_of):  # M12
