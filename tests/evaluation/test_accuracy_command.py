@@ -147,7 +147,7 @@ def test_the_table_has_means_over_seeds_and_says_who_is_better(command):
     text = command.evidence({str(number): one for number, one in enumerate(cells)})
     assert "| glas | Med-URWKV-T | 1.5 M | 0.850 ± 0.071 | 0.400 ± 0.000 | – |" in text
     assert "| 2 | 100 | 181 | 0.250 | 120 |" in text
-    assert "glas: the best RWKV network (Med-URWKV-T, Dice 0.850) is NOT as good" in text
+    assert "glas: the best RWKV network (Med-URWKV-T, Dice 0.800) is NOT as good" in text
     assert "busi: the best RWKV network (RWKV-UNet-T, Dice 0.700) is at least as good" in text
     assert "Machine: A processor." in text
     assert "glas: 75 training planes, 10 validation planes, 80 test images." in text

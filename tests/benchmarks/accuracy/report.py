@@ -166,14 +166,19 @@ def _notes(cells: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _verdicts(cells: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield for every set whether the best RWKV network is at least as good as the best U-Net."""
+    """Yield for every set whether the best RWKV network is at least as good as the best U-Net.
+
+    Compared are the seeds that all networks of the set have.
+    """
     for data in SETS:
+        seeds = _shared_seeds([cell["plan"] for cell in cells if cell["plan"]["data"] == data])
         best: dict[bool, tuple[float, str]] = {}
         for network in NETWORKS:
             dice = [
                 cell["scores"]["dice"] or 0.0
                 for cell in cells
                 if (cell["plan"]["data"], cell["plan"]["network"]) == (data, network)
+                and cell["plan"]["seed"] in seeds
             ]
             is_rwkv = network in RWKV
             mean = statistics.mean(dice) if dice else -math.inf
@@ -186,3 +191,12 @@ def _verdicts(cells: list[dict[str, Any]]) -> Iterator[str]:
                 f"- {data}: the best RWKV network ({NAMES[one]}, Dice {ours:.3f}) is {word} as "
                 f"the best U-Net ({NAMES[other]}, {theirs:.3f})."
             )
+
+
+def _shared_seeds(plans: list[dict[str, Any]]) -> set[int]:
+    """Return the seeds that every network among these has."""
+    seeds = [
+        {plan["seed"] for plan in plans if plan["network"] == network}
+        for network in {plan["network"] for plan in plans}
+    ]
+    return set.intersection(*seeds) if seeds else set()
