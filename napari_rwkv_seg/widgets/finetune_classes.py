@@ -29,6 +29,7 @@ from .texts import HINT, WARNING, Line, describe, tooltip
 _MEANINGS = (("Classes", "classes"), ("Separate objects", "objects"))
 _MOST_ROWS = 6  # before the table scrolls
 _NAME = 1  # the column
+_COLOR = Qt.ItemDataRole.UserRole
 
 
 class ClassTable(QWidget):
@@ -87,13 +88,22 @@ class ClassTable(QWidget):
         self._change(row, color=color)
 
     def _show_class(self, row: int, name: str, color: str) -> None:
+        """Show a class; what is shown already is left, since a name may just be written."""
+        told = self.table.item(row, _NAME)
+        if told is None:
+            self.table.setItem(row, _NAME, QTableWidgetItem(name))
+        elif told.text() != name:
+            told.setText(name)
+        number = self.table.item(row, 0)
+        if number is not None and number.data(_COLOR) == color:
+            return
         swatch = QPixmap(14, 14)
         swatch.fill(QColor(color))
         number = QTableWidgetItem(QIcon(swatch), str(row))
+        number.setData(_COLOR, color)
         number.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable)
         number.setToolTip(tooltip(f"Number {row} in the labels; colour {color}. Enter changes it."))
         self.table.setItem(row, 0, number)
-        self.table.setItem(row, _NAME, QTableWidgetItem(name))
 
     def _on_renamed(self, item: QTableWidgetItem) -> None:
         if item.column() == _NAME:

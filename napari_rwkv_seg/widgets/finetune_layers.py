@@ -34,7 +34,7 @@ from .finetune_matching import (
     meaning,
 )
 from .finetune_shapes import Outline, filled, outlines_on
-from .regions import level_data
+from .regions import data_point, is_lazy, level_data
 
 
 class LayerPair:
@@ -92,7 +92,7 @@ class LayerPair:
         viewer, labels = self._viewer(), self._labels()
         if viewer is None or labels is None or not self.stack:
             return ()
-        position = labels.world_to_data(viewer.dims.point)
+        position = data_point(viewer, labels)
         axes = [axis for axis, letter in enumerate(self.labels_axes) if letter in "TZ"]
         return tuple(
             int(np.clip(np.round(position[axis]), 0, length - 1))
@@ -166,7 +166,7 @@ class LayerPair:
         layers = viewer.layers if viewer is not None else ()
         for layer in layers:
             if isinstance(layer, Shapes) and layer.unique_id == checked.boxes:
-                return outlines_on(layer, labels, self.labels_axes)
+                return outlines_on(viewer, layer, labels, self.labels_axes)
         raise ImageError("Choose the Shapes layer with the boxes, or make one with 'New boxes'.")
 
     def _image_key(self, place: tuple[int, ...]) -> tuple[Any, ...]:
@@ -223,7 +223,7 @@ def _any_on(outlines: list[Outline], place: tuple[int, ...]) -> bool:
 
 def _taken(data: Any, key: tuple[Any, ...], copied: bool) -> Callable[[], Any]:
     """Return what gives a plane of an array: a view or a copy of now; lazy ones are read later."""
-    if not isinstance(data, np.ndarray):
+    if is_lazy(data):
         return lambda: data[key]
     plane = data[key]
     plane = plane.copy() if copied else plane

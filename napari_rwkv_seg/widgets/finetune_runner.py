@@ -115,7 +115,7 @@ class FinetuneRunner:
         self._count += 1
         path = folder / f"preview-{self._count}.npy"
         self._asked = {**self._asked, str(path): asked}
-        self._work(partial(save_pixels, path, asked.pixels), partial(self._on_saved, path))
+        self._work(lambda: save_pixels(path, asked.read()), partial(self._on_saved, path))
 
     def differences(self) -> None:
         """Show where the new model of the last run differs from the old one."""

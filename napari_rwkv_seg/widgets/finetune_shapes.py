@@ -7,6 +7,7 @@ on the main thread, through the transforms of both layers; filling is for a work
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from napari.layers import Labels, Shapes
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import ImageError
 
-from .regions import ellipse_outline
+from .regions import data_point, ellipse_outline
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +34,13 @@ class Outline:
     corners: NDArray[np.float64]
 
 
-def outlines_on(shapes: Shapes, labels: Labels, axes: str) -> list[Outline]:
+def outlines_on(viewer: Any, shapes: Shapes, labels: Labels, axes: str) -> list[Outline]:
     """Return the outlines of all shapes of a layer, in pixels of labels.
 
     Parameters
     ----------
+    viewer : napari viewer
+        Has both layers.
     shapes : Shapes
         The drawn boxes.
     labels : Labels
@@ -60,7 +63,9 @@ def outlines_on(shapes: Shapes, labels: Labels, axes: str) -> list[Outline]:
             )
         points = np.asarray(corners, dtype=np.float64)
         points = ellipse_outline(points) if kind == "ellipse" else points
-        found.append(_outline(points, shapes, labels, axes))
+        inside = np.asarray([data_point(viewer, labels, shapes, point) for point in points])
+        place = _place_of(inside, axes) if shapes.ndim >= labels.ndim else None
+        found.append(Outline(place, inside[:, [axes.index("Y"), axes.index("X")]]))
     return found
 
 
@@ -77,10 +82,7 @@ def filled(
     return mask
 
 
-def _outline(points: NDArray[np.float64], shapes: Shapes, labels: Labels, axes: str) -> Outline:
-    inside = np.asarray([labels.world_to_data(shapes.data_to_world(point)) for point in points])
+def _place_of(corners: NDArray[np.float64], axes: str) -> tuple[int, ...]:
+    """Return the plane that corners (N, D) lie on."""
     stack = [axis for axis, letter in enumerate(axes) if letter in "TZ"]
-    place = None
-    if shapes.ndim >= labels.ndim:
-        place = tuple(round(float(at)) for at in inside[:, stack].mean(axis=0))
-    return Outline(place, inside[:, [axes.index("Y"), axes.index("X")]])
+    return tuple(round(float(at)) for at in corners[:, stack].mean(axis=0))

@@ -1,12 +1,12 @@
 """Layers that a run shows: the present prediction, and where the new model differs.
 
 They are marked as ours to show, so that nothing learns from them. One preview layer
-is kept up to date; differences lie over their image if it is still open, and bring
-the image that the run has kept if not.
+is kept up to date, until a user paints on it: then the next is a new one. Differences
+lie over their image if it is still open, and bring the image that the run has kept if not.
 """
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,13 @@ from napari_rwkv_seg.controllers.finetune_runs import Difference
 from napari_rwkv_seg.errors import ImageError
 from napari_rwkv_seg.zoo.card import ClassCard
 
+from .as_written import digest, remember, still_holds_it
 from .finetune_matching import ROLE
 from .placement import Placement, place
-from .regions import Region, find_region, level_data
+from .regions import Region, find_region, level_data, pixel_reader
 from .result_layers import DTYPE, METADATA_KEY
 
+MOST_PREVIEWED = 16_000_000  # pixels: 64 MB of labels
 RIGHT, WRONG = "#009e73", "#d55e00"  # Okabe and Ito's green and vermillion
 _MEANINGS = ("unchanged or not held out", "newly right", "newly wrong")
 
@@ -34,38 +36,50 @@ class Asked:
 
     Parameters
     ----------
-    pixels : array (Y, X) or (Y, X, C)
-        What was in view.
+    shape : (int, int)
+        How many pixels were in view, Y and X.
+    read : callable () -> array (Y, X) or (Y, X, C)
+        Gives those pixels; for a worker.
     place : Placement
-        Where it lies.
+        Where they lie.
     name : str
         Of the image.
     """
 
-    pixels: NDArray[Any]
+    shape: tuple[int, int]
+    read: Callable[[], NDArray[Any]]
     place: Placement
     name: str
 
 
 def in_view(viewer: Any, image: Image, axes: str, channel: int | None) -> Asked:
-    """Return the pixels of an image that the viewer shows.
+    """Return what gives the pixels of an image that the viewer shows.
 
     Raises
     ------
     ImageError
-        If nothing of it is in view, or it is not shown flat.
+        If nothing of it is in view, or too much, or it is not shown flat.
     """
     region = find_region(viewer, image, "current view", axes, 0)
+    sizes = {letter: part.stop - part.start for part, letter in zip(region.box, axes, strict=True)}
+    if sizes["Y"] * sizes["X"] > MOST_PREVIEWED:
+        raise ImageError(
+            f"{sizes['Y']} × {sizes['X']} pixels are in view, too many to show a prediction on; "
+            "zoom in and try again."
+        )
     where = place(image, axes, 0, region)
     key = tuple(
         part.start if letter in "TZ" else channel if letter == "C" and channel is not None else part
         for part, letter in zip(region.box, axes, strict=True)
     )
-    pixels = np.array(level_data(image, 0)[key])
+    reader = pixel_reader(level_data(image, 0), key)
     left = [letter for letter in axes if letter in "YX" or (letter == "C" and channel is None)]
-    if "C" in left:
-        pixels = np.moveaxis(pixels, left.index("C"), -1)
-    return Asked(pixels, where, image.name)
+
+    def read() -> NDArray[Any]:
+        pixels = np.asarray(reader())
+        return np.moveaxis(pixels, left.index("C"), -1) if "C" in left else pixels
+
+    return Asked((sizes["Y"], sizes["X"]), read, where, image.name)
 
 
 class RunLayers:
@@ -103,17 +117,20 @@ class RunLayers:
         viewer = self._viewer()
         if viewer is None:
             return
-        if labels.shape != asked.pixels.shape[:2]:
+        if labels.shape != asked.shape:
             raise ImageError("The prediction does not fit the view that it was asked for.")
-        whole = np.zeros(asked.place.shape, dtype=DTYPE)
-        asked.place.fill(whole, labels)
+        shape = [part.stop - part.start for part in asked.place.box]
+        data = labels.reshape(shape).astype(DTYPE)
+        transform = asked.place.box_transform
         layer = self._preview() if self._preview is not None else None
-        if layer is None or layer not in viewer.layers or layer.data.shape != whole.shape:
-            layer = _add(viewer, whole, "preview", asked.place.transform)
+        if layer is None or layer not in viewer.layers or not _is_ours(layer, data.ndim):
+            layer = _add(viewer, data, "preview", transform)
             self._preview = weakref.ref(layer)
-        layer.data = whole
+        else:
+            _rewrite(layer, data)
+        remember(layer, digest(data))
         layer.name = f"{asked.name} · current prediction"
-        for name, value in asked.place.transform.items():
+        for name, value in transform.items():
             setattr(layer, name, value)
         _dress(layer, classes)
 
@@ -150,6 +167,22 @@ class RunLayers:
             layer.opacity = 1.0
             layer.features = {"index": range(len(_MEANINGS)), "class": list(_MEANINGS)}
         return len(found)
+
+
+def _is_ours(layer: Labels, ndim: int) -> bool:
+    """Return whether a preview can be written anew: nobody has painted on it or locked it."""
+    data = layer.data
+    is_fit = isinstance(data, np.ndarray) and data.ndim == ndim and layer.editable
+    return is_fit and still_holds_it(layer)()
+
+
+def _rewrite(layer: Labels, data: NDArray[Any]) -> None:
+    """Make a layer hold other labels, and forget the undo steps, which do not fit them."""
+    mode = layer.mode
+    layer.data = data
+    layer.editable = False  # napari's public way to forget a history
+    layer.editable = True
+    layer.mode = mode
 
 
 def _place_of(

@@ -63,7 +63,7 @@ def find_region(viewer: Any, layer: Image, scope: str, axes: str, level: int) ->
     box = [slice(0, length) for length in shape]
     if scope == "whole layer":
         return Region(tuple(box))
-    position = _at_level(layer, level, layer.world_to_data(viewer.dims.point))
+    position = _at_level(layer, level, data_point(viewer, layer))
     for axis, letter in enumerate(axes):
         if letter in "TZ":
             index = int(np.clip(np.round(position[axis]), 0, shape[axis] - 1))
@@ -78,14 +78,68 @@ def find_region(viewer: Any, layer: Image, scope: str, axes: str, level: int) ->
     return Region(tuple(box), mask)
 
 
+def data_point(viewer: Any, layer: Any, source: Any = None, at: Any = None) -> NDArray[np.float64]:
+    """Return where a point lies in pixels of a layer, also if others have another unit of length.
+
+    Parameters
+    ----------
+    viewer : napari viewer
+        Its world has the smallest unit of all layers, from napari 0.9 on.
+    layer : napari layer
+        Says what a pixel is.
+    source : napari layer, or None
+        Whose coordinates `at` is in; None for the point that the viewer shows.
+    at : sequence of float
+        A place in the data of `source`.
+    """
+    if source is None:
+        world = np.asarray(viewer.dims.point)[-layer.ndim :]
+    else:
+        world = np.asarray(source.data_to_world(at)) / _units_in_world(viewer, source)
+        world = world[-layer.ndim :]
+    own = world * _units_in_world(viewer, layer)[-len(world) :]
+    return np.asarray(layer.world_to_data(own), dtype=np.float64)
+
+
+def check_view(viewer: Any, layer: Any) -> None:
+    """Refuse to take what is in view of a layer whose unit is not that of the viewer's world.
+
+    Raises
+    ------
+    ImageError
+        If so: napari finds `corner_pixels` as if there were one unit.
+    """
+    offset = viewer.dims.ndim - layer.ndim
+    displayed = [axis - offset for axis in viewer.dims.displayed if axis >= offset]
+    if not np.allclose(_units_in_world(viewer, layer)[displayed], 1):
+        raise ImageError(
+            f"What is in view of {layer.name!r} cannot be told while a layer with another unit "
+            "of length is open; remove that layer, or give both the same unit."
+        )
+
+
+def _units_in_world(viewer: Any, layer: Any) -> NDArray[np.float64]:
+    """Return how many of a layer's units make one of the viewer's world, for each dimension."""
+    units = getattr(viewer.dims, "units", None)  # None too if they cannot be compared
+    if units is None or len(units) < layer.ndim:
+        return np.ones(layer.ndim)
+    both = zip(units[-layer.ndim :], layer.units, strict=True)
+    return np.array([(1 * world).to(own).magnitude for world, own in both], dtype=np.float64)
+
+
 def level_data(layer: Image, level: int) -> Any:
     """Return the array of a layer, at a level if it has several."""
     return layer.data[min(level, len(layer.data) - 1)] if layer.multiscale else layer.data
 
 
-def pixel_reader(data: Any, box: tuple[slice, ...]) -> Callable[[], Any]:
+def is_lazy(data: Any) -> bool:
+    """Return whether pixels are read from somewhere when they are asked for."""
+    return isinstance(data, np.memmap) or not isinstance(data, np.ndarray)
+
+
+def pixel_reader(data: Any, box: tuple[slice | int, ...]) -> Callable[[], Any]:
     """Return what gives the pixels of `box`: an own copy, taken now, or a lazy array."""
-    if not isinstance(data, np.ndarray):
+    if is_lazy(data):
         return lambda: data[box]
     try:
         pixels = data[box].copy()
@@ -133,6 +187,7 @@ def _view_box(viewer: Any, layer: Image, axes: str, level: int) -> NDArray[np.fl
             "'Current view' needs the flat view of Y and X: switch off 3D (Ctrl+Y) "
             "and do not roll the axes, or choose 'Current slice'."
         )
+    check_view(viewer, layer)
     corners = np.asarray(layer.corner_pixels, dtype=np.float64)[:, wanted]
     if not corners.any():  # nothing was drawn yet: all of the plane is in view
         shape = np.asarray(level_data(layer, level).shape)
@@ -157,8 +212,8 @@ def _outlines(viewer: Any, layer: Image, axes: str, level: int) -> Iterator[NDAr
             raise ImageError("A line has no area; select rectangles, ellipses or polygons.")
         if shapes.shape_type[index] == "ellipse":
             corners = ellipse_outline(corners)
-        world = [shapes.data_to_world(corner) for corner in corners]
-        inside = [_at_level(layer, level, layer.world_to_data(one)) for one in world]
+        points = [data_point(viewer, layer, shapes, corner) for corner in corners]
+        inside = [_at_level(layer, level, point) for point in points]
         yield np.asarray(inside)[:, wanted]
 
 

@@ -12,14 +12,13 @@ from napari_rwkv_seg.controllers.streaming import (
     must_stream,
     store_folder,
 )
+from napari_rwkv_seg.images.napari_place import geometry_of
 
-from .placement import Placement
+from .placement import Placement, without_axis
 from .regions import Region, level_data
 
 if TYPE_CHECKING:
     from napari.layers import Image
-
-_NO_UNIT = ("pixel", "dimensionless", "")
 
 
 def stream_plan(
@@ -32,15 +31,11 @@ def stream_plan(
     shape = tuple(part.stop - part.start for part in region.box)
     if region.mask is not None or not _is_streamed(layer, settings, shape):
         return None
-    transform = where.box_transform
-    kept = [axis for axis, letter in enumerate(_letters(settings.axes, where)) if letter != "C"]
-    units = [str(one) for one in transform.get("units", ())]
-    plain = ["" if one in _NO_UNIT else one for one in units]
+    letters, transform = _letters(settings.axes, where), where.box_transform
+    if "C" in letters:
+        transform = without_axis(transform, letters.index("C"))
     return StreamPlan(
-        folder=_folder(layer, settings),
-        scale=tuple(float(transform["scale"][axis]) for axis in kept),
-        translate=tuple(float(transform["translate"][axis]) for axis in kept),
-        units=tuple(plain[axis] for axis in kept) if plain else (),
+        _folder(layer, settings), geometry=geometry_of(letters.replace("C", ""), transform)
     )
 
 

@@ -19,6 +19,7 @@ from napari_rwkv_seg.controllers.streaming import open_store
 from napari_rwkv_seg.errors import ImageError
 
 from .placement import Placement, shifted, transform_of
+from .regions import check_view, data_point
 from .result_layers import METADATA_KEY, dress
 
 REFRESH_S = 1.0
@@ -173,11 +174,12 @@ class _WithAxis:
 
 def _view_box(viewer: Any, layer: Labels) -> tuple[slice, ...]:
     """Return the box of finest pixels that is in view; one index of axes that are not shown."""
+    check_view(viewer, layer)
     finest = layer.data[0] if layer.multiscale else layer.data
     corners = np.asarray(layer.corner_pixels, dtype=np.float64)
     if layer.multiscale:
         corners = corners * layer.downsample_factors[layer.data_level]
-    point = np.round(layer.world_to_data(viewer.dims.point))
+    point = np.round(data_point(viewer, layer))
     offset = viewer.dims.ndim - layer.ndim
     shown = [axis - offset for axis in viewer.dims.displayed]
     box = []

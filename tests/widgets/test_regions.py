@@ -3,10 +3,15 @@
 import dask.array as da
 import numpy as np
 import pytest
-from napari.components import ViewerModel
+from napari.components import Dims, ViewerModel
 
 from napari_rwkv_seg.errors import ImageError
-from napari_rwkv_seg.widgets.regions import find_region, level_data
+from napari_rwkv_seg.widgets.regions import find_region, level_data, pixel_reader
+from napari_rwkv_seg.widgets.streamed_layers import _view_box as streamed_view
+
+several_units = pytest.mark.skipif(
+    not hasattr(Dims(), "units"), reason="napari before 0.9 does not convert units"
+)
 
 
 @pytest.fixture
@@ -178,3 +183,50 @@ def test_finding_a_region_of_a_lazy_image_reads_nothing(model) -> None:
     layer._data = lazy
 
     assert spans(find_region(model, layer, "current slice", "ZYX", 0))[0] == [2, 3]
+
+
+@several_units
+def test_the_current_slice_is_right_beside_a_layer_with_a_smaller_unit(model) -> None:
+    layer = model.add_image(np.zeros((5, 37, 53)), units=("mm",) * 3)
+    model.add_image(np.zeros((3, 4, 5)), units=("um",) * 3)
+    model.dims.set_point(0, 2000)
+
+    assert spans(find_region(model, layer, "current slice", "ZYX", 0))[0] == [2, 3]
+
+
+@several_units
+def test_shapes_of_another_unit_lie_where_they_are_shown(model) -> None:
+    layer = model.add_image(np.zeros((37, 53)), units=("mm", "mm"))
+    corners = 1000 * np.array([[5, 6], [5, 14], [11, 14], [11, 6]])
+    model.add_shapes([corners], units=("um", "um")).selected_data = {0}
+
+    assert spans(find_region(model, layer, "selected shapes", "YX", 0)) == [[5, 12], [6, 15]]
+
+
+@several_units
+def test_the_view_is_refused_if_napari_cannot_tell_it_because_of_units(model) -> None:
+    layer = model.add_image(np.zeros((37, 53)), name="brain", units=("mm", "mm"))
+    other = model.add_image(np.zeros((37, 53)), units=("um", "um"))
+
+    with pytest.raises(ImageError, match=r"in view of 'brain' .* same unit"):
+        find_region(model, layer, "current view", "YX", 0)
+    assert spans(find_region(model, other, "current view", "YX", 0)) == [[0, 37], [0, 53]]
+
+
+@several_units
+def test_a_copy_of_streamed_labels_is_of_the_plane_that_is_shown_whatever_its_unit(model) -> None:
+    labels = model.add_labels(np.zeros((5, 37, 53), dtype=int), units=("mm", "um", "um"))
+    model.add_image(np.zeros((3, 4, 5)), units=("um",) * 3)
+    model.dims.set_point(0, 3000)
+
+    assert streamed_view(model, labels) == (slice(3, 4), slice(0, 37), slice(0, 53))
+
+
+def test_a_mapped_file_is_read_where_a_run_needs_it_and_not_before(tmp_path) -> None:
+    np.save(tmp_path / "slide.npy", np.arange(20).reshape(4, 5))
+    mapped = np.load(tmp_path / "slide.npy", mmap_mode="r")
+
+    pixels = pixel_reader(mapped, (slice(1, 3), slice(0, 5)))()
+
+    assert np.shares_memory(pixels, mapped)
+    np.testing.assert_array_equal(pixels, np.arange(20).reshape(4, 5)[1:3])

@@ -10,10 +10,13 @@ from napari.layers import Labels
 
 from napari_rwkv_seg.controllers.engine import InferenceEngine
 from napari_rwkv_seg.controllers.segment import SegmentController
+from napari_rwkv_seg.images.napari_place import is_placed, place_of
+from napari_rwkv_seg.images.readers import read_image
 from napari_rwkv_seg.inference.loading import Model
 from napari_rwkv_seg.inference.segment import segment_steps
 from napari_rwkv_seg.inference.stream_folder import read_progress
 from napari_rwkv_seg.widgets import streamed_layers
+from napari_rwkv_seg.widgets.placement import transform_of
 from napari_rwkv_seg.zoo.card import Normalization
 
 from .conftest import PATIENCE_MS, FakeEngine, make_card
@@ -104,6 +107,19 @@ def test_a_streamed_run_shows_what_a_whole_run_finds(dock, viewer, spots, stream
     assert not labels.editable
     assert labels.metadata["napari-rwkv-seg"]["model"] == "bright"
     assert (user_data / "streamed" / "spots_bright.ome.zarr").is_dir()
+
+
+def test_the_store_of_a_turned_image_says_where_that_lies(dock, viewer, spots, stream, user_data):
+    turned = np.array([[1, 0, 0, 7], [0, 0.8, -0.6, 8], [0, 0.6, 0.8, 9], [0, 0, 0, 1]])
+    viewer.add_image(np.stack([spots] * 2), name="turned", scale=(4, 2, 3), affine=turned)
+    dock._controller.choose(axes="ZYX")
+
+    (labels,) = stream(dock)
+
+    geometry = read_image(user_data / "streamed" / "turned_bright.ome.zarr").geometry
+    assert geometry.affine is not None
+    assert is_placed(place_of(geometry), transform_of(labels))
+    np.testing.assert_array_equal(labels.affine.affine_matrix, turned)
 
 
 def test_a_large_pyramid_is_shown_and_lies_upon_the_image(dock, viewer, stream, monkeypatch):

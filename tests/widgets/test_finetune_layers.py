@@ -1,0 +1,176 @@
+"""Which planes and pixels fine-tuning takes from layers, and what it shows, without a window."""
+
+import threading
+
+import numpy as np
+import pytest
+from napari.components import Dims, ViewerModel
+
+from napari_rwkv_seg.controllers.finetune_pairs import Checked
+from napari_rwkv_seg.errors import ImageError
+from napari_rwkv_seg.widgets import finetune_shown
+from napari_rwkv_seg.widgets.finetune_layers import LayerPair
+from napari_rwkv_seg.widgets.finetune_shown import RunLayers, in_view
+
+several_units = pytest.mark.skipif(
+    not hasattr(Dims(), "units"), reason="napari before 0.9 does not convert units"
+)
+
+
+class Lazy:
+    """An array that says which threads have read from it."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+        self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
+        self.threads: list[str] = []
+
+    def __getitem__(self, key):
+        self.threads.append(threading.current_thread().name)
+        return self._array[key]
+
+
+@pytest.fixture
+def model() -> ViewerModel:
+    """Return a viewer without a window."""
+    return ViewerModel()
+
+
+@pytest.fixture
+def stack(model) -> LayerPair:
+    """Return a pair of stacks in millimetres, beside a layer in micrometres."""
+    image = model.add_image(np.zeros((5, 20, 30)), name="brain", units=("mm",) * 3)
+    labels = model.add_labels(np.zeros((5, 20, 30), dtype=np.int32), units=("mm",) * 3)
+    model.add_image(np.zeros((3, 4, 5)), name="cells", units=("um",) * 3)
+    return LayerPair(model, image, labels)
+
+
+@several_units
+def test_the_shown_plane_is_right_beside_a_layer_with_a_smaller_unit(model, stack) -> None:
+    model.dims.set_point(0, 3000)
+
+    assert stack.shown_plane() == (3,)
+
+
+@several_units
+def test_boxes_in_another_unit_lie_where_they_are_shown(model, stack) -> None:
+    box = 1000 * np.array([[2, 4, 6], [2, 4, 10], [2, 7, 10], [2, 7, 6]])
+    shapes = model.add_shapes([box], shape_type="polygon", units=("um",) * 3)
+
+    checked = Checked("inside these boxes", boxes=shapes.unique_id)
+    (pair,) = stack.planes(checked, copied=False)()
+
+    assert pair.name == "brain, plane 2"
+    inside = np.zeros((20, 30), dtype=bool)
+    inside[4:8, 6:11] = True
+    np.testing.assert_array_equal(pair.checked, inside)
+
+
+def test_planes_of_a_mapped_file_are_read_by_the_worker(model, tmp_path) -> None:
+    np.save(tmp_path / "slide.npy", np.zeros((20, 30)))
+    mapped = np.load(tmp_path / "slide.npy", mmap_mode="r")
+    image = model.add_image(mapped)
+    source = LayerPair(model, image, model.add_labels(np.zeros((20, 30), dtype=np.int32)))
+
+    (pair,) = source.planes(Checked(), copied=True)()
+
+    assert np.shares_memory(pair.image, mapped)
+
+
+def preview(model, layers, image, value) -> None:
+    """Show a prediction that is `value` everywhere."""
+    asked = in_view(model, image, "YX", None)
+    layers.show_preview(asked, np.full(asked.shape, value, dtype=np.uint8), ())
+
+
+def test_a_prediction_on_which_somebody_has_painted_is_left_and_a_new_one_added(model) -> None:
+    image, layers = model.add_image(np.zeros((20, 30)), name="cells"), RunLayers(model)
+    preview(model, layers, image, 1)
+    painted = model.layers[-1]
+    painted.data_setitem((np.array([3]), np.array([4])), 7)
+
+    preview(model, layers, image, 2)
+    preview(model, layers, image, 3)
+
+    assert len(model.layers) == 3
+    assert painted.data[3, 4] == 7
+    assert painted.data[0, 0] == 1
+    painted.undo()
+    assert (painted.data == 1).all()
+    assert (model.layers[-1].data == 3).all()
+
+
+def test_undo_reaches_back_no_further_than_the_present_prediction(model) -> None:
+    image, layers = model.add_image(np.zeros((20, 30))), RunLayers(model)
+    preview(model, layers, image, 1)
+    layer = model.layers[-1]
+    layer.mode = "paint"
+    layer.data_setitem((np.array([3]), np.array([4])), 7)
+    layer.undo()
+
+    preview(model, layers, image, 2)
+    layer.undo()
+    layer.redo()
+
+    assert model.layers[-1] is layer
+    assert (layer.data == 2).all()
+    assert layer.mode == "paint"
+
+
+def test_a_prediction_that_is_locked_is_left(model) -> None:
+    image, layers = model.add_image(np.zeros((20, 30))), RunLayers(model)
+    preview(model, layers, image, 1)
+    model.layers[-1].editable = False
+
+    preview(model, layers, image, 2)
+
+    assert [int(one.data.max()) for one in model.layers[1:]] == [1, 2]
+    assert not model.layers[1].editable
+
+
+def test_a_prediction_covers_what_was_in_view_and_follows_the_view(model) -> None:
+    image = model.add_image(np.zeros((20, 30)), scale=(2, 3), translate=(5, 7))
+    layers = RunLayers(model)
+    image.corner_pixels = np.array([[4, 6], [9, 15]])
+    preview(model, layers, image, 1)
+    layer = model.layers[-1]
+    assert layer.data.shape == (6, 10)
+    np.testing.assert_allclose(layer.data_to_world((0, 0)), image.data_to_world((4, 6)))
+
+    image.corner_pixels = np.array([[0, 10], [19, 29]])
+    preview(model, layers, image, 2)
+
+    assert model.layers[-1] is layer
+    assert layer.data.shape == (20, 20)
+    np.testing.assert_allclose(layer.data_to_world((0, 0)), image.data_to_world((0, 10)))
+
+
+def test_of_a_stack_the_prediction_lies_on_the_plane_that_was_shown(model) -> None:
+    image, layers = model.add_image(np.zeros((5, 20, 30))), RunLayers(model)
+    model.dims.set_point(0, 3)
+    asked = in_view(model, image, "ZYX", None)
+
+    layers.show_preview(asked, np.ones((20, 30), dtype=np.uint8), ())
+
+    layer = model.layers[-1]
+    assert layer.data.shape == (1, 20, 30)
+    np.testing.assert_allclose(layer.data_to_world((0, 0, 0)), (3, 0, 0))
+
+
+def test_asking_for_a_prediction_on_a_lazy_image_reads_nothing_yet(model) -> None:
+    image = model.add_image(np.zeros((3, 20, 30)))
+    lazy = Lazy(np.arange(1800).reshape(3, 20, 30))
+    image._data = lazy
+
+    asked = in_view(model, image, "CYX", None)
+
+    assert lazy.threads == []
+    assert asked.read().shape == (20, 30, 3)
+
+
+def test_too_much_in_view_is_refused_before_it_is_read(model, monkeypatch) -> None:
+    monkeypatch.setattr(finetune_shown, "MOST_PREVIEWED", 599)
+    image = model.add_image(np.zeros((20, 30)))
+
+    with pytest.raises(ImageError, match=r"20 × 30 pixels are in view.*zoom in"):
+        in_view(model, image, "YX", None)
