@@ -32,7 +32,6 @@ from .finetune_pairs import Checked, Meaning, Planes
 from .finetune_story import EventTail, RunStory
 
 ACCEPTED_FILE = "accepted.json"
-DISCARDED = ".discarded"
 RESULT_LIMIT = 10_000_000
 
 
@@ -115,29 +114,33 @@ def _kept(run: RunFolder) -> KeptRun:
 def is_live(folder: Path) -> bool:
     """Return whether a process works on the run."""
     try:
-        with locked(RunFolder(folder)):
+        with locked(RunFolder(folder), wait_s=0):
             return False
     except RunError:
         return True
 
 
 def discard_run(folder: Path) -> None:
-    """Remove a run's folder; what cannot be removed is at least not offered again.
+    """Remove a run's folder; what cannot be removed is at least no run any more.
 
     Raises
     ------
+    RunError
+        If a process works on it: an offer to discard it may be older than that.
     OutputError
-        If it cannot even be renamed.
+        If nothing can be removed.
     """
     if not folder.is_dir():
         return
-    aside = folder.with_name(f"{DISCARDED}.{folder.name}")
-    try:
-        folder.rename(aside)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"Cannot discard the run {str(folder)!r}: {reason}.") from error
-    shutil.rmtree(aside, ignore_errors=True)
+    run = RunFolder(folder)
+    with locked(run):
+        try:
+            run.settings_file.unlink(missing_ok=True)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise OutputError(f"Cannot discard the run {str(folder)!r}: {reason}.") from error
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # Windows keeps a lock's file until it is let go
 
 
 def read_result(folder: Path) -> dict[str, Any]:

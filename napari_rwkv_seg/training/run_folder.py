@@ -192,8 +192,15 @@ def read_snapshot(run: RunFolder) -> "list[TrainingPair]":
 
 
 @contextlib.contextmanager
-def locked(run: RunFolder) -> Iterator[None]:
+def locked(run: RunFolder, wait_s: float = 1.0) -> Iterator[None]:
     """Hold a run against a second process; a process that dies lets go of it by itself.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The run.
+    wait_s : float
+        How long another's hold is waited for: who lists runs holds each for a moment.
 
     Raises
     ------
@@ -202,9 +209,11 @@ def locked(run: RunFolder) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(held(run.path / ".lock", 0))
+            stack.enter_context(held(run.path / ".lock", wait_s))
         except HeldError as error:
-            raise RunError(f"The run {str(run.path)!r} is under way in another process.") from error
+            raise RunError(
+                f"The run {str(run.path)!r} is under way in another process; stop it there first."
+            ) from error
         except OSError as error:
             reason = error.strerror or str(error)
             raise RunError(f"The run {str(run.path)!r} cannot be written: {reason}.") from error

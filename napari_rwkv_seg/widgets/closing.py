@@ -64,9 +64,7 @@ class ClosingDock(QWidget):
         Qt does not tell when a dock around this widget is put into a window, so this
         is called anew whenever work begins.
         """
-        above = self.parent()
-        while above is not None and not isinstance(above, QMainWindow):
-            above = above.parent()
+        above = main_window_of(self)
         before = self._window()
         if above is before:
             return
@@ -82,6 +80,14 @@ class ClosingDock(QWidget):
 
     def _window(self) -> QWidget | None:
         return self._main() if self._main is not None else None
+
+
+def main_window_of(widget: QWidget) -> QMainWindow | None:
+    """Return the main window that a widget belongs to, be it in a dock that floats or not."""
+    above = widget.parent()
+    while above is not None and not isinstance(above, QMainWindow):
+        above = above.parent()
+    return above
 
 
 class Closable(Protocol):

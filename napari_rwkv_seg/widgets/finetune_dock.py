@@ -112,8 +112,9 @@ class FinetuneDock(ClosingDock):
         return not self._controller.is_busy or self.ask(CLOSE)
 
     def on_shown(self) -> None:
-        """Look for models that were added or taken away meanwhile."""
+        """Look for models and runs that were added or taken away meanwhile."""
         self.reload_models()
+        self._runner.find()
 
     def on_removed(self) -> None:
         """End the training that is under way; ask what is to become of it."""

@@ -4,7 +4,7 @@ One a viewer, from the first dock of ours to the end of the window. Layers and
 viewer are held weakly. An edit costs a note of its bounding box; pixels are
 copied later, a few megabytes at a time. napari tells of strokes, fills and new
 data, but not of undo and redo: after those, as after whatever else made the layer
-draw itself anew without the view having moved, all its chunks are looked at again.
+draw itself anew without its view having moved, all its chunks are looked at again.
 """
 
 import weakref
@@ -42,7 +42,7 @@ class JournalLink(QObject):
     viewer : napari viewer
         Held weakly.
     journal : Journal
-        Closed together with the viewer's window.
+        Closed when the viewer's window is gone.
     """
 
     def __init__(self, viewer: Any, journal: Journal) -> None:
@@ -70,11 +70,12 @@ class JournalLink(QObject):
         return link
 
     def watch(self, window: QWidget) -> None:
-        """Save and let go when this window, the viewer's, closes."""
+        """Save when this window, the viewer's, closes, and let go when it is gone."""
         if self._window is None or self._window() is not window:
             self._window = weakref.ref(window)
             window.installEventFilter(self)
-            window.destroyed.connect(self.close)
+            # The viewer may be forgotten before its window is: a lambda keeps the link until then.
+            window.destroyed.connect(lambda: self.close())
 
     def restore(self, entry: Entry, facts: Facts, labels: Any) -> Labels | None:
         """Add kept labels as a new layer, and settle the offer once the layer is safe again."""
@@ -101,18 +102,14 @@ class JournalLink(QObject):
             viewer.layers.events.inserted.disconnect(self._on_inserted)
             viewer.layers.events.removed.disconnect(self._on_removed)
             _links.pop(viewer, None)
-        window = self._window() if self._window is not None else None
-        if window is not None:
-            window.removeEventFilter(self)
         self._viewer = _nothing
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Save when the window goes; a user who closes it may be asked first, and say no."""
-        if not event.spontaneous():
-            if event.type() == QEvent.Type.Hide:
-                self._guarded(self._end_all)
-            elif event.type() == QEvent.Type.Close:
-                self._guarded(self.close)
+        """Save when the window has closed; that it is to close may still be refused."""
+        is_hidden = event.type() == QEvent.Type.Hide and not event.spontaneous()
+        never_shown = event.type() == QEvent.Type.Close and not watched.isVisible()
+        if is_hidden or never_shown:
+            self._guarded(self._end_all)
         return super().eventFilter(watched, event)
 
     def _end_all(self) -> None:
@@ -124,17 +121,24 @@ class JournalLink(QObject):
     def _follow(self, layer: Any) -> None:
         if not isinstance(layer, Labels) or layer in self._layers:
             return
-        self._layers[layer] = _Followed(self.journal.follow(), self._view())
-        layer.events.paint.connect(self._on_paint)
-        layer.events.data.connect(self._on_data)
-        layer.events.set_data.connect(self._on_drawn)
+        self._layers[layer] = _Followed(self.journal.follow(), self._view(layer))
+        for signal, slot in self._signals(layer):
+            signal.connect(slot)
 
     def _let_go(self, layer: Labels) -> None:
         followed = self._layers.pop(layer)
-        layer.events.paint.disconnect(self._on_paint)
-        layer.events.data.disconnect(self._on_data)
-        layer.events.set_data.disconnect(self._on_drawn)
+        for signal, slot in self._signals(layer):
+            signal.disconnect(slot)
         self._guarded(lambda: followed.end(layer, self._viewer()))
+
+    def _signals(self, layer: Labels) -> tuple[tuple[Any, Callable[[Any], None]], ...]:
+        """Return what is heard of a layer, and by what."""
+        return (
+            (layer.events.paint, self._on_paint),
+            (layer.events.data, self._on_data),
+            (layer.events.set_data, self._on_drawn),
+            (layer.events.visible, self._on_visible),
+        )
 
     def _on_inserted(self, event: Any) -> None:
         self._guarded(lambda: self._follow(event.value))
@@ -157,11 +161,11 @@ class JournalLink(QObject):
             self._wake(followed.journal)
 
     def _on_drawn(self, event: Any) -> None:
-        """Hear that a layer was drawn anew; when the view has moved, that is why."""
+        """Hear that a layer was drawn anew; when its view has moved, that is why."""
         followed = self._layers.get(event.source)
         if followed is None:
             return
-        view = self._view()
+        view = self._view(event.source)
         if view != followed.view:
             followed.view = view
         elif QGuiApplication.mouseButtons() != Qt.MouseButton.NoButton:
@@ -170,11 +174,22 @@ class JournalLink(QObject):
             followed.journal.suspect()
             self._wake(followed.journal)
 
-    def _view(self) -> object:
-        """Return what part of the layers is shown."""
+    def _on_visible(self, event: Any) -> None:
+        """Hear that a layer was shown or hidden; hidden ones are not drawn after an undo."""
+        followed = self._layers.get(event.source)
+        if followed is not None and event.source.visible:
+            followed.journal.suspect()
+            self._wake(followed.journal)
+
+    def _view(self, layer: Labels) -> object:
+        """Return what part of a layer is shown; napari draws it anew when just this changes."""
         viewer = self._viewer()
-        dims = viewer.dims if viewer is not None else None
-        return dims and (dims.current_step, dims.ndisplay, dims.order)
+        if viewer is None:
+            return None
+        dims = viewer.dims
+        first = dims.ndim - layer.ndim  # a layer has the last axes of the viewer's
+        order = tuple(axis - first for axis in dims.order if axis >= first)
+        return dims.ndisplay, order, dims.point[-layer.ndim :]
 
     def _wake(self, journal: LayerJournal) -> None:
         """See to it that a save begins when it is due."""

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtCore import QEvent
+from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_rwkv_seg.controllers.journal_folders import Entry, read_entry
@@ -21,6 +21,7 @@ from napari_rwkv_seg.controllers.journal_recovery import (
 from napari_rwkv_seg.controllers.sentences import mishap
 from napari_rwkv_seg.errors import RwkvSegError
 
+from .closing import main_window_of
 from .controls import button_of
 from .job_runner import JobRunner, ignored
 from .journal_link import JournalLink
@@ -40,8 +41,6 @@ class RecoveryRow(QWidget):
     parent : QWidget
         The dock.
     """
-
-    _runner: JobRunner | None = None  # Qt sends events before and after __init__
 
     def __init__(self, link: JournalLink, parent: QWidget) -> None:
         super().__init__(parent)
@@ -64,14 +63,23 @@ class RecoveryRow(QWidget):
         self.destroyed.connect(partial(_end, self._runner, signals))
         self.problem.say(link.journal.problem)
         self._show()
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(0)
+        self._soon.timeout.connect(self._watch)
+        parent.installEventFilter(self)  # the row is hidden mostly, and then hears nothing itself
 
-    def event(self, event: QEvent) -> bool:
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Hear that the dock was put somewhere, though perhaps not into its window yet."""
+        if event.type() in (QEvent.Type.Show, QEvent.Type.ParentChange):
+            self._soon.start()
+        return super().eventFilter(watched, event)
+
+    def _watch(self) -> None:
         """Tell the link which window it is to watch."""
-        if event.type() in (QEvent.Type.Show, QEvent.Type.ParentChange) and self._runner:
-            window = self.window()
-            if window is not self and window.inherits("QMainWindow"):
-                self._link.watch(window)
-        return super().event(event)
+        window = main_window_of(self)
+        if window is not None:
+            self._link.watch(window)
 
     def _show(self) -> None:
         """Show what is offered, the newest first."""
@@ -99,7 +107,7 @@ class RecoveryRow(QWidget):
 
     def restore(self, entry: Entry) -> None:
         """Read the labels in a worker, then add them as a layer."""
-        if self._runner is None or self._runner.is_busy:
+        if self._runner.is_busy:
             return
         for offer in self.offers:
             offer.setEnabled(False)

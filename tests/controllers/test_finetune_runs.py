@@ -1,12 +1,15 @@
 """Run folders: which were interrupted, and what becomes of them and of their models."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import platformdirs
 import pytest
 import tifffile
 
+from napari_rwkv_seg.controllers import finetune_runs
 from napari_rwkv_seg.controllers.finetune_pairs import Checked
 from napari_rwkv_seg.controllers.finetune_runs import (
     SnapshotSource,
@@ -89,6 +92,36 @@ def test_a_discarded_run_is_gone(run, home):
     discard_run(run)  # twice does no harm
 
     assert list(home.iterdir()) == []
+
+
+def test_a_run_on_which_a_process_works_is_not_discarded(run):
+    files = sorted(run.rglob("*"))
+
+    with (
+        locked(RunFolder(run)),
+        pytest.raises(RunError, match=r"under way in another process; stop it there"),
+    ):
+        discard_run(run)
+
+    assert sorted(run.rglob("*")) == files
+
+
+def test_a_run_that_another_window_just_lists_is_discarded(run):
+    with ThreadPoolExecutor(1) as pool:
+        with locked(RunFolder(run)):
+            discarded = pool.submit(discard_run, run)
+            time.sleep(0.2)
+        discarded.result()
+
+    assert not run.exists()
+
+
+def test_what_is_left_of_a_run_that_cannot_be_removed_is_no_run(run, home, monkeypatch):
+    monkeypatch.setattr(finetune_runs.shutil, "rmtree", lambda *_, **__: None)
+
+    discard_run(run)
+
+    assert find_runs(home) == ([], [])
 
 
 def test_a_model_is_put_among_the_users_models_under_the_name_that_the_user_gives(run):

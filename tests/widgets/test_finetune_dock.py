@@ -12,6 +12,7 @@ from qtpy.QtGui import QCloseEvent, QGuiApplication
 from qtpy.QtWidgets import QApplication
 
 from napari_rwkv_seg.controllers.finetune import FinetuneController
+from napari_rwkv_seg.training.run_folder import RunFolder, locked
 from napari_rwkv_seg.widgets.finetune_dock import FinetuneDock
 from napari_rwkv_seg.widgets.finetune_link import FinetuneLink
 from napari_rwkv_seg.widgets.model_news import news_of
@@ -486,6 +487,37 @@ def test_an_interrupted_run_is_discarded_after_asking(
     until(lambda: not dock.interrupted.isVisibleTo(dock))
 
     assert "Discard it?" in dock.questions[0]
+
+
+def test_a_run_that_another_window_has_resumed_is_not_discarded_and_offered_no_more(
+    open_dock, with_cells, until, data_folder
+) -> None:
+    dock = open_dock("killed")
+    said = []
+    dock._controller.failed.connect(said.append)
+    dock.run.button.click()
+    until(lambda: dock.interrupted.isVisibleTo(dock))
+    [run] = (data_folder / "runs").iterdir()
+
+    with locked(RunFolder(run)):
+        dock.interrupted.discard.click()
+        until(lambda: not dock.interrupted.isVisibleTo(dock))
+
+    assert "under way in another process" in said[0]
+    assert (run / "snapshot" / "files.json").is_file()
+
+
+def test_a_dock_that_is_shown_again_offers_the_runs_as_they_are_by_then(
+    open_dock, with_cells, until, data_folder
+) -> None:
+    dock = open_dock("killed")
+    dock.run.button.click()
+    until(lambda: dock.interrupted.isVisibleTo(dock))
+    [run] = (data_folder / "runs").iterdir()
+
+    with locked(RunFolder(run)):
+        dock.on_shown()
+        until(lambda: not dock.interrupted.isVisibleTo(dock))
 
 
 def test_the_pairs_of_an_earlier_run_can_be_used_again(

@@ -190,6 +190,55 @@ def test_moving_through_a_stack_is_no_edit(link, viewer, saved):
     assert not followed.journal.is_busy
 
 
+@pytest.fixture
+def beside(link: JournalLink, viewer: Any, saved: Any) -> Labels:
+    """Return flat labels in the viewer of a stack, painted on and saved."""
+    viewer.add_image(np.zeros((9, 60, 70)))
+    layer = add(viewer, (60, 70))
+    layer.brush_size = 9
+    layer.paint((10, 10), 1)
+    layer.paint((30, 30), 2)
+    saved()
+    return layer
+
+
+VIEWS: dict[str, Callable[[Any], object]] = {
+    "plane": lambda dims: dims.set_point(0, 5),
+    "order": lambda dims: setattr(dims, "order", (1, 0, 2)),
+}
+
+
+@pytest.mark.parametrize("moved", VIEWS)
+def test_an_undo_is_heard_after_the_view_moved_where_the_layer_is_not(beside, viewer, saved, moved):
+    VIEWS[moved](viewer.dims)
+    beside.undo()
+
+    np.testing.assert_array_equal(saved(), beside.data)
+    assert not (beside.data == 2).any()
+
+
+def test_moving_through_another_layer_s_stack_is_no_edit(beside, link, viewer):
+    for plane in range(9):
+        viewer.dims.set_point(0, plane)
+
+    assert not any(followed.journal.is_busy for followed in link._layers.values())
+
+
+def test_an_undo_on_hidden_labels_is_heard_when_they_are_shown(link, viewer, saved):
+    layer = add(viewer)
+    viewer.dims.set_point(0, 2)
+    layer.paint((2, 10, 10), 1)
+    saved()
+    layer.visible = False
+    viewer.dims.set_point(0, 4)
+    layer.undo()
+    assert not link._layers[layer].journal.is_busy  # napari tells nothing of it
+
+    layer.visible = True
+
+    assert not saved().any()
+
+
 def test_layers_without_edits_are_not_kept(link, viewer, until, kept, qtbot):
     layer = add(viewer)
     layer.opacity = 0.5
@@ -228,59 +277,6 @@ def test_a_layer_that_the_user_removes_is_kept_as_ended(link, viewer, kept):
     [entry] = kept()
     assert entry.has_ended
     np.testing.assert_array_equal(read_entry(entry)[1], expected)
-
-
-def test_a_viewer_that_is_closed_saves_ends_and_leaves_nothing_running(make_napari_viewer, kept):
-    viewer = make_napari_viewer()
-    link = JournalLink.of(viewer)
-    link.watch(viewer.window._qt_window)
-    layer = add(viewer)
-    layer.paint((2, 10, 10), 1)
-    expected = layer.data.copy()
-
-    viewer.close()
-
-    [entry] = kept()
-    assert entry.has_ended
-    np.testing.assert_array_equal(read_entry(entry)[1], expected)
-    assert not link._timer.isActive()
-    assert viewer not in link_module._links
-
-
-@pytest.fixture
-def shown(make_napari_viewer: Callable[..., Any]) -> tuple[Any, JournalLink]:
-    """Return a viewer with a window that is shown and watched."""
-    viewer = make_napari_viewer(show=True)
-    link = JournalLink.of(viewer)
-    link.watch(viewer.window._qt_window)
-    return viewer, link
-
-
-def test_a_window_that_is_closed_with_its_cross_saves_and_ends(shown, kept, monkeypatch):
-    viewer, _ = shown
-    layer = add(viewer)
-    layer.paint((2, 10, 10), 1)
-    expected = layer.data.copy()
-
-    viewer.window._qt_window.hide()  # what Qt does once the user's wish to close is granted
-
-    [entry] = kept()
-    assert entry.has_ended
-    np.testing.assert_array_equal(read_entry(entry)[1], expected)
-
-
-def test_a_window_that_was_hidden_goes_on_when_it_is_shown_again(shown, kept, until):
-    viewer, link = shown
-    layer = add(viewer)
-    layer.paint((2, 10, 10), 1)
-    viewer.window._qt_window.hide()
-    viewer.window._qt_window.show()
-    layer.paint((2, 30, 30), 1)
-    until(lambda: not any(one.journal.is_busy for one in link._layers.values()))
-
-    [entry] = kept()
-    assert not entry.has_ended
-    np.testing.assert_array_equal(read_entry(entry)[1], layer.data)
 
 
 def test_two_viewers_have_a_journal_each_and_one_viewer_has_one(viewer, link):
