@@ -14,10 +14,8 @@ class HeldError(Exception):
 
 
 @contextlib.contextmanager
-def held(path: Path, wait_s: float) -> Iterator[None]:
+def held(path: Path, wait_s: float) -> Iterator[bool]:
     """Hold a lock; a process that dies lets go of it by itself.
-
-    A network share that knows no locks is gone on without.
 
     Parameters
     ----------
@@ -25,6 +23,11 @@ def held(path: Path, wait_s: float) -> Iterator[None]:
         A file of its own beside what is guarded; it is there while the lock is held.
     wait_s : float
         How long another's lock is waited for, in seconds; 0 to try once.
+
+    Yields
+    ------
+    bool
+        Whether it is held; a network share that knows no locks is gone on without.
 
     Raises
     ------
@@ -34,23 +37,25 @@ def held(path: Path, wait_s: float) -> Iterator[None]:
         If the file cannot be made.
     """
     end = time.monotonic() + wait_s
-    while (handle := _taken(path)) is None:
+    while (taken := _taken(path)) is None:
         if time.monotonic() >= end:
             raise HeldError(str(path))
         time.sleep(_LOOK_EVERY_S)
+    handle, is_held = taken
     try:
-        yield
+        yield is_held
     finally:
         with contextlib.suppress(OSError):  # Windows removes no file that is open
             path.unlink()
         os.close(handle)
 
 
-def _taken(path: Path) -> int | None:
-    """Return the open file, locked; None if another process has it."""
+def _taken(path: Path) -> tuple[int, bool] | None:
+    """Return the open file, and whether it is locked; None if another process has it."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # for all who share the folder
-    if _lock(handle) and _is_still(path, handle):
-        return handle
+    is_free = _lock(handle)
+    if is_free is not False and _is_still(path, handle):
+        return handle, is_free is True
     os.close(handle)
     return None
 
@@ -63,8 +68,8 @@ def _is_still(path: Path, handle: int) -> bool:
         return False
 
 
-def _lock(handle: int) -> bool:
-    """Take the lock of an open file; return whether it was free (or cannot be asked for here)."""
+def _lock(handle: int) -> bool | None:
+    """Take the lock of an open file; return whether it was free, None if there are no locks."""
     try:
         if os.name == "nt":
             import msvcrt
@@ -76,6 +81,6 @@ def _lock(handle: int) -> bool:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
-    except OSError:  # a network share without locks: go on without
-        return True
+    except OSError:  # a network share without locks
+        return None
     return True

@@ -15,8 +15,8 @@ from napari_rwkv_seg.locks import HeldError, held
 def test_what_one_holds_no_other_gets(tmp_path: Path) -> None:
     with held(tmp_path / "lock", 0), pytest.raises(HeldError), held(tmp_path / "lock", 0.1):
         pass
-    with held(tmp_path / "lock", 0):
-        pass
+    with held(tmp_path / "lock", 0) as is_held:
+        assert is_held
 
 
 def test_of_many_who_wait_one_at_a_time_has_it(tmp_path: Path) -> None:
@@ -71,5 +71,6 @@ def test_a_share_without_locks_is_gone_on_without(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    with held(tmp_path / "lock", 0), held(tmp_path / "lock", 0):
+    with held(tmp_path / "lock", 0) as first, held(tmp_path / "lock", 0) as second:
         assert (tmp_path / "lock").exists()
+    assert (first, second) == (False, False)

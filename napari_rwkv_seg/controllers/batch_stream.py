@@ -22,7 +22,6 @@ from .streaming import must_stream
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from napari_rwkv_seg.images.geometry import Geometry
     from napari_rwkv_seg.images.image_file import ImageFile
     from napari_rwkv_seg.inference.progress import Progress
     from napari_rwkv_seg.inference.stream_work import StreamWork
@@ -121,7 +120,6 @@ def _filled(
             f"Cannot write {str(store)!r}: {error.strerror or error}. "
             "Choose a folder that you may write to."
         ) from error
-    place = _place(image.geometry)
     return (
         yield from segment_to_store_steps(
             image.data,
@@ -132,22 +130,13 @@ def _filled(
             tile_size=choices.tile_size,
             channel=choices.channel,
             options=StreamOptions(
-                **place, begin_anew=choices.overwrite, about={"image": image.path.name}
+                geometry=image.geometry,
+                begin_anew=choices.overwrite,
+                about={"image": image.path.name},
             ),
             elsewhere=elsewhere,
         )
     )
-
-
-def _place(geometry: "Geometry") -> dict[str, Any]:
-    """Return where the pixels lie, as far as the file says so."""
-    if not geometry.axes:
-        return {}
-    return {
-        "scale": geometry.spacing,
-        "translate": geometry.origin,
-        "units": geometry.units,
-    }
 
 
 def _left_out(choices: BatchChoices) -> str:

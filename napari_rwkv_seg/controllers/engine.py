@@ -103,13 +103,7 @@ class InferenceEngine:
         """Fill a store; see `inference.streaming.segment_to_store_steps`."""
         from napari_rwkv_seg.inference.streaming import StreamOptions, segment_to_store_steps
 
-        options = StreamOptions(
-            scale=plan.scale or None,
-            translate=plan.translate or None,
-            units=plan.units or None,
-            is_numbered=plan.is_numbered,
-            about=about,
-        )
+        options = StreamOptions(geometry=plan.geometry, is_numbered=plan.is_numbered, about=about)
         return segment_to_store_steps(
             image,
             model,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_rwkv_seg.images.axes import plane_shape, stack_shape
+from napari_rwkv_seg.images.geometry import Geometry
 
 from .sentences import duration
 
@@ -33,17 +34,13 @@ class StreamPlan:
         The store.
     is_numbered : bool
         Whether another folder with a number is taken if this one holds another run.
-    scale, translate : tuple of float
-        Of the labels' axes.
-    units : tuple of str
-        OME's names of their units, "" where there is none.
+    geometry : Geometry, optional
+        Where the labels lie.
     """
 
     folder: Path
     is_numbered: bool = True
-    scale: tuple[float, ...] = ()
-    translate: tuple[float, ...] = ()
-    units: tuple[str, ...] = ()
+    geometry: Geometry | None = None
 
 
 class Crop:

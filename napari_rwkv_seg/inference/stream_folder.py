@@ -11,6 +11,8 @@ from napari_rwkv_seg.files import read_bytes
 
 ENDING = ".ome.zarr"
 PROGRESS = "progress.json"
+LOCK = "in_use.lock"
+CLAIM = "in_use.json"  # who holds the lock, for others to read
 FORMAT = "napari-rwkv-seg streamed labels 1"
 _MOST_JSON = 64_000_000  # bytes
 
@@ -43,6 +45,25 @@ def read_progress(folder: Path) -> dict[str, Any] | None:
         return None
     is_ours = isinstance(content, dict) and content.get("format") == FORMAT
     return content if is_ours and {"run", "state"} <= content.keys() else None
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Refuse a folder with anything in it that is no store of ours.
+
+    Raises
+    ------
+    RunError
+        If it is such a folder, or a file.
+    """
+    with told(folder):
+        if not folder.exists() or read_progress(folder) is not None:
+            return
+        if folder.is_dir() and {one.name for one in folder.iterdir()} <= {LOCK, CLAIM}:
+            return
+    raise RunError(
+        f"{str(folder)!r} is there already and is not a store of streamed labels. "
+        "Choose another folder."
+    )
 
 
 def numbered_folder(folder: Path, run: dict[str, Any]) -> Path:

@@ -7,6 +7,10 @@ the progress file says; a run is a dict of what tells it from other runs.
 from dataclasses import dataclass, field
 from typing import Any
 
+from napari_rwkv_seg.images.geometry import Geometry
+from napari_rwkv_seg.images.tiff_meaning import geometry_as_json
+from napari_rwkv_seg.images.zarr_metadata import KEY
+
 from .stream_plan import GROUP
 
 _SMALLEST_CHUNK = 16  # of the coarsest level; pixels
@@ -80,25 +84,18 @@ class Layout:
     ----------
     shape : tuple of int
         (*stack, Y, X).
-    axes : str
-        The letters of these axes.
     block : int
         The side of a block in pixels.
     dtype : str
         Of the labels.
-    scale, translate : tuple of float
-        Size of a pixel and place of the first along every axis.
-    units : tuple of str
-        OME's names of their units, "" where there is none.
+    geometry : Geometry
+        The letters of these axes, and where the pixels lie.
     """
 
     shape: tuple[int, ...]
-    axes: str
     block: int
     dtype: str
-    scale: tuple[float, ...]
-    translate: tuple[float, ...]
-    units: tuple[str, ...]
+    geometry: Geometry
 
     @property
     def levels(self) -> list[tuple[int, ...]]:
@@ -119,23 +116,26 @@ class Layout:
 
 def attributes(layout: Layout) -> dict[str, Any]:
     """Return the metadata of OME-Zarr 0.5 for a multiscale image of labels."""
-    kinds = {"T": "time"}
+    geometry, kinds = layout.geometry, {"T": "time"}
     axes = [
-        {"name": letter.lower(), "type": kinds.get(letter, "space"), "unit": unit}
-        for letter, unit in zip(layout.axes, layout.units, strict=True)
+        {"name": letter.lower(), "type": kinds.get(letter, "space")}
+        | ({"unit": unit} if unit not in ("pixel", "frame") else {})
+        for letter, unit in zip(geometry.axes, geometry.units, strict=True)
     ]
-    axes = [{key: value for key, value in axis.items() if value} for axis in axes]
     datasets = []
     for level in range(len(layout.levels)):
-        factors = [float(1 << level) if letter in "YX" else 1.0 for letter in layout.axes]
-        scale = [one * factor for one, factor in zip(layout.scale, factors, strict=True)]
+        factors = [float(1 << level) if letter in "YX" else 1.0 for letter in geometry.axes]
+        scale = [one * factor for one, factor in zip(geometry.spacing, factors, strict=True)]
         transforms = [
             {"type": "scale", "scale": scale},
-            {"type": "translation", "translation": list(layout.translate)},
+            {"type": "translation", "translation": list(geometry.origin)},
         ]
         datasets.append({"path": str(level), "coordinateTransformations": transforms})
     multiscale = {"name": "labels", "axes": axes, "datasets": datasets, "type": "nearest"}
-    return {"ome": {"version": "0.5", "multiscales": [multiscale], "image-label": {}}}
+    told = {"version": "0.5", "multiscales": [multiscale], "image-label": {}}
+    if geometry.affine is not None:  # OME-Zarr has no words for it; read by `zarr_metadata`
+        told[KEY] = {"geometry": geometry_as_json(geometry)}
+    return {"ome": told}
 
 
 def state_of(plain: dict[str, Any]) -> StoreState:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from napari_rwkv_seg.errors import RunError
 from napari_rwkv_seg.files import in_memory, read_bytes, write_atomically
 
-from .stream_folder import FORMAT, PROGRESS, read_progress, told, zarr_module
+from .stream_folder import FORMAT, PROGRESS, read_progress, refuse_foreign, told, zarr_module
 from .stream_state import (
     Layout,
     PlaneState,
@@ -72,10 +72,9 @@ class StreamStore:
         OutputError
             If zarr is missing, or the folder cannot be made.
         """
-        zarr_module()
         found = read_progress(folder) if folder.exists() else None
         if found is None:
-            _refuse_foreign(folder)
+            refuse_foreign(folder)
         elif begin_anew and not same_classes(found["run"], run):
             _remove(folder)
             found = None
@@ -94,9 +93,9 @@ class StreamStore:
                 f"{str(folder / PROGRESS)!r} is damaged; delete the folder and begin anew."
             ) from error
         store = cls(folder, run, layout, state)
-        store._make_arrays()  # those that are missing: it may have been cut off here
         if found["run"] != run or begin_anew:
             store._forget_labels()
+        store._make_arrays()  # those that are missing: it may have been cut off here
         return store
 
     @classmethod
@@ -212,7 +211,8 @@ class StreamStore:
             plane.forget_labels()
         self.save()
         self._clear_work()
-        self._make_work()
+        with told(self.folder):  # it is made anew: the image may lie elsewhere by now
+            (self.folder / "zarr.json").unlink(missing_ok=True)
 
     def _clear_work(self) -> None:
         """Remove all that is quickly made again from the classes."""
@@ -265,19 +265,8 @@ class StreamStore:
                 chunks=chunks,
                 dtype=dtype,
                 fill_value=0,
-                dimension_names=list(self.layout.axes.lower()),
+                dimension_names=list(self.layout.geometry.axes.lower()),
             )
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse a folder with anything in it that is no store of ours."""
-    with told(folder):
-        is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
-    if not is_free:
-        raise RunError(
-            f"{str(folder)!r} is there already and is not a store of streamed labels. "
-            "Choose another folder."
-        )
 
 
 def _remove(folder: Path) -> None:

@@ -68,7 +68,7 @@ class StreamWork:
         for number, (index, state) in enumerate(planes):
             yield from self._measure(number, index, state)
             while not (yield from self._predict(index, state)):
-                yield self._halve(state)
+                yield self._halve()
         self._refuse_blank()
         self.store.save_rest()  # what is made of classes must not outlive them
         found = 0
@@ -243,11 +243,16 @@ class StreamWork:
         planes = len(self.store.state.planes)
         return f", plane {number + 1} of {planes}" if planes > 1 else ""
 
-    def _halve(self, state: PlaneState) -> Progress:
-        """Begin a plane anew with smaller tiles."""
+    def _halve(self) -> Progress:
+        """Begin the planes that are not done anew with smaller tiles.
+
+        All of them, for workers may have run rows of any: rows are told by the number of
+        their strip, and with the tiles the strips change.
+        """
         size = smaller_tiles(self.store.state.tile_size, self._grid, SMALLEST_TILE)
+        for plane in {plane for plane, _, _ in self.missing()}:
+            self.store.state.planes[plane].forget_classes()
         self.store.state.tile_size = size
-        state.forget_classes()
         self.store.save()
         self._count()
         return self.progress(f"Not enough memory; going on with {size}-px tiles.")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_rwkv_seg.errors import RwkvSegError, SettingsError
+from napari_rwkv_seg.images.geometry import Geometry
 from napari_rwkv_seg.zoo.card import ModelCard
 from napari_rwkv_seg.zoo.store import DEFAULT_MODEL
 
@@ -22,8 +23,8 @@ from .predictor import first_tile_size, opened
 from .progress import Progress
 from .provenance import provenance_of
 from .settings import LabelSettings
-from .stream_claim import claimed, refuse_held
-from .stream_folder import numbered_folder
+from .stream_claim import claimed
+from .stream_folder import numbered_folder, zarr_module
 from .stream_image import StreamImage
 from .stream_state import Layout
 from .stream_store import StreamStore
@@ -38,10 +39,8 @@ class StreamOptions:
 
     Parameters
     ----------
-    scale, translate : tuple of float, optional
-        Size of a pixel and place of the first, along the axes of the labels.
-    units : tuple of str, optional
-        OME's names of their units, such as "micrometer".
+    geometry : Geometry, optional
+        Where the pixels of the image lie.
     block : int
         Side of a block, a multiple of 16.
     begin_anew : bool
@@ -53,9 +52,7 @@ class StreamOptions:
         Plain facts for the provenance.
     """
 
-    scale: tuple[float, ...] | None = None
-    translate: tuple[float, ...] | None = None
-    units: tuple[str, ...] | None = None
+    geometry: Geometry | None = None
     block: int = BLOCK
     begin_anew: bool = False
     is_numbered: bool = False
@@ -113,7 +110,7 @@ def segment_to_store_steps(  # noqa: PLR0913 - the choices of a run are its para
     store : Path
         A folder that is new, empty, or of the same run.
     options : StreamOptions, optional
-        Scale and units for the store's metadata, size of blocks, whether to begin anew.
+        Place of the pixels for the store's metadata, size of blocks, whether to begin anew.
     elsewhere : callable, optional
         Is given the work once brightness is known, and may have rows of blocks run by other
         processes (`StreamWork.missing`, `run_rows`, `take`); what it leaves is done here.
@@ -140,6 +137,7 @@ def segment_to_store_steps(  # noqa: PLR0913 - the choices of a run are its para
         As `segment`; an image that cannot be read at some place leaves what is done.
     """
     options = options or StreamOptions()
+    zarr_module()  # before anything is read or made
     if not isinstance(model, Model):
         yield Progress(0, 1, note=f"Loading model {Path(model).name}…")
         model = load_model(model)
@@ -152,12 +150,11 @@ def segment_to_store_steps(  # noqa: PLR0913 - the choices of a run are its para
     layout = _layout(source, settings, options)
     if options.is_numbered:
         store = numbered_folder(store, run)
-    refuse_held(store)
-    kept = StreamStore.open(store, run, layout, size, begin_anew=options.begin_anew)
-    yield Progress(0, 0, None, "Looking at the image …", store)
-    work = StreamWork(model, source, settings, kept, size)
-    if not kept.state.complete:
-        with claimed(store):
+    with claimed(store):
+        kept = StreamStore.open(store, run, layout, size, begin_anew=options.begin_anew)
+        yield Progress(0, 0, None, "Looking at the image …", store)
+        if not kept.state.complete:
+            work = StreamWork(model, source, settings, kept, size)
             yield from _filled(work, elsewhere)
             said = [*notes, source.note(), _unlinked(work)]
             kept.finish(_provenance(work, said, options))
@@ -210,15 +207,11 @@ def _identity(
 
 def _layout(image: StreamImage, settings: LabelSettings, options: StreamOptions) -> Layout:
     """Return what the store holds."""
-    axes = image.axes.replace("C", "")
     return Layout(
         shape=(*image.stack, *image.plane),
-        axes=axes,
         block=options.block,
         dtype="uint8" if settings.output == "classes" else "int32",
-        scale=options.scale or (1.0,) * len(axes),
-        translate=options.translate or (0.0,) * len(axes),
-        units=options.units or ("",) * len(axes),
+        geometry=(options.geometry or Geometry()).of_axes(image.axes),
     )
 
 

@@ -99,7 +99,7 @@ def place(layer: Image, axes: str, level: int, region: Region) -> Placement:
     if layer.rgb or channel == 0:
         del shape[channel], box[channel], letters[channel]
         if not layer.rgb:
-            transform = _without_axis(transform, channel)
+            transform = without_axis(transform, channel)
     elif channel > 0:
         transform = _stretched(transform, channel, shape[channel])
         shape[channel], box[channel] = 1, slice(0, 1)
@@ -150,7 +150,7 @@ def _shear_matrix(shear: NDArray[np.float64], ndim: int) -> NDArray[np.float64]:
     return matrix
 
 
-def _without_axis(transform: dict[str, Any], axis: int) -> dict[str, Any]:
+def without_axis(transform: dict[str, Any], axis: int) -> dict[str, Any]:
     """Return the keywords for a layer that lacks one axis."""
 
     def reduced(name: str, value: Any) -> Any:

@@ -15,6 +15,7 @@ from napari_rwkv_seg.controllers.batch_stream import opened_if_huge
 from napari_rwkv_seg.controllers.batch_tasks import TaskNews
 from napari_rwkv_seg.controllers.batch_workers import Crew
 from napari_rwkv_seg.errors import ClusterError
+from napari_rwkv_seg.images.readers import read_image
 from napari_rwkv_seg.inference.stream_folder import open_levels
 
 from .batching import row_of, run, states, write_image, write_tiny_model
@@ -109,6 +110,37 @@ def test_the_size_of_pixels_is_that_of_the_file(batch: Batch, tall: Path) -> Non
     [multiscale] = group.attrs["ome"]["multiscales"]
     assert multiscale["datasets"][0]["coordinateTransformations"][0]["scale"] == [0.25, 0.5]
     assert [axis["unit"] for axis in multiscale["axes"]] == ["micrometer", "micrometer"]
+
+
+def test_the_size_of_pixels_that_was_mended_is_taken_over_by_wish(batch: Batch, tall: Path) -> None:
+    pixels = tifffile.imread(write_image(tall, shape=(80, 70)))
+    run(batch)
+    about = {"axes": "YX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.25}
+    about |= {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
+    tifffile.imwrite(tall, pixels, metadata=about, ome=True)
+    again = replace(batch, choices=replace(batch.choices, overwrite=True))
+    assert states(run(again)) == {"tall.tif": "done"}
+    assert read_image(batch.out / "tall_labels.ome.zarr").geometry.spacing == (0.25, 0.5)
+
+
+def test_the_place_of_a_patient_is_that_of_the_file(batch: Batch, tall: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    affine = np.diag([-1.5, 1.5, 3, 1])
+    affine[:3, 3] = 90, -126, -72
+    pixels = np.random.default_rng(42).integers(0, 255, (70, 80, 2), dtype=np.uint8)
+    nibabel.save(nibabel.Nifti1Image(pixels, affine), tall.with_name("scan.nii"))
+    scan = replace(batch, images=[tall.with_name("scan.nii")])
+    assert states(run(scan)) == {"scan.nii": "done"}
+    geometry = read_image(batch.out / "scan_labels.ome.zarr").geometry
+    np.testing.assert_array_equal(geometry.affine_in("RAS"), affine)
+    assert geometry.units == ("millimeter",) * 3
+
+
+def test_axes_that_the_user_states_are_those_of_the_result(batch: Batch, tall: Path) -> None:
+    tifffile.imwrite(tall, np.zeros((5, 90, 80), np.uint8), metadata={"axes": "ZYX"})
+    stated = replace(batch, choices=replace(batch.choices, axes="CYX", channel=1))
+    assert states(run(stated)) == {"tall.tif": "done"}
+    assert labels_of(batch).shape == (90, 80)
 
 
 def test_what_no_worker_could_do_is_done_here(

@@ -16,6 +16,8 @@ import torch
 from scipy import ndimage
 
 from napari_rwkv_seg.errors import ImageError, OutputError, RunError, SettingsError
+from napari_rwkv_seg.images.geometry import Geometry
+from napari_rwkv_seg.images.readers import read_image
 from napari_rwkv_seg.inference import stream_image, stream_plan
 from napari_rwkv_seg.inference.segment import segment_steps
 from napari_rwkv_seg.inference.settings import LabelSettings
@@ -503,11 +505,46 @@ def test_smaller_tiles_are_tried_when_memory_runs_out(
     )
 
 
+def test_planes_that_others_have_partly_done_are_begun_anew_with_smaller_tiles(
+    make_model, greedy_network, stream, whole, pixel_model, monkeypatch
+):
+    """With tiles of 256 the plane has two strips, with 128 it has one."""
+    monkeypatch.setattr(stream_plan, "STRIP_BYTES", 20 * 256 * (2 * 256 + 320))
+    model = make_model(greedy_network(256, torch.OutOfMemoryError, ""), tile_size=256)
+    image = np.stack([blobs(300, 600), blobs(300, 600, seed=1)])
+
+    def elsewhere(work):
+        shares = [share for share in work.missing() if share[:2] == (1, 0)]
+        for plane, strip, rows in shares:
+            yield work.take(plane, strip, work.run_rows(plane, strip, rows))
+        model.network.limit = 130
+
+    result = stream(image, model, axes="ZYX", elsewhere=elsewhere)
+
+    np.testing.assert_array_equal(labels_of(result), whole(image, pixel_model, axes="ZYX"))
+    assert "ran with 128-px tiles" in result.notes[0]
+
+
+def test_the_affine_of_a_medical_image_is_kept_at_every_level(pixel_model, stream):
+    affine = ((-1.5, 0.0, 0.5, 90.0), (0.0, 1.5, 0.0, -126.0), (0.0, 0.0, 3.0, -72.0))
+    place = Geometry(
+        "ZYX", (3.0, 1.5, 1.5), ("millimeter",) * 3, (0.0,) * 3, (*affine, (0, 0, 0, 1.0)), "RAS"
+    )
+    image = np.stack([blobs(100, 90)] * 2)
+
+    result = stream(image, pixel_model, axes="ZYX", options=StreamOptions(place, block=32))
+
+    fine, coarse = (read_image(result.folder, level=level).geometry for level in (0, 1))
+    assert fine == place
+    assert coarse.spacing == (3, 3, 3)
+    steps = np.diag([2, 2, 1, 1])  # every other pixel along X and Y, from the first on
+    np.testing.assert_array_equal(coarse.affine_in("RAS"), np.array(place.affine) @ steps)
+
+
 def test_the_store_is_an_ome_zarr_labels_image_that_others_read(pixel_model, stream):
     reader = pytest.importorskip("napari_ome_zarr")
-    options = StreamOptions(
-        block=32, scale=(0.5, 0.25), translate=(3.0, 4.0), units=("micrometer",) * 2
-    )
+    place = Geometry("YX", (0.5, 0.25), ("micrometer",) * 2, (3.0, 4.0))
+    options = StreamOptions(place, block=32)
 
     result = stream(blobs(200, 201), pixel_model, axes="YX", settings=OBJECTS, options=options)
 
