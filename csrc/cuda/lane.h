@@ -21,18 +21,6 @@ using V = float;
 RWKV_INLINE int bits_of(float a) { return __float_as_int(a); }
 RWKV_INLINE float float_of(int bits) { return __int_as_float(bits); }
 
-RWKV_INLINE V larger(V a, V b) {
-  V c;
-  asm("max.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b));
-  return c;
-}
-
-RWKV_INLINE V smaller(V a, V b) {
-  V c;
-  asm("min.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b));
-  return c;
-}
-
 // 2 ulp, where exp2f takes several instructions for the second of them.
 RWKV_INLINE V exp2_normal(V a) {
   V c;
@@ -72,9 +60,25 @@ RWKV_INLINE float float_of(int bits) {
   return a;
 }
 
+RWKV_INLINE V exp2_normal(V a) { return exp2f(a); }
+#endif
+
+// The instructions that pass a NaN on came with compute capability 8.0.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+RWKV_INLINE V larger(V a, V b) {
+  V c;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b));
+  return c;
+}
+
+RWKV_INLINE V smaller(V a, V b) {
+  V c;
+  asm("min.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b));
+  return c;
+}
+#else
 RWKV_INLINE V larger(V a, V b) { return a != a || a > b ? a : b; }
 RWKV_INLINE V smaller(V a, V b) { return a != a || a < b ? a : b; }
-RWKV_INLINE V exp2_normal(V a) { return exp2f(a); }
 #endif
 
 RWKV_INLINE V spread(float x) { return x; }

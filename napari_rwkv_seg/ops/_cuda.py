@@ -32,7 +32,9 @@ from ._cuda_plan import (
 DTYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 """Element types of k, v and y that the kernels read and write; sums run in float32."""
 
-_OLDEST = 70  # the first architecture whose threads of a warp proceed independently
+# The first whose threads of a warp proceed independently. CUDA 13's compiler starts at 75, where
+# `_nvrtc` says so; that of CUDA 12 makes code for 70 of the same source.
+_OLDEST = 70
 
 _lock = threading.Lock()
 _modules: dict[tuple[int, str], _cuda_driver.Module | KernelError] = {}
@@ -48,6 +50,8 @@ def obstacle(device: torch.device, dtype: torch.dtype) -> str:
     KernelError
         If that first call falls into the capture of a CUDA graph: what is captured would
         otherwise stay with the slow form for ever.
+    torch.OutOfMemoryError
+        If there is no memory to load them; a later call tries again.
     """
     if _key(device, dtype) not in _modules and torch.cuda.is_current_stream_capturing():
         raise KernelError(
@@ -75,6 +79,8 @@ def forward(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]
     ------
     KernelError
         If the kernels cannot be compiled, loaded or launched.
+    torch.OutOfMemoryError
+        If the device has no memory for that.
     """
     batch, tokens, channels = k.shape
     y = torch.empty_like(k)

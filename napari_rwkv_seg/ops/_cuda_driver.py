@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
 
+import torch
+
 from napari_rwkv_seg.errors import KernelError
 
 from ._cuda_plan import Call, Launch
 
 _MOST_PLAIN_SHARED = 48 * 1024  # bytes of dynamic shared memory that need no permission
+_OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 _SHARED_ATTRIBUTE = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 
 
@@ -72,6 +75,8 @@ def load(functions: Functions, device: int, code: bytes, launches: tuple[Launch,
     ------
     KernelError
         If the device cannot use the code.
+    torch.OutOfMemoryError
+        If it has no memory for it now.
     """
     handle, context, module = ctypes.c_int(), ctypes.c_void_p(), ctypes.c_void_p()
     _check(functions, functions.cuDeviceGet(ctypes.byref(handle), device), "finding the device")
@@ -106,6 +111,8 @@ def launch(module: Module, plan: tuple[Launch, ...], call: Call, stream: int) ->
     KernelError
         If the driver refuses a launch. What fails while a kernel runs shows at torch's
         next wait for the device, as for torch's own kernels.
+    torch.OutOfMemoryError
+        If the device has no memory for the launch.
     """
     functions = module.functions
     arguments = (ctypes.c_void_p * 1)(ctypes.addressof(call))
@@ -139,10 +146,15 @@ def _kernel(functions: Functions, module: ctypes.c_void_p, one: Launch) -> ctype
 
 
 def _check(functions: Functions, code: int, what: str) -> None:
-    """Raise if a function of the driver returned other than 0."""
+    """Raise if a function of the driver returned other than 0.
+
+    A lack of memory passes, so it is torch's error for that: callers try again with less, and
+    nothing remembers it as it does what a `KernelError` says.
+    """
     if code == 0:
         return
     text = ctypes.c_char_p()
     functions.cuGetErrorString(code, ctypes.byref(text))
     reason = text.value.decode() if text.value else f"error {code}"
-    raise KernelError(f"The CUDA driver failed at {what}: {reason}.")
+    kind = torch.OutOfMemoryError if code == _OUT_OF_MEMORY else KernelError
+    raise kind(f"The CUDA driver failed at {what}: {reason}.")

@@ -4,6 +4,8 @@ Three backends: `cuda` (kernels that are compiled on the device's machine), `cpu
 compiled library) and `reference` (plain PyTorch, on any device). A fallback has its reason in words
 for the dock and `doctor`; the environment variable NAPARI_RWKV_SEG_BACKEND asks
 for one backend, and then what cannot be had is an error. No tensor is ever moved.
+
+Inside a transform of `torch.func` everything runs in plain PyTorch: it sees through that alone.
 """
 
 import os
@@ -113,8 +115,15 @@ def backend_status() -> BackendStatus:
     )
 
 
+def is_transformed() -> bool:
+    """Return whether a transform of `torch.func` is at work, such as `grad`, `vmap` or `jvp`."""
+    return torch._C._functorch.maybe_current_level() is not None  # no public function says it
+
+
 def _obstacle(device: torch.device, dtype: torch.dtype) -> str:
     """Return why the compiled kernels cannot run, in a sentence; empty if they can."""
+    if is_transformed():
+        return "The transforms of torch.func cannot see into compiled kernels."
     if device.type not in ("cpu", "cuda"):
         return f"There are no kernels for {device.type!r} devices."
     if dtype == torch.float64:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from . import _cuda, _library
-from .backends import choose_for
-from .reference import bi_wkv_reference
+from .backends import choose_for, is_transformed
+from .reference import bi_wkv_reference, bi_wkv_standard
 
 _FORWARD = "napari_rwkv_seg::bi_wkv_forward"
 _BACKWARD = "napari_rwkv_seg::bi_wkv_backward"
@@ -52,17 +52,30 @@ def bi_wkv(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
     Notes
     -----
     Gradients can be taken once. For gradients of gradients use `bi_wkv_reference`.
+
+    Where no kernel can run, `torch.compile` and `torch.export` get `bi_wkv_standard`, which has no
+    branch on data: right while ``abs(w) * T`` is at most 400, as in all trained networks. So do
+    the transforms of `torch.func`, under which no kernel runs.
     """
     _check_inputs(w, u, k, v)
     y: Tensor
     common = torch.promote_types(k.dtype, v.dtype)
     if k.device.type != "meta" and choose_for(k.device, common)[0] == "reference":
-        return bi_wkv_reference(w, u, k, v)
+        return _plain(w, u, k, v)
     inside = common if k.device.type == "cuda" else torch.float32
     y, _ = torch.ops.napari_rwkv_seg.bi_wkv_forward(
         w.float(), u.float(), k.to(inside), v.to(inside)
     )
     return y.to(v.dtype)
+
+
+def _plain(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Return what plain PyTorch finds; where it is traced, by the form without branches on data."""
+    is_traced = torch.compiler.is_compiling() or is_transformed()
+    has_float64 = k.device.type != "mps"
+    if is_traced and has_float64 and k.numel():
+        return bi_wkv_standard(w, u, k, v)
+    return bi_wkv_reference(w, u, k, v)
 
 
 def _check_inputs(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> None:
@@ -185,11 +198,14 @@ def _backward_fake(
 
 def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
     """Keep for the backward pass what it needs."""
+    ctx.set_materialize_grads(False)  # no zeros of the size of the states, which nobody reads
     ctx.save_for_backward(*inputs, *output)
 
 
-def _differentiate(ctx: Any, gy: Tensor, _: Tensor | None) -> tuple[Tensor, ...]:
+def _differentiate(ctx: Any, gy: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
     """Return the gradients by w, u, k and v; the states carry none."""
+    if gy is None:
+        return None, None, None, None
     gradients: tuple[Tensor, ...] = torch.ops.napari_rwkv_seg.bi_wkv_backward(
         *ctx.saved_tensors, gy
     )

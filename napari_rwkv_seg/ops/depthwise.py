@@ -28,8 +28,8 @@ def depthwise_conv2d(
     """Filter each channel on its own, as `torch.nn.functional.conv2d` does, padded with zeros.
 
     The result is that function's in any case; where gradients are wanted on a CPU, they are
-    found in another way, unless the graph is being compiled or exported or the reference was
-    asked for. They can be differentiated once only there.
+    found in another way, unless the graph is being compiled, exported or transformed by
+    `torch.func`, or the reference was asked for. They can be differentiated once only there.
 
     Parameters
     ----------

@@ -37,7 +37,8 @@ def read_points(
     values : Tensor, shape (B, N, C)
         Tokens of all maps, row by row, one map after another; C = heads * channels of a head.
     places : Tensor, shape (Q, 2)
-        Where the queries are, (x, y); -1 and 1 are the outer edges of a map.
+        Where the queries are, (x, y); -1 and 1 are the outer edges of a map. The kernels take
+        them for constants: if their gradient is wanted, `read_points_reference` runs.
     offsets : Tensor, shape (B, Q, heads, levels, points, 2)
         How far from there to read, (x, y) in tokens of the level.
     scores : Tensor, shape (B, Q, heads, levels, points)
@@ -59,6 +60,7 @@ def read_points(
     """
     _check_shapes(values, places, offsets, scores, grids)
     has_kernels = scores.shape[3] * scores.shape[4] <= _MOST_POINTS
+    has_kernels = has_kernels and not (places.requires_grad and torch.is_grad_enabled())
     if values.device.type != "meta" and choose(values)[0] != "cpu":
         has_kernels = False
     if not has_kernels or not values.numel() or not scores.numel():
@@ -144,16 +146,14 @@ def _kernels() -> tuple[Any, Any]:
 
 
 def _points_of(arrays: Sequence[Tensor], grids: Sequence[int]) -> _Points:
-    """Describe the inputs for the library; they and the result must outlive the call."""
-    values, _, _, scores = arrays
+    """Check and describe the inputs for the library; they and the result must outlive the call."""
+    values, places, offsets, scores = arrays
+    pairs = list(zip(grids[::2], grids[1::2], strict=True))
+    _check_shapes(values, places, offsets, scores, pairs)
     _, queries, heads, levels, points = scores.shape
     batch, tokens, channels = values.shape
     for x in arrays:
-        if x.dtype != torch.float32 or x.device.type != "cpu":
-            raise TypeError(
-                "The CPU kernels take float32 tensors on the CPU, "
-                f"got {x.dtype} on {x.device}; call read_points instead."
-            )
+        _check_kind(x)
     sizes = (ctypes.c_int64 * len(grids))(*grids)
     described = _Points(batch, queries, tokens, heads, channels // heads, levels, points)
     described.grids = ctypes.cast(sizes, ctypes.c_void_p)
@@ -163,13 +163,22 @@ def _points_of(arrays: Sequence[Tensor], grids: Sequence[int]) -> _Points:
     return described
 
 
+def _check_kind(x: Tensor) -> None:
+    """Raise unless it is what the library reads."""
+    if x.dtype != torch.float32 or x.device.type != "cpu":
+        raise TypeError(
+            "The CPU kernels take float32 tensors on the CPU, "
+            f"got {x.dtype} on {x.device}; call read_points instead."
+        )
+
+
 def _forward_cpu(
     values: Tensor, places: Tensor, offsets: Tensor, scores: Tensor, grids: list[int]
 ) -> Tensor:
     """Return what was read (B, Q, C)."""
     arrays = [x.contiguous() for x in (values, places, offsets, scores)]
-    read = values.new_empty(values.shape[0], scores.shape[1], values.shape[2])
     points = _points_of(arrays, grids)
+    read = values.new_empty(values.shape[0], scores.shape[1], values.shape[2])
     code = _kernels()[0](ctypes.byref(points), read.data_ptr(), torch.get_num_threads())
     _library._check(code, "read_points")
     return read
@@ -185,9 +194,16 @@ def _backward_cpu(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients by values, offsets and scores."""
     arrays = [x.contiguous() for x in (values, places, offsets, scores)]
-    by_read = by_read.contiguous()
-    results = tuple(torch.empty_like(arrays[i]) for i in (0, 2, 3))
     points = _points_of(arrays, grids)
+    by_read = by_read.contiguous()
+    _check_kind(by_read)
+    shape = (values.shape[0], scores.shape[1], values.shape[2])
+    if by_read.shape != shape:
+        raise ValueError(
+            f"read_points' backward pass takes by_read (B, Q, C) = {shape}, the shape of what was "
+            f"read, got {tuple(by_read.shape)}."
+        )
+    results = tuple(torch.empty_like(arrays[i]) for i in (0, 2, 3))
     addresses = [x.data_ptr() for x in (by_read, *results)]
     code = _kernels()[1](ctypes.byref(points), *addresses, torch.get_num_threads())
     _library._check(code, "read_points' backward pass")

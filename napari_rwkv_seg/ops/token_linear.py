@@ -19,8 +19,9 @@ from .backends import choose
 def token_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return ``x @ weight.T + bias``, as `torch.nn.functional.linear` does.
 
-    While compiling or exporting, under autocast, for other dtypes than float32, on other
-    devices than an x86 CPU and where the reference was asked for, it is that function.
+    While compiling or exporting, under autocast, in a transform of `torch.func`, for other dtypes
+    than float32, on other devices than an x86 CPU and where the reference was asked for, it is
+    that function.
 
     Parameters
     ----------

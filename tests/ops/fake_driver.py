@@ -11,15 +11,15 @@ def target(pointer):
 
 
 class FakeDriver:
-    def __init__(self, failing=""):
+    def __init__(self, failing="", code=1):
         self.calls, self.contexts, self.launches, self.kernels = [], [], [], []
-        self._failing = failing
+        self._failing, self._code = failing, code
 
     def __getattr__(self, name):
         def function(*arguments):
             self.calls.append(name)
             if name == self._failing:
-                return 2
+                return self._code
             act = getattr(type(self), f"_{name}", None)
             return (act(self, *arguments) if act else 0) or 0
 
@@ -50,7 +50,7 @@ class FakeDriver:
         assert extra is None
 
     def _cuGetErrorString(self, code, text):  # noqa: N802
-        target(text).value = b"out of memory"
+        target(text).value = {1: b"invalid argument", 2: b"out of memory"}[code]
 
 
 def target_value(number):

@@ -105,6 +105,16 @@ def test_a_failure_is_told_each_time_and_tried_once(monkeypatch):
         _cuda._module(CUDA, torch.float32)
 
 
+@pytest.mark.parametrize("failing", ["cuDevicePrimaryCtxRetain", "cuModuleLoadData"])
+def test_a_lack_of_memory_while_loading_is_not_remembered(monkeypatch, failing):
+    monkeypatch.setattr(_cuda, "compiled", lambda *facts: b"code")
+    monkeypatch.setattr(_cuda_driver, "driver", lambda: FakeDriver(failing, code=2))
+    with pytest.raises(torch.OutOfMemoryError, match="out of memory"):
+        _cuda.obstacle(CUDA, torch.float32)
+    monkeypatch.setattr(_cuda_driver, "driver", FakeDriver)
+    assert _cuda.obstacle(CUDA, torch.float32) == ""
+
+
 def test_a_first_use_inside_a_graphs_capture_is_refused_with_the_way_out(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     with pytest.raises(KernelError, match="call it once on this device and dtype before"):

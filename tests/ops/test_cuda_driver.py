@@ -3,9 +3,11 @@
 import sys
 
 import pytest
+import torch
 from fake_driver import FakeDriver
 
 from napari_rwkv_seg.errors import KernelError
+from napari_rwkv_seg.inference.running import is_out_of_memory
 from napari_rwkv_seg.ops import _cuda_driver
 from napari_rwkv_seg.ops._cuda_plan import Call, Launch, backward_plan, forward_plan
 
@@ -47,7 +49,7 @@ def test_much_shared_memory_is_asked_for():
 )
 def test_what_the_driver_refuses_while_loading_is_said(failing, said):
     fake = FakeDriver(failing)
-    with pytest.raises(KernelError, match=f"failed at {said}.*: out of memory"):
+    with pytest.raises(KernelError, match=f"failed at {said}.*: invalid argument"):
         _cuda_driver.load(fake, 0, b"code", forward_plan(1, 300, 5))
     assert fake.contexts == []
 
@@ -56,9 +58,19 @@ def test_what_the_driver_refuses_at_a_launch_is_said():
     fake = FakeDriver("cuLaunchKernel")
     plan = forward_plan(1, 300, 5)
     module = _cuda_driver.load(fake, 0, b"code", plan)
-    with pytest.raises(KernelError, match="failed at launching rwkv_forward_sums: out of memory"):
+    said = "failed at launching rwkv_forward_sums: invalid argument"
+    with pytest.raises(KernelError, match=said):
         _cuda_driver.launch(module, plan, CALL, 0)
     assert fake.contexts == []
+
+
+def test_a_launch_that_lacks_memory_is_torchs_error_for_that():
+    fake = FakeDriver("cuLaunchKernel", code=2)
+    plan = forward_plan(1, 300, 5)
+    module = _cuda_driver.load(fake, 0, b"code", plan)
+    with pytest.raises(torch.OutOfMemoryError, match=r"launching rwkv_.*: out of memory") as got:
+        _cuda_driver.launch(module, plan, CALL, 0)
+    assert is_out_of_memory(got.value)
 
 
 def test_a_machine_without_a_driver_is_told_so(monkeypatch):

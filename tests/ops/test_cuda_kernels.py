@@ -19,12 +19,12 @@ from wkv_cases import CASES, errors, make, with_gradients
 from napari_rwkv_seg.ops import _cuda_plan as plan
 from napari_rwkv_seg.ops import bi_wkv_direct, bi_wkv_reference
 
-ARCHITECTURES = ("sm_80", "sm_90", "sm_120")
+ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120")
 
 # Two blocks of 256 threads share a multiprocessor at up to 128 registers each.
 MOST_REGISTERS = {"rwkv_forward_steep": 168, "rwkv_backward_steep": 168}
 
-# Two registers, stored and read once: what ptxas leaves of one kernel for sm_80.
+# Two registers, stored and read once: what ptxas leaves of one kernel up to sm_80.
 MOST_SPILLED_BYTES = {"rwkv_backward_slopes": 16}
 
 # Tokens, channels, images: around the bounds of chunks (16), spans (128) and groups (32).

@@ -47,6 +47,18 @@ def test_values_and_gradients_are_those_of_the_plain_form(case):
         torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-4)
 
 
+def test_the_gradient_by_the_places_is_that_of_the_plain_form():
+    inputs, grids = inputs_of("three levels")
+    for x in inputs:
+        x.requires_grad_()
+    compiled = torch.compile(read_points, backend="aot_eager", fullgraph=True)
+    got, again, want = (f(*inputs, grids) for f in (read_points, compiled, read_points_reference))
+    slopes = [torch.autograd.grad(x.square().sum(), inputs) for x in (got, again, want)]
+    for mine, compiled_slope, theirs in zip(*slopes, strict=True):
+        torch.testing.assert_close(mine, theirs)
+        torch.testing.assert_close(compiled_slope, theirs)
+
+
 def test_float32_is_as_good_as_float64():
     inputs, grids = inputs_of("as shipped")
     want = read_points_reference(*[x.double() for x in inputs], grids)
@@ -150,8 +162,33 @@ def test_the_kernels_refuse_what_they_were_not_made_for():
     operator = torch.ops.napari_rwkv_seg.read_points
     with pytest.raises(TypeError, match="call read_points instead"):
         operator(inputs[0].double(), *inputs[1:], [5, 7])
-    with pytest.raises(RuntimeError, match="read_points failed"):
+    with pytest.raises(ValueError, match="areas add up to N"):
         operator(*inputs, [5, 6])
+    with pytest.raises(ValueError, match="shorter"):
+        operator(*inputs, [5, 7, 1])
+    with pytest.raises(RuntimeError, match="read_points failed"):
+        operator(*inputs, [-5, -7])
+
+
+@pytest.mark.parametrize("wrong", range(4))
+def test_neither_operator_reads_arrays_of_other_sizes(wrong):
+    inputs, _ = inputs_of("one level")
+    read = torch.ops.napari_rwkv_seg.read_points(*inputs, [5, 7])
+    inputs[wrong] = inputs[wrong][:-1] if wrong == 1 else inputs[wrong][:, :-1]
+    with pytest.raises(ValueError, match="read_points takes values"):
+        torch.ops.napari_rwkv_seg.read_points(*inputs, [5, 7])
+    with pytest.raises(ValueError, match="read_points takes values"):
+        torch.ops.napari_rwkv_seg.read_points_backward(*inputs, [5, 7], read)
+
+
+def test_the_backward_operator_takes_what_was_read_only():
+    inputs, _ = inputs_of("one level")
+    read = torch.ops.napari_rwkv_seg.read_points(*inputs, [5, 7])
+    backward = torch.ops.napari_rwkv_seg.read_points_backward
+    with pytest.raises(ValueError, match=r"takes by_read \(B, Q, C\) = \(2, 11, 8\)"):
+        backward(*inputs, [5, 7], read[:, :-1])
+    with pytest.raises(TypeError, match=r"got torch\.float16"):
+        backward(*inputs, [5, 7], read.half())
 
 
 def test_no_queries_read_nothing():

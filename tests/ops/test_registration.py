@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from wkv_cases import make
 
 from napari_rwkv_seg.ops import bi_wkv, bi_wkv_reference
@@ -30,6 +31,26 @@ def test_operator_compiles_without_a_graph_break():
     got = torch.autograd.grad(compiled(*leaves), leaves, grad)
     want = torch.autograd.grad(bi_wkv(*leaves), leaves, grad)
     assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_plain_pytorch_compiles_without_a_graph_break(monkeypatch, dtype):
+    monkeypatch.setenv("NAPARI_RWKV_SEG_BACKEND", "reference")
+    inputs, grad = make("trained", (2, 35, 20))
+    leaves = [x.to(dtype).requires_grad_() for x in inputs]
+    compiled = torch.compile(bi_wkv, fullgraph=True, backend="aot_eager")
+    y = compiled(*leaves)
+    torch.testing.assert_close(y, bi_wkv_reference(*leaves))
+    got = torch.autograd.grad(y, leaves, grad.to(dtype))
+    want = torch.autograd.grad(bi_wkv_reference(*leaves), leaves, grad.to(dtype))
+    for one, other in zip(got, want, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_nothing_compiles_to_nothing():
+    empty = torch.empty(2, 0, 3, dtype=torch.float64)
+    compiled = torch.compile(bi_wkv, fullgraph=True, backend="aot_eager")
+    assert compiled(torch.ones(3), torch.ones(3), empty, empty).shape == (2, 0, 3)
 
 
 def test_shapes_can_be_had_without_data():
@@ -67,6 +88,35 @@ def test_only_the_gradients_that_are_wanted_are_kept():
     bi_wkv(w, u, k, v).sum().backward()
     assert v.grad is not None
     assert k.grad is None
+
+
+class _Seen(TorchDispatchMode):
+    """Notes the sizes of what is allocated."""
+
+    def __init__(self):
+        super().__init__()
+        self.made = []
+
+    def __torch_dispatch__(self, operator, types, arguments=(), options=None):
+        result = operator(*arguments, **(options or {}))
+        if "zeros" in str(operator):
+            self.made.append(tuple(result.shape))
+        return result
+
+
+def test_the_backward_pass_makes_no_gradient_of_the_states():
+    leaves = [x.requires_grad_() for x in make("trained", (1, 40, 3))[0]]
+    y = bi_wkv(*leaves)
+    with _Seen() as seen:
+        y.sum().backward()
+    assert seen.made == []
+
+
+def test_states_carry_no_gradient():
+    leaves = [x.requires_grad_() for x in make("trained", (1, 40, 3))[0]]
+    _, states = forward(*leaves)
+    found = torch.autograd.grad(states.sum(), leaves, allow_unused=True)
+    assert found == (None,) * 4
 
 
 def test_kernels_refuse_what_they_were_not_made_for():

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from napari_rwkv_seg.ops import bi_wkv, bi_wkv_direct
-from napari_rwkv_seg.ops.standard import DECOMPOSITIONS, bi_wkv_standard
+from napari_rwkv_seg.ops.reference import bi_wkv_standard
+from napari_rwkv_seg.ops.standard import DECOMPOSITIONS
 
 
 def inputs(tokens: int, decay: float) -> tuple[torch.Tensor, ...]:
@@ -29,6 +30,15 @@ def test_very_different_keys_do_not_overflow():
     k = k * 200
     want = bi_wkv_direct(*(x.double() for x in (w, u, k, v)))
     torch.testing.assert_close(bi_wkv_standard(w, u, k, v).double(), want, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("keys", [3.0, 300.0, 3000.0])
+@pytest.mark.parametrize("bonus", [-200.0, 200.0])
+def test_it_holds_up_to_a_decay_of_400_whatever_the_keys(keys, bonus):
+    w, u, k, v = (x.double() for x in inputs(400, 400.0))
+    u, k = u + bonus, k / 3 * keys
+    want = bi_wkv_direct(w, u, k, v)
+    torch.testing.assert_close(bi_wkv_standard(w, u, k, v), want, rtol=1e-9, atol=1e-9)
 
 
 class Mixer(torch.nn.Module):
