@@ -115,9 +115,13 @@ def backend_status() -> BackendStatus:
     )
 
 
+# No public function says it; a torch without this one has transforms that fail by themselves.
+_transform_level = getattr(torch._C._functorch, "maybe_current_level", lambda: None)
+
+
 def is_transformed() -> bool:
     """Return whether a transform of `torch.func` is at work, such as `grad`, `vmap` or `jvp`."""
-    return torch._C._functorch.maybe_current_level() is not None  # no public function says it
+    return _transform_level() is not None
 
 
 def _obstacle(device: torch.device, dtype: torch.dtype) -> str:

@@ -434,13 +434,15 @@ def test_an_edit_after_the_end_takes_the_end_back(layer, journal, clock):
 
 
 def test_a_journal_that_is_closed_has_no_thread_left_and_may_be_closed_again(journal, layer):
+    before = set(threading.enumerate())  # of other tests in this process
     layer.paint(BOX, 7)
     layer.journal.flush(layer.data, layer.facts)
     journal.close()
     deadline = time.monotonic() + 20
     names = ["journal"]
     while names and time.monotonic() < deadline:
-        names = [t.name for t in threading.enumerate() if "napari-rwkv-seg journal" in t.name]
+        new = set(threading.enumerate()) - before
+        names = [thread.name for thread in new if "napari-rwkv-seg journal" in thread.name]
 
     assert names == []
     journal.close()
