@@ -25,6 +25,15 @@ def remember(layer: Labels, held: int) -> None:
     _WRITTEN[layer] = held
 
 
+def rewrite(layer: Labels, data: NDArray[Any]) -> None:
+    """Make a layer hold other labels, and forget the undo steps, which do not fit them."""
+    layer.data = data
+    mode = layer.mode
+    layer.editable = False  # napari's public way to forget a history
+    layer.editable = True
+    layer.mode = mode
+
+
 def still_holds_it(layer: Labels) -> Callable[[], bool]:
     """Return what tells whether a layer holds what we wrote last; called in a worker.
 

@@ -19,7 +19,7 @@ from napari_rwkv_seg.controllers.finetune_runs import Difference
 from napari_rwkv_seg.errors import ImageError
 from napari_rwkv_seg.zoo.card import ClassCard
 
-from .as_written import digest, remember, still_holds_it
+from .as_written import digest, remember, rewrite, still_holds_it
 from .finetune_matching import ROLE
 from .placement import Placement, place
 from .regions import Region, find_region, level_data, pixel_reader
@@ -127,7 +127,7 @@ class RunLayers:
             layer = _add(viewer, data, "preview", transform)
             self._preview = weakref.ref(layer)
         else:
-            _rewrite(layer, data)
+            rewrite(layer, data)
         remember(layer, digest(data))
         layer.name = f"{asked.name} · current prediction"
         for name, value in transform.items():
@@ -174,15 +174,6 @@ def _is_ours(layer: Labels, ndim: int) -> bool:
     data = layer.data
     is_fit = isinstance(data, np.ndarray) and data.ndim == ndim and layer.editable
     return is_fit and still_holds_it(layer)()
-
-
-def _rewrite(layer: Labels, data: NDArray[Any]) -> None:
-    """Make a layer hold other labels, and forget the undo steps, which do not fit them."""
-    mode = layer.mode
-    layer.data = data
-    layer.editable = False  # napari's public way to forget a history
-    layer.editable = True
-    layer.mode = mode
 
 
 def _place_of(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QGuiApplication
 
-from .as_written import digest, remember
+from .as_written import digest, remember, rewrite
 
 if TYPE_CHECKING:
     from napari_rwkv_seg.zoo.card import ModelCard
@@ -230,11 +230,7 @@ def _write(layer: Labels, data: NDArray[Any]) -> bool:
         where = np.nonzero(changed)
         layer.data_setitem(where, data[where])
         return True
-    layer.data = data
-    mode = layer.mode
-    layer.editable = False  # napari's public way to forget a history that no longer fits
-    layer.editable = True
-    layer.mode = mode
+    rewrite(layer, data)
     return False
 
 

@@ -19,7 +19,7 @@ from napari_rwkv_seg.locks import held
 def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pretend that the folder lies on a network share that knows no locks."""
     if os.name == "nt":
-        pytest.skip("flock")
+        pytest.skip("the lock that is refused here is not that of Windows")
 
     def refuse(handle: int, what: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
