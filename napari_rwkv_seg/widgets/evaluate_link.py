@@ -23,7 +23,7 @@ from napari_rwkv_seg.controllers.finetune_work import attempt
 from .finetune_matching import ROLE, is_ours_to_show, meaning
 from .job_runner import JobRunner, ignored
 from .placement import transform_of
-from .regions import level_data
+from .regions import is_lazy, level_data
 from .result_layers import METADATA_KEY
 
 OPACITY = 0.8  # the image stays visible beneath
@@ -180,7 +180,7 @@ def facts_of(layer: Labels, *, copied: bool = False) -> LayerFacts:
     affine = place["affine"]
     axes = layer.ndim
     inner = place["rotate"] @ place["shear"] @ np.diag(place["scale"])
-    pixels = data.copy() if copied and isinstance(data, np.ndarray) else data
+    pixels = data.copy() if copied and not is_lazy(data) else data
     units = place.get("units", ("pixel",) * axes)
     names = [str(each).strip().lower() for each in place.get("axis_labels", ())]
     told = layer.metadata.get(METADATA_KEY)

@@ -250,3 +250,11 @@ def test_the_matrix_of_a_layer_takes_its_pixels_where_napari_puts_them(viewer, t
     for point in ((0, 0), (5, 0), (7, 11)):
         ours = facts.matrix @ np.array(point, float) + facts.shift
         assert np.allclose(ours, layer.data_to_world(point))
+
+
+def test_labels_on_the_disk_are_not_copied_while_the_window_waits(viewer, truth, tmp_path):
+    labels = np.memmap(tmp_path / "labels.raw", dtype=truth.dtype, mode="w+", shape=truth.shape)
+    labels[:] = truth
+    pixels = facts_of(viewer.add_labels(labels), copied=True).read()
+    assert np.shares_memory(pixels, labels)
+    assert np.array_equal(pixels, truth)
