@@ -34,12 +34,13 @@ from napari_rwkv_seg.zoo.store import list_models, write_model
 app = typer.Typer(add_completion=False)
 DESCRIPTION = Path(__file__).with_name("hippocampus_card.md")
 NAME = "rwkv_unet_t_hippocampus"
+ZOOM = 3
 CLASSES = ("anterior hippocampus", "posterior hippocampus")
 SCORES = {"dice": "Dice", "hd95": "HD95, mm", "surface_dice": "surface Dice at 1 mm"}
 
 
 @app.command()
-def train(data: Path, run: Path, minutes: float = 30, seed: int = 42) -> None:
+def train(data: Path, run: Path, minutes: float = 30, seed: int = 42, zoom: int = ZOOM) -> None:
     """Train a new model on the training volumes, or go on with that."""
     if (run / "run.toml").is_file():
         done = finish(RunFolder(run), _tell, Control())
@@ -48,21 +49,28 @@ def train(data: Path, run: Path, minutes: float = 30, seed: int = 42) -> None:
             images, masks = _split(data, "train", Path(scratch))
             done = finetune(
                 images, masks, run.parent / f"{run.name}_model" / NAME,
-                model=_base(f"{run.name}_base"),
+                model=_base(f"{run.name}_base", zoom),
                 classes=CLASSES, minutes=minutes, depth="everything", orientation="fixed",
                 seed=seed, run=run, progress=_tell,
             )  # fmt: skip
     typer.echo(done.sentence)
 
 
-def _base(name: str) -> str:
+def _base(name: str, zoom: int) -> str:
     """Make a network of random weights among the user's models, unless it is there.
 
     RWKV-UNet, since these planes are 40 by 50 pixels: it mixes tokens of 8 by 8 pixels, where
     those of Med-URWKV are 16 by 16.
     """
     if name not in {entry.name for entry in list_models()}:
-        new_model(name, classes=CLASSES, architecture="rwkv_unet", variant="T", in_channels=1)
+        new_model(
+            name,
+            classes=CLASSES,
+            architecture="rwkv_unet",
+            variant="T",
+            in_channels=1,
+            config={"zoom": zoom},
+        )
     return name
 
 

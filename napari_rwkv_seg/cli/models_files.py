@@ -139,7 +139,7 @@ def mirror(
         typer.echo(read_mirror() or "the authors' own servers")
 
 
-def new(
+def new(  # noqa: PLR0913 - the options of a command are its parameters
     name: Annotated[str, typer.Argument(help="What to call the model.")],
     classes: Annotated[
         str,
@@ -156,6 +156,9 @@ def new(
         typer.Option(help="A pretrained encoder's name.", show_default="random weights"),
     ] = None,
     channels: Annotated[str, typer.Option(help="grey, rgb, or how many.")] = "rgb",
+    zoom: Annotated[
+        int, typer.Option(help="2, 3 or 4 for objects of few pixels: images seen so much larger.")
+    ] = 1,
     seed: Annotated[int, typer.Option(help="Of the random numbers.")] = 42,
 ) -> None:
     """Make a new model, to be fine-tuned on your labels."""
@@ -169,6 +172,7 @@ def new(
             variant=variant,
             encoder=encoder,
             in_channels=_count(channels),
+            config=None if zoom == 1 else {"zoom": zoom},
             seed=seed,
         )
         say("The model is not trained: fine-tune it before you use its labels.")

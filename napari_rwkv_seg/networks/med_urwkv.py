@@ -18,6 +18,7 @@ from .linear import TokenLinear, in_pieces, linear
 from .mixing import VRWKVBlock
 from .vrwkv import VRWKV, VRWKV_CONFIGS, map_to_tokens
 from .vrwkv_adapter import STRIDE, VRWKVAdapter
+from .zoom import zoomed
 
 MED_URWKV_VARIANTS = ("T", "S", "B", "L")
 _BLOCKS = 2  # in each stage of the decoder
@@ -123,10 +124,7 @@ class MedURWKV(nn.Module):
         The image is continued on its right and lower side by its last pixels,
         up to multiples of 32; the logits of that margin are cut off.
         """
-        if self.zoom > 1:
-            image = functional.interpolate(image, scale_factor=self.zoom, mode="bilinear")
-        logits = self._logits(image)
-        return functional.avg_pool2d(logits, self.zoom) if self.zoom > 1 else logits
+        return zoomed(self._logits, image, self.zoom)
 
     def _logits(self, image: Tensor) -> Tensor:
         """Return logits (B, classes, H, W) of what the encoder is to see."""

@@ -41,9 +41,9 @@ def build_network(
     **config
         What else the architecture can be told: for 'med_urwkv' the encoder,
         ``'adapter'`` or ``'plain'``, and the decoder, ``'taper'``, ``'slim'`` or
-        ``'narrow'``, and how many times as large it sees images, ``zoom``; for it and
-        both VRWKVs the side of the position embedding, ``grid``, in tokens; nothing for
-        the others.
+        ``'narrow'``; for it and 'rwkv_unet' how many times as large they see images,
+        ``zoom``; for 'med_urwkv' and both VRWKVs the side of the position embedding,
+        ``grid``, in tokens; nothing for 'rwkv_unet_encoder'.
 
     Returns
     -------
@@ -76,8 +76,10 @@ def _build_med_urwkv(
 def _build_rwkv_unet(
     variant: str, in_channels: int, classes: int, config: dict[str, Setting]
 ) -> nn.Module:
-    _refuse_settings("rwkv_unet", config)
-    return RWKVUNet(variant, in_channels, classes)
+    settings = dict(config)
+    zoom = _take_number(settings, "zoom", 1, LARGEST_ZOOM)
+    _refuse_settings("rwkv_unet", settings)
+    return RWKVUNet(variant, in_channels, classes, zoom)
 
 
 def _build_rwkv_unet_encoder(

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .rwkv_unet_blocks import CrossChannelMix, GLSPBlock, UpBlock
+from .zoom import zoomed
 
 STEM_CHANNELS = 24
 STEM_HIDDEN = 3  # whatever the image has: only the first weight depends on its channels
@@ -122,6 +123,9 @@ class RWKVUNet(nn.Module):
         Channels of the image.
     classes : int
         Classes of the logits, background included.
+    zoom : int, optional
+        How many times as large the network sees images, for objects of few pixels. Time and
+        memory grow with its square; no weight depends on it.
 
     Raises
     ------
@@ -129,8 +133,11 @@ class RWKVUNet(nn.Module):
         If there is no such variant.
     """
 
-    def __init__(self, variant: str = "T", in_channels: int = 3, classes: int = 2) -> None:
+    def __init__(
+        self, variant: str = "T", in_channels: int = 3, classes: int = 2, zoom: int = 1
+    ) -> None:
         super().__init__()
+        self.zoom = zoom
         config = rwkv_unet_config(variant)
         one, two, three, four = config.widths
         self.encoder = RWKVUNetEncoder(config, in_channels)
@@ -147,6 +154,10 @@ class RWKVUNet(nn.Module):
         The image is continued on its right and lower side by its last pixels,
         up to multiples of 16; the logits of that margin are cut off.
         """
+        return zoomed(self._logits, image, self.zoom)
+
+    def _logits(self, image: Tensor) -> Tensor:
+        """Return logits (B, classes, H, W) of what the encoder is to see."""
         height, width = image.shape[-2:]
         margin = (0, -width % _STRIDE, 0, -height % _STRIDE)
         one, two, three, four = self.encoder(functional.pad(image, margin, mode="replicate"))

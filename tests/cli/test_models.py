@@ -95,6 +95,12 @@ def test_a_shipped_model_is_not_changed(change):
     assert "cannot be changed" in refused(command, DEFAULT_MODEL, *more)
 
 
+def test_a_new_model_sees_images_enlarged_if_told_so(home):
+    told("new", "x", "--classes", "a", "--architecture", "rwkv_unet", "--zoom", 3)
+    assert find_model("x").card.config == {"zoom": 3}
+    assert "from 1 to 4" in refused("new", "y", "--classes", "a", "--zoom", 5)
+
+
 def test_a_model_is_exported_and_imported_elsewhere(cells, tmp_path, home):
     file = told("export", "cells", tmp_path).strip()
     assert file == str(tmp_path / "cells.zip")

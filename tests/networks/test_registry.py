@@ -84,7 +84,8 @@ def test_a_side_that_is_no_number_of_tokens_is_refused(grid):
         build_network("vrwkv", "T", grid=grid)
 
 
+@pytest.mark.parametrize("architecture", ["med_urwkv", "rwkv_unet"])
 @pytest.mark.parametrize("zoom", [0, 5, "2", 2.0, True], ids=repr)
-def test_a_zoom_that_is_no_small_number_is_refused(zoom):
+def test_a_zoom_that_is_no_small_number_is_refused(zoom, architecture):
     with pytest.raises(ValueError, match=f"'zoom' is a number from 1 to 4, got {zoom!r}"):
-        build_network("med_urwkv", "T", zoom=zoom)
+        build_network(architecture, "T", zoom=zoom)

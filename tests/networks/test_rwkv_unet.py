@@ -105,6 +105,17 @@ def test_the_margin_that_is_cut_off_repeats_the_last_pixels(tiny):
         torch.testing.assert_close(tiny(image), tiny(padded)[..., :33, :7])
 
 
+def test_zoomed_logits_are_means_of_those_of_the_enlarged_image(tiny):
+    zoomed = RWKVUNet("T", zoom=3).eval()
+    zoomed.load_state_dict(tiny.state_dict())  # no weight is of another shape
+    image = torch.randn(1, 3, 21, 40)
+    with torch.inference_mode():
+        large = tiny.eval()(functional.interpolate(image, size=(63, 120), mode="bilinear"))
+        found = zoomed(image)
+    assert found.shape == (1, 2, 21, 40)
+    torch.testing.assert_close(found, functional.avg_pool2d(large, 3), rtol=1e-4, atol=1e-4)
+
+
 def test_images_of_a_batch_do_not_see_each_other(tiny):
     images = torch.randn(3, 3, 40, 33)
     with torch.no_grad():
