@@ -6,6 +6,7 @@ folder that is never half a model.
 """
 
 import contextlib
+import os
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from .budget import Stopwatch
 from .control import Control, LeaveError
 from .events import Event, EventLog, Report, Tell
 from .run_folder import RunFolder, locked
+from .run_settings import RunSettings
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -53,24 +55,34 @@ def run_finetune(
     watch = Stopwatch()
     run = RunFolder(Path(folder))
     settings = run.settings()
+    if _is_first():
+        return _lead(run, settings, report, control or Control(), watch)
+    if run.result.is_file():
+        return {}
     from .hardware import company
 
     with company(settings) as fabric:
-        if not fabric.is_global_zero:
-            return _work(run, lambda _, **__: {}, Control(), fabric, watch)
-        return _lead(run, report, control or Control(), fabric, watch)
+        return _work(run, lambda _, **__: {}, Control(), fabric, watch)
+
+
+def _is_first() -> bool:
+    """Return whether this process writes and tells: the only one, or the first of `torchrun`."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK") == "0"
 
 
 def _lead(
-    run: RunFolder, report: Report, control: Control, fabric: "Fabric", watch: Stopwatch
+    run: RunFolder, settings: RunSettings, report: Report, control: Control, watch: Stopwatch
 ) -> Event:
     """Do a run in the process that writes and tells."""
-    with locked(run):
+    with locked(run):  # before torch is imported, which takes seconds: the run is this one's
         log = EventLog(run.events, report)
         if run.result.is_file():  # finished before: nothing is left to be done
             return log("finished", **run.read_json(run.result))
         try:
-            return _work(run, log, control, fabric, watch)
+            from .hardware import company
+
+            with company(settings) as fabric:
+                return _work(run, log, control, fabric, watch)
         except CancelledError:
             log("cancelled")
             raise

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Literal
@@ -90,15 +89,6 @@ def _has_bfloat16_cpu() -> bool:
     """Return whether the processor multiplies matrices of bfloat16 (AVX-512 BF16 or AMX)."""
     about: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(about.get("avx512_bf16") or about.get("amx_bf16"))
-
-
-def lower_priority() -> None:
-    """Let every other program go first, so that the window stays quick."""
-    import psutil
-
-    with contextlib.suppress(psutil.Error, OSError):
-        process = psutil.Process()
-        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else 10)
 
 
 class Lightener:

@@ -86,10 +86,9 @@ def _run(folder: Path, control: Control, *, is_attached: bool) -> int:
     """Do the run, and return the exit code."""
     settle_process()
     from .finetune import run_finetune
-    from .hardware import lower_priority
 
     if is_attached:
-        lower_priority()
+        _lower_priority()
     try:
         run_finetune(folder, _say, control)
     except CancelledError:
@@ -100,6 +99,15 @@ def _run(folder: Path, control: Control, *, is_attached: bool) -> int:
         sys.stderr.write(f"{error}\n")
         return FAILED
     return DONE
+
+
+def _lower_priority() -> None:
+    """Let every other program go first, so that the window stays quick."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error, OSError):
+        process = psutil.Process()
+        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else 10)
 
 
 def _say(event: Event) -> None:

@@ -1,6 +1,8 @@
 """Whole runs of a tiny network, in this process."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +17,7 @@ from napari_rwkv_seg.training.control import Control, LeaveError
 from napari_rwkv_seg.training.events import Event, read_events
 from napari_rwkv_seg.training.finetune import run_finetune
 from napari_rwkv_seg.training.install import install_model
-from napari_rwkv_seg.training.run_folder import RunFolder
+from napari_rwkv_seg.training.run_folder import RunFolder, locked
 from napari_rwkv_seg.zoo.card import ClassCard
 from napari_rwkv_seg.zoo.new_models import FROM_NOTHING
 from napari_rwkv_seg.zoo.store import find_model, read_network, write_model
@@ -300,6 +302,22 @@ def test_a_finished_run_says_its_result_again_and_does_nothing(
     again = run_finetune(run.path, heard.append)
     assert kinds(heard) == ["finished"]
     assert again["after"] == first["after"]
+
+
+def test_a_run_is_held_before_torch_is_imported(tiny: ModuleType, tmp_path: Path) -> None:
+    run = tiny.tiny_run(tmp_path, steps=2)
+    begin = (
+        "import sys\n"
+        "from napari_rwkv_seg.errors import RunError\n"
+        "from napari_rwkv_seg.training.finetune import run_finetune\n"
+        "try:\n    run_finetune(sys.argv[1])\n"
+        "except RunError as error:\n    print('torch' in sys.modules, error)"
+    )
+    with locked(run):
+        command = [sys.executable, "-c", begin, str(run.path)]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("False ")
+    assert "under way in another process" in said
 
 
 def test_a_run_whose_base_has_changed_is_refused(tiny: ModuleType, tmp_path: Path) -> None:

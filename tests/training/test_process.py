@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from napari_rwkv_seg.errors import CancelledError
-from napari_rwkv_seg.training import hardware, process
+from napari_rwkv_seg.training import process
 from napari_rwkv_seg.training.checkpoints import BEST, LATEST, load_checkpoint_file, load_latest
 from napari_rwkv_seg.training.control import Control, LeaveError
 from napari_rwkv_seg.training.events import Event, read_events
@@ -218,7 +218,7 @@ def test_a_run_that_is_cancelled_by_its_parent_ends_with_its_own_code(
     tiny_run, monkeypatch, capsys
 ) -> None:
     monkeypatch.setattr(process, "settle_process", lambda: None)
-    monkeypatch.setattr(hardware, "lower_priority", lambda: None)
+    monkeypatch.setattr(process, "_lower_priority", lambda: None)
     monkeypatch.setattr(sys, "stdin", io.StringIO("stop\ncancel\n"))
     assert process.main([str(tiny_run(steps=100_000).path), "--attached"]) == 130
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
