@@ -8,6 +8,7 @@ from .med_urwkv import MED_URWKV_VARIANTS, MedURWKV
 from .mixing import ChannelMix, SpatialMix, VRWKVBlock
 from .registry import ARCHITECTURES, LARGEST_GRID, SEGMENTERS, build_network
 from .rwkv_unet import RWKV_UNET_CONFIGS, RWKVUNet, RWKVUNetEncoder
+from .view import View
 from .vrwkv import VRWKV, VRWKV_CONFIGS, VRWKVConfig
 from .vrwkv_adapter import VRWKVAdapter
 
@@ -28,5 +29,6 @@ __all__ = [
     "VRWKVAdapter",
     "VRWKVBlock",
     "VRWKVConfig",
+    "View",
     "build_network",
 ]

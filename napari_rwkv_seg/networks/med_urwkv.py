@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from .linear import TokenLinear, in_pieces, linear
 from .mixing import VRWKVBlock
+from .view import AS_IT_IS, View
 from .vrwkv import VRWKV, VRWKV_CONFIGS, map_to_tokens
 from .vrwkv_adapter import STRIDE, VRWKVAdapter
-from .zoom import zoomed
 
 MED_URWKV_VARIANTS = ("T", "S", "B", "L")
 _BLOCKS = 2  # in each stage of the decoder
@@ -68,9 +68,8 @@ class MedURWKV(nn.Module):
         Which of `DECODERS`.
     grid : int, optional
         Side of the square of tokens of the position embedding; 0 for the published one.
-    zoom : int, optional
-        How many times as large the encoder sees images, for objects that are small beside its
-        tokens of 16 pixels. Time and memory grow with its square; no weight depends on it.
+    view : View, optional
+        How it sees images, such as enlarged for objects of few pixels.
 
     Raises
     ------
@@ -86,10 +85,10 @@ class MedURWKV(nn.Module):
         classes: int = 2,
         decoder: str = "taper",
         grid: int = 0,
-        zoom: int = 1,
+        view: View = AS_IT_IS,
     ) -> None:
         super().__init__()
-        self.zoom = zoom
+        self.view = view
         if variant not in MED_URWKV_VARIANTS:
             raise ValueError(f"Med-URWKV comes as {_listed(MED_URWKV_VARIANTS)}, got {variant!r}.")
         if encoder not in ("adapter", "plain"):
@@ -124,7 +123,7 @@ class MedURWKV(nn.Module):
         The image is continued on its right and lower side by its last pixels,
         up to multiples of 32; the logits of that margin are cut off.
         """
-        return zoomed(self._logits, image, self.zoom)
+        return self.view.show(self._logits, image, in_training=self.training)
 
     def _logits(self, image: Tensor) -> Tensor:
         """Return logits (B, classes, H, W) of what the encoder is to see."""

@@ -10,11 +10,13 @@ from torch import nn
 
 from .med_urwkv import MedURWKV
 from .rwkv_unet import RWKVUNet, RWKVUNetEncoder, rwkv_unet_config
+from .view import View
 from .vrwkv import VRWKV, VRWKV_CONFIGS, VRWKVConfig
 from .vrwkv_adapter import VRWKVAdapter
 
 Setting = str | int | float | bool
 LARGEST_GRID = 256  # tokens a side of a position embedding: 4096 pixels
+LARGEST_FRAME = 512  # pixels a side that a smaller image is mirrored to
 LARGEST_ZOOM = 4  # a tile of 512 pixels is then seen as one of 2048
 
 
@@ -42,8 +44,9 @@ def build_network(
         What else the architecture can be told: for 'med_urwkv' the encoder,
         ``'adapter'`` or ``'plain'``, and the decoder, ``'taper'``, ``'slim'`` or
         ``'narrow'``; for it and 'rwkv_unet' how many times as large they see images,
-        ``zoom``; for 'med_urwkv' and both VRWKVs the side of the position embedding,
-        ``grid``, in tokens; nothing for 'rwkv_unet_encoder'.
+        ``zoom``, and to which sides smaller images are mirrored, ``least_side``; for
+        'med_urwkv' and both VRWKVs the side of the position embedding, ``grid``, in
+        tokens; nothing for 'rwkv_unet_encoder'.
 
     Returns
     -------
@@ -68,18 +71,18 @@ def _build_med_urwkv(
     encoder = str(settings.pop("encoder", "adapter"))
     decoder = str(settings.pop("decoder", "taper"))
     grid = _take_number(settings, "grid", 0, LARGEST_GRID)
-    zoom = _take_number(settings, "zoom", 1, LARGEST_ZOOM)
+    view = _take_view(settings)
     _refuse_settings("med_urwkv", settings)
-    return MedURWKV(variant, encoder, in_channels, classes, decoder, grid, zoom)
+    return MedURWKV(variant, encoder, in_channels, classes, decoder, grid, view)
 
 
 def _build_rwkv_unet(
     variant: str, in_channels: int, classes: int, config: dict[str, Setting]
 ) -> nn.Module:
     settings = dict(config)
-    zoom = _take_number(settings, "zoom", 1, LARGEST_ZOOM)
+    view = _take_view(settings)
     _refuse_settings("rwkv_unet", settings)
-    return RWKVUNet(variant, in_channels, classes, zoom)
+    return RWKVUNet(variant, in_channels, classes, view)
 
 
 def _build_rwkv_unet_encoder(
@@ -120,6 +123,13 @@ def _encoder_config(architecture: str, variant: str, config: dict[str, Setting])
     _refuse_settings(architecture, settings)
     published = VRWKV_CONFIGS[variant]
     return replace(published, grid=grid or published.grid)
+
+
+def _take_view(settings: dict[str, Setting]) -> View:
+    return View(
+        _take_number(settings, "zoom", 1, LARGEST_ZOOM),
+        _take_number(settings, "least_side", 1, LARGEST_FRAME),
+    )
 
 
 def _take_number(settings: dict[str, Setting], name: str, usual: int, most: int) -> int:

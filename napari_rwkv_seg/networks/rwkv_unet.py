@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .rwkv_unet_blocks import CrossChannelMix, GLSPBlock, UpBlock
-from .zoom import zoomed
+from .view import AS_IT_IS, View
 
 STEM_CHANNELS = 24
 STEM_HIDDEN = 3  # whatever the image has: only the first weight depends on its channels
@@ -123,9 +123,8 @@ class RWKVUNet(nn.Module):
         Channels of the image.
     classes : int
         Classes of the logits, background included.
-    zoom : int, optional
-        How many times as large the network sees images, for objects of few pixels. Time and
-        memory grow with its square; no weight depends on it.
+    view : View, optional
+        How it sees images, such as enlarged for objects of few pixels.
 
     Raises
     ------
@@ -134,10 +133,14 @@ class RWKVUNet(nn.Module):
     """
 
     def __init__(
-        self, variant: str = "T", in_channels: int = 3, classes: int = 2, zoom: int = 1
+        self,
+        variant: str = "T",
+        in_channels: int = 3,
+        classes: int = 2,
+        view: View = AS_IT_IS,
     ) -> None:
         super().__init__()
-        self.zoom = zoom
+        self.view = view
         config = rwkv_unet_config(variant)
         one, two, three, four = config.widths
         self.encoder = RWKVUNetEncoder(config, in_channels)
@@ -154,7 +157,7 @@ class RWKVUNet(nn.Module):
         The image is continued on its right and lower side by its last pixels,
         up to multiples of 16; the logits of that margin are cut off.
         """
-        return zoomed(self._logits, image, self.zoom)
+        return self.view.show(self._logits, image, in_training=self.training)
 
     def _logits(self, image: Tensor) -> Tensor:
         """Return logits (B, classes, H, W) of what the encoder is to see."""

@@ -71,6 +71,15 @@ class CropSource:
         # A crop that is longer than all images would show nothing more.
         self._longest = -(-self._sources.longest // _STRIDE) * _STRIDE
 
+    @property
+    def least_side(self) -> int:
+        """The shortest side of crops, if there is memory for it; smaller images lie within it."""
+        return self._sides[0]
+
+    @property
+    def _sides(self) -> list[int]:
+        return [side for side in _SIDES if side <= self._longest] or [self._longest]
+
     def shrink(self) -> str:
         """Halve the batches after memory ran out; return what was done, or "" if nothing can be."""
         if self.pixels // 2 < _SMALLEST_BUDGET:
@@ -89,7 +98,7 @@ class CropSource:
     def _batch_shape(self, generator: np.random.Generator) -> tuple[int, int, int]:
         """Return height, width and number of the crops of one batch."""
         largest = int(self.pixels**0.5) // _STRIDE * _STRIDE
-        sides = [side for side in _SIDES if side <= self._longest] or [self._longest]
+        sides = self._sides
         if sides[0] > largest:  # memory is short
             return largest, largest, 1
         shapes = [

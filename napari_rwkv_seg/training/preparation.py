@@ -1,6 +1,6 @@
 """What a run starts from: base, network, pairs and split, checked against what it began with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,6 +117,7 @@ def prepare(run: RunFolder, tell: Tell, fabric: "Fabric") -> Start:
     rate, layer_decay = (RANDOM_RATE, 1.0) if is_random(base) else (LEARNING_RATE, LAYER_DECAY)
     groups = parameter_groups(network, depth, rate, WEIGHT_DECAY, layer_decay)
     crops = _crops(pairs, split, card, settings, batch_pixels(card, fabric.device.type))
+    card = _framed(card, network, crops.least_side)
     tell(
         "prepared",
         pairs=len(pairs),
@@ -169,6 +170,14 @@ def _crops(
         turns=settings.orientation == "any",
         pixels=pixels,
     )
+
+
+def _framed(card: ModelCard, network: nn.Module, least_side: int) -> ModelCard:
+    """Let a network see small images within as much as crops show; return the card that says so."""
+    least_side = min(least_side, card.tile_size)  # tiles of large images stay as they are
+    seen: Any = network  # one of those in `heads`, which have a view
+    seen.view = replace(seen.view, least_side=least_side)
+    return card.model_copy(update={"config": {**card.config, "least_side": least_side}})
 
 
 def _check_channels(pairs: list[TrainingPair], wanted: int) -> None:

@@ -131,7 +131,7 @@ def measure(plan: Plan) -> dict[str, Any]:
     load = os.getloadavg() if hasattr(os, "getloadavg") else (0.0,)
     with tempfile.TemporaryDirectory(prefix="accuracy_") as scratch:
         trained = train(plan, Path(scratch))
-        tested = test_apart(plan, trained["side"], Path(scratch), torch.get_num_threads())
+        tested = test_apart(plan, trained, Path(scratch), torch.get_num_threads())
     told = {"plan": asdict(plan), **trained, **tested}
     return {**told, "machine": machine(plan.device), "load_before": round(load[0], 2)}
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from napari_rwkv_seg.networks import MedURWKV, linear
+from napari_rwkv_seg.networks import MedURWKV, View, linear
 
 SIZES = [(224, 224), (256, 320), (97, 131), (1, 1), (33, 7)]
 KINDS = [("T", "adapter"), ("T", "plain"), ("S", "adapter"), ("S", "plain")]
@@ -72,7 +72,9 @@ def test_the_slim_decoder_keeps_the_adapter_under_20_mb_in_half_precision():
 
 
 def test_zoomed_logits_are_means_of_those_of_the_enlarged_image(tiny):
-    zoomed = MedURWKV("T", "adapter" if hasattr(tiny.encoder, "spm") else "plain", zoom=3).eval()
+    zoomed = MedURWKV(
+        "T", "adapter" if hasattr(tiny.encoder, "spm") else "plain", view=View(zoom=3)
+    ).eval()
     zoomed.load_state_dict(tiny.state_dict())  # no weight is of another shape
     image = torch.randn(1, 3, 21, 40)
     with torch.inference_mode():

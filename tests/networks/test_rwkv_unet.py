@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from napari_rwkv_seg.networks import RWKV_UNET_CONFIGS, RWKVUNet, RWKVUNetEncoder
+from napari_rwkv_seg.networks import RWKV_UNET_CONFIGS, RWKVUNet, RWKVUNetEncoder, View
 
 USED = {"T": 3_145_786, "S": 9_701_970, "B": 17_125_538}  # specification, section 3.5, 2 classes
 VARIANTS = list(RWKV_UNET_CONFIGS)
@@ -106,7 +106,7 @@ def test_the_margin_that_is_cut_off_repeats_the_last_pixels(tiny):
 
 
 def test_zoomed_logits_are_means_of_those_of_the_enlarged_image(tiny):
-    zoomed = RWKVUNet("T", zoom=3).eval()
+    zoomed = RWKVUNet("T", view=View(zoom=3)).eval()
     zoomed.load_state_dict(tiny.state_dict())  # no weight is of another shape
     image = torch.randn(1, 3, 21, 40)
     with torch.inference_mode():

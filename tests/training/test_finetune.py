@@ -304,6 +304,18 @@ def test_a_finished_run_says_its_result_again_and_does_nothing(
     assert again["after"] == first["after"]
 
 
+@pytest.mark.parametrize(("size", "least_side"), [(40, 64), (96, 64), (30, 32)])
+def test_a_new_model_sees_small_images_within_as_much_as_crops_showed(
+    tiny: ModuleType, tmp_path: Path, size: int, least_side: int
+) -> None:
+    run = tiny.tiny_run(tmp_path, tiny.bright_pairs(size=size), steps=2)
+    run_finetune(run.path)
+    entry = find_model(run.model)
+    assert entry.card is not None
+    assert entry.card.config["least_side"] == least_side  # no more than a tile of 64
+    assert read_network(entry).view.least_side == least_side
+
+
 def test_a_run_is_held_before_torch_is_imported(tiny: ModuleType, tmp_path: Path) -> None:
     run = tiny.tiny_run(tmp_path, steps=2)
     begin = (

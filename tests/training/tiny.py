@@ -24,13 +24,17 @@ from napari_rwkv_seg.zoo.store import write_model
 class MedURWKV(nn.Module):
     """Has the name and the parts of the real one, and convolutions of 8 channels."""
 
-    def __init__(self, channels: int = 3, classes: int = 2) -> None:
+    def __init__(self, channels: int = 3, classes: int = 2, least_side: int = 1) -> None:
         super().__init__()
+        self.view = networks.View(least_side=least_side)
         self.encoder = nn.Sequential(nn.Conv2d(channels, 8, 3, padding=1), nn.BatchNorm2d(8))
         self.stages = nn.ModuleList([nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 1)])
         self.head = nn.Conv2d(8, classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
+        return self.view.show(self.logits, images, in_training=self.training)
+
+    def logits(self, images: Tensor) -> Tensor:
         maps = torch.relu(self.encoder(images))
         for stage in self.stages:
             maps = torch.relu(stage(maps))
@@ -38,10 +42,16 @@ class MedURWKV(nn.Module):
 
 
 def build_tiny(
-    architecture: str, variant: str, *, in_channels: int = 3, classes: int = 2, **_: object
+    architecture: str,
+    variant: str,
+    *,
+    in_channels: int = 3,
+    classes: int = 2,
+    least_side: int = 1,
+    **_: object,
 ) -> MedURWKV:
     """Stand in for `networks.build_network`."""
-    return MedURWKV(in_channels, classes)
+    return MedURWKV(in_channels, classes, least_side)
 
 
 def write_base(folder: Path, *names: str) -> Path:

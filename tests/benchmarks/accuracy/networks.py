@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from napari_rwkv_seg.networks import build_network
+from napari_rwkv_seg.networks import View, build_network
 
 CHANNELS = 3
 UNET_CHANNELS = (42, 84, 168, 336, 672)  # 11.2 M parameters
@@ -35,6 +35,17 @@ class Padded(nn.Module):
         margin = (0, -width % self.stride, 0, -height % self.stride)
         logits = self.network(functional.pad(image, margin, mode="replicate"))
         return logits[:, :, :height, :width].contiguous()
+
+
+class Framed(nn.Module):
+    """A network that is shown small images within as much as crops show, as users' models are."""
+
+    def __init__(self, network: nn.Module, least_side: int) -> None:
+        super().__init__()
+        self.network, self.view = network, View(least_side=least_side)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.view.show(self.network, image, in_training=self.training)
 
 
 def _monai_unet(classes: int, _: int) -> nn.Module:

@@ -29,11 +29,11 @@ from .training import Plan, card_of, read_best
 _POLL_S = 0.003
 
 
-def test_apart(plan: Plan, side: int, folder: Path, threads: int) -> dict[str, Any]:
+def test_apart(plan: Plan, trained: dict[str, Any], folder: Path, threads: int) -> dict[str, Any]:
     """Test in a fresh process; its memory before the first image is what it is told against."""
     context = multiprocessing.get_context("spawn")
     target = folder / "test.json"
-    process = context.Process(target=_test_into, args=(plan, side, folder, threads, target))
+    process = context.Process(target=_test_into, args=(plan, trained, folder, threads, target))
     process.start()
     process.join()
     if process.exitcode != 0 or not target.is_file():
@@ -44,15 +44,17 @@ def test_apart(plan: Plan, side: int, folder: Path, threads: int) -> dict[str, A
 test_apart.__test__ = False  # for pytest: no test, in spite of its name
 
 
-def _test_into(plan: Plan, side: int, folder: Path, threads: int, target: Path) -> None:
+def _test_into(
+    plan: Plan, trained: dict[str, Any], folder: Path, threads: int, target: Path
+) -> None:
     torch.set_num_threads(threads)
-    found = score(plan, side, folder)
+    found = score(plan, trained, folder)
     target.write_text(json.dumps(found), encoding="utf-8")
 
 
-def score(plan: Plan, side: int, folder: Path) -> dict[str, Any]:
+def score(plan: Plan, trained: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return the scores of a cell on its test images, with seconds and memory an image."""
-    network = read_best(plan, side, folder)
+    network = read_best(plan, trained, folder)
     card = card_of(plan.data)
     model = Model(card, network, plan.device, folder)
     labels = LabelSettings.for_model(card, plan.facts.labels)

@@ -30,7 +30,7 @@ from napari_rwkv_seg.training.work import LoopSettings, Work
 from napari_rwkv_seg.zoo.card import ModelCard, ObjectDefaults, class_cards
 
 from .networks import ALL as NETWORKS
-from .networks import CHANNELS, parameters
+from .networks import CHANNELS, Framed, parameters
 from .sets import ALL as SETS
 from .sets import DataSet, pairs_of, read_cases, split_rows
 
@@ -90,11 +90,11 @@ def card_of(data: str) -> ModelCard:
     )  # fmt: skip
 
 
-def build(plan: Plan, side: int) -> nn.Module:
+def build(plan: Plan, side: int, least_side: int) -> nn.Module:
     """Return the network of a cell with the random weights of its seed."""
     torch.manual_seed(plan.seed)
     network = NETWORKS[plan.network](1 + len(plan.facts.classes), side)
-    return network.to(memory_format=torch.channels_last)
+    return Framed(network, least_side).to(memory_format=torch.channels_last)
 
 
 def train(plan: Plan, folder: Path) -> dict[str, Any]:
@@ -104,7 +104,6 @@ def train(plan: Plan, folder: Path) -> dict[str, Any]:
     places = np.linspace(0, len(held_out) - 1, min(VALIDATION_PLANES, len(held_out))).round()
     held_out = [held_out[int(place)] for place in places]
     side = int(np.median([min(pair.labels.shape) for pair in train_pairs]))
-    network = build(plan, side)
     fabric = make_fabric(make_settings(model="none", name="cell", device=plan.device))
     crops = CropSource(
         train_pairs,
@@ -115,6 +114,7 @@ def train(plan: Plan, folder: Path) -> dict[str, Any]:
         pixels=CUDA_PIXELS if fabric.device.type == "cuda" else CPU_PIXELS,
         turns=plan.facts.turns,
     )
+    network = build(plan, side, crops.least_side)
     events: list[dict[str, Any]] = []
     watch = Stopwatch()
     work = Work(
@@ -144,6 +144,7 @@ def train(plan: Plan, folder: Path) -> dict[str, Any]:
         "validation_planes": len(held_out),
         "validation_made_here": plan.data in SETS and _is_made(plan.data),
         "side": side,
+        "least_side": crops.least_side,
     }  # fmt: skip
 
 
@@ -154,9 +155,9 @@ def _settings(plan: Plan) -> LoopSettings:
     return LoopSettings(budget, RATE, validate_every=every, seed=plan.seed)
 
 
-def read_best(plan: Plan, side: int, folder: Path) -> nn.Module:
-    """Return the network of a cell with its best weights, on its device, in evaluation mode."""
-    network = build(plan, side)
+def read_best(plan: Plan, trained: Mapping[str, Any], folder: Path) -> nn.Module:
+    """Return the network that `train` told of, with its best weights, in evaluation mode."""
+    network = build(plan, trained["side"], trained["least_side"])
     network.load_state_dict(load_checkpoint_file(folder / "best.pt"))
     return network.eval().to(plan.device)
 
