@@ -34,7 +34,6 @@ from napari_rwkv_seg.zoo.store import list_models, write_model
 app = typer.Typer(add_completion=False)
 DESCRIPTION = Path(__file__).with_name("hippocampus_card.md")
 NAME = "rwkv_unet_t_hippocampus"
-ZOOM = 3
 CLASSES = ("anterior hippocampus", "posterior hippocampus")
 SCORES = {"dice": "Dice", "hd95": "HD95, mm", "surface_dice": "surface Dice at 1 mm"}
 
@@ -49,7 +48,7 @@ def train(data: Path, run: Path, minutes: float = 30, seed: int = 42, zoom: int 
             images, masks = _split(data, "train", Path(scratch))
             done = finetune(
                 images, masks, run.parent / f"{run.name}_model" / NAME,
-                model=_base(f"{run.name}_base", zoom),
+                model=_base(f"{run.name}_base_{zoom}", zoom),
                 classes=CLASSES, minutes=minutes, depth="everything", orientation="fixed",
                 seed=seed, run=run, progress=_tell,
             )  # fmt: skip

@@ -10,7 +10,8 @@ that is finished is kept in results/accuracy.json at once, so a run that was sto
 with what is missing; one that fails is named and does not stop the others. Seeds are
 outermost: after the first round every network has been on every set. A later seed does the
 steps that seed 0 did in its seconds, so that what differs is the seed, not how fast or how
-busy the machine was that day; its seconds are in no table. `accuracy/` holds the parts;
+busy the machine was that day; its seconds are in no table. For the same reason a cell that is
+asked for again does the steps that it did. `accuracy/` holds the parts;
 `synthetic/tiny` and `synthetic/tinier` try the command in seconds.
 """
 
@@ -122,7 +123,7 @@ def plans(options: argparse.Namespace) -> Iterator[Plan]:
         for name in every:
             data, _, network = name.partition("/")
             plan = Plan(data, network, seed, options.seconds, device, options.most_test)
-            first = read_results(options.results).get(replace(plan, seed=0).key) if seed else None
+            first = read_results(options.results).get(replace(plan, seed=0).key)
             yield replace(plan, steps=first["steps"]) if first else plan
 
 

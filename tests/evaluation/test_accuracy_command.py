@@ -127,6 +127,19 @@ def test_later_seeds_do_the_steps_of_the_first_and_are_not_timed(command, run, m
     assert "| 2 | 100 | 181 | 0.250 | 120 |" in text
 
 
+def test_a_cell_that_is_asked_for_again_does_the_steps_that_it_did(command, run, monkeypatch):
+    plans: list[Any] = []
+
+    def measure(plan: Any) -> dict[str, Any]:
+        plans.append(plan)
+        return cell(plan.data, plan.network, seed=plan.seed)
+
+    monkeypatch.setattr(command, "measure", measure)
+    for _ in range(2):
+        run("--seeds", "0", "--cell", "glas/med_urwkv_t")
+    assert [plan.steps for plan in plans] == [0, 100]
+
+
 def test_a_seed_without_a_first_one_has_the_seconds(run):
     _, done, text = run("--seeds", "3", "--cell", "glas/med_urwkv_t")
     assert done == ["glas/med_urwkv_t/seed3/cpu/180s"]
