@@ -39,7 +39,7 @@ SCORES = {"dice": "Dice", "hd95": "HD95, mm", "surface_dice": "surface Dice at 1
 
 
 @app.command()
-def train(data: Path, run: Path, minutes: float = 30, seed: int = 42, zoom: int = ZOOM) -> None:
+def train(data: Path, run: Path, minutes: float = 30, seed: int = 42, zoom: int = 1) -> None:
     """Train a new model on the training volumes, or go on with that."""
     if (run / "run.toml").is_file():
         done = finish(RunFolder(run), _tell, Control())
