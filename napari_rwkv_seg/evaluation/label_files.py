@@ -22,6 +22,8 @@ from .label_places import stated_spacing
 from .lengths import Spacing
 
 _JPEGS = (".jpg", ".jpeg")
+_BY_NUMBER = "Of pictures with a palette the numbers behind the colours were read."
+_AS_ONE = "Masks of 0 and 255 were read as 0 and 1."
 
 
 @dataclass(frozen=True)
@@ -121,14 +123,24 @@ def read_label_pair(
             f"{str(found)!r} says that its axes are {letters[0]} and {str(true)!r} says "
             f"{letters[1]}; state them."
         )
-    spacing = choices.spacing or stated_spacing(files, axes, notes)
+    flat = axes.replace("Z", "") if _is_flat(labels[0], axes) else axes
+    spacing = choices.spacing or stated_spacing(files, flat, notes)
     return frames(found.name, labels, axes, spacing), notes
 
 
 def frames(
     name: str, labels: Sequence[NDArray[Any]], axes: str, spacing: Spacing
 ) -> list[LabelPair]:
-    """Return a pair of labels for every frame, or one pair if there is no axis of time."""
+    """Return a pair of labels for every frame, or one pair if there is no axis of time.
+
+    A single plane is no volume: all of its pixels would be its surface.
+    """
+    if _is_flat(labels[0], axes):
+        place = axes.replace("T", "").index("Z")
+        if len(spacing.sizes) == len(axes.replace("T", "")):
+            spacing = Spacing(spacing.sizes[:place] + spacing.sizes[place + 1 :], spacing.unit)
+        labels = [each.squeeze(axes.index("Z")) for each in labels]
+        axes = axes.replace("Z", "")
     spacing = _for_axes(spacing, sum(letter != "T" for letter in axes))
     if "T" not in axes:
         return [LabelPair(name, labels[0], labels[1], spacing)]
@@ -137,6 +149,11 @@ def frames(
         LabelPair(f"{name} [{frame}]", found[frame], true[frame], spacing)
         for frame in range(len(found))
     ]
+
+
+def _is_flat(labels: NDArray[Any], axes: str) -> bool:
+    """Return whether labels have an axis of depth that is one plane long."""
+    return "Z" in axes and labels.shape[axes.index("Z")] == 1
 
 
 def _for_axes(spacing: Spacing, axes: int) -> Spacing:
@@ -159,10 +176,11 @@ def _labels(file: ImageFile, notes: list[str]) -> NDArray[Any]:
             "save the labels as PNG or TIFF."
         )
     labels = as_labels(without_channels(file), str(file.path))
+    if file.indices is not None and _BY_NUMBER not in notes:
+        notes.append(_BY_NUMBER)
     if set(np.unique(labels).tolist()) - {0} == {255}:
-        note = "Masks of 0 and 255 were read as 0 and 1."
-        if note not in notes:
-            notes.append(note)
+        if _AS_ONE not in notes:
+            notes.append(_AS_ONE)
         return (labels > 0).astype(np.uint8)
     return labels
 

@@ -47,6 +47,8 @@ class ImageFile:
         Whether the file says that its pixels are labels, as those written here do.
     notes : tuple of str
         What the user should know: one sentence for everything that had to be assumed.
+    indices : array, optional
+        Of a picture with a palette, the numbers behind its colours, where they may be labels.
     """
 
     data: Any
@@ -56,6 +58,7 @@ class ImageFile:
     geometry: Geometry = field(default_factory=Geometry)
     is_labels: bool = False
     notes: tuple[str, ...] = ()
+    indices: Any = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ which lie on an image can be saved exactly as its file wants them.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +74,7 @@ def _name(path: Path) -> str:
 
 def _layer(path: Path, series: str | None, name: str) -> LayerData:
     """Return an image as napari wants it: lazily, with all its levels."""
-    image = open_image(path, series=series)
-    data: list[Any] = [image.data]
-    if hasattr(image.data, "dask"):
-        data += [
-            open_image(path, each.index, series=series).data
-            for each in levels(path, series=series)[1:]
-        ]
-        if len(data) == 1 and image.is_labels:  # they are painted on, so they lie in memory
-            image = read_image(path, series=series)
-            data = [image.data]
+    image, data = _opened(path, series)
     place = place_of(image.geometry)
     is_rgb = image.axes.endswith("C") and image.data.shape[-1] in (3, 4) and not image.is_labels
     keywords: dict[str, Any] = {"name": name, **place.keywords}
@@ -101,6 +93,29 @@ def _layer(path: Path, series: str | None, name: str) -> LayerData:
     told |= {"shape": _without_channels(image.data.shape, image.axes), "notes": image.notes}
     keywords["metadata"] = {SOURCE_KEY: told}
     return (data if len(data) > 1 else data[0]), keywords, _KINDS[image.is_labels]
+
+
+def _opened(path: Path, series: str | None) -> tuple[ImageFile, list[Any]]:
+    """Return an image and the pixels of all its levels, lazily but for labels to be painted on."""
+    image = open_image(path, series=series)
+    coarser = levels(path, series=series)[1:] if hasattr(image.data, "dask") else ()
+    is_float = image.data.dtype.kind == "f"
+    if image.is_labels and (is_float or not coarser):
+        image = read_image(path, series=series) if hasattr(image.data, "dask") else image
+        image = _whole_numbers(image) if is_float else image
+        return image, [image.data]
+    data = [open_image(path, each.index, series=series).data for each in coarser]
+    return image, [image.data, *data]
+
+
+def _whole_numbers(image: ImageFile) -> ImageFile:
+    """Return labels of floats as whole numbers, which napari wants; as an image if they are not."""
+    with np.errstate(invalid="ignore"):  # what is no number fits none either
+        whole = image.data.astype(np.int32)
+    if np.array_equal(whole, image.data):
+        return replace(image, data=whole)
+    note = "It says that it holds labels, but its numbers are not whole: it is shown as an image."
+    return replace(image, is_labels=False, notes=(*image.notes, note))
 
 
 _KINDS = {False: "image", True: "labels"}

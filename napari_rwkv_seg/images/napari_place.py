@@ -6,7 +6,7 @@ and a slice looks as radiologists hold it, since napari draws y downwards.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
 
@@ -46,32 +46,52 @@ def place_of(geometry: Geometry) -> Place:
         "axis_labels": tuple(geometry.axes.lower()),
     }
     matrix = geometry.affine_in("LPS")
-    if matrix is None or "ZYX" not in geometry.axes:
+    space = _space_of(geometry.axes)
+    if matrix is None or (space == "YX" and not _lies_flat(matrix)):
         return Place(tuple(range(len(geometry.axes))), keywords)
-    return _placed_by(matrix, geometry, keywords)
+    return _placed_by(matrix, geometry, space, keywords)
 
 
-def _placed_by(matrix: NDArray[np.float64], geometry: Geometry, keywords: dict[str, Any]) -> Place:
-    """Return the place of a volume (T, Z, Y, X) by its affine to LPS."""
-    before = len(geometry.axes) - 3
-    lengths = np.array(spacing_of(matrix, "ZYX"))
-    turned = matrix[2::-1, 2::-1] / lengths  # rows of the world z, y, x; columns of the array
-    order = max(
-        permutations(range(3)),
-        key=lambda each: abs(np.prod([turned[row, column] for row, column in enumerate(each)])),
-    )
+def _space_of(axes: str) -> str:
+    """Return the axes in space that an affine places."""
+    return "ZYX" if axes.endswith("ZYX") else "YX"
+
+
+def _lies_flat(matrix: NDArray[np.float64]) -> bool:
+    """Return whether a plane lies in the world's y and x, where napari can show it in its place."""
+    lengths = np.array(spacing_of(matrix, "XY"))
+    return bool((lengths > 0).all() and (np.abs(matrix[2, :2]) < _STRAIGHT * lengths).all())
+
+
+def _placed_by(
+    matrix: NDArray[np.float64], geometry: Geometry, space: str, keywords: dict[str, Any]
+) -> Place:
+    """Return the place of a volume (T, Z, Y, X), or of a plane, by its affine to LPS."""
+    count = len(space)
+    before = len(geometry.axes) - count
+    # Rows are the world's z, y, x; columns are the array's.
+    world = matrix[count - 1 :: -1, count - 1 :: -1]
+    order = _order_of(world / spacing_of(matrix, space)) if count == 3 else (0, 1)
     spacing = np.array([geometry.spacing[before + axis] for axis in order])
-    linear = matrix[2::-1, 2::-1][:, order] / spacing
-    shift = matrix[2::-1, 3]
-    if np.abs(linear - np.eye(3)).max() < _STRAIGHT:
+    linear = world[:, order] / spacing
+    shift = matrix[count - 1 :: -1, 3]
+    if np.abs(linear - np.eye(count)).max() < _STRAIGHT:
         keywords["translate"] = (*geometry.origin[:before], *shift.tolist())
     else:
-        affine = np.eye(before + 4)
+        affine = np.eye(before + count + 1)
         affine[before:-1, before:-1] = linear
         affine[before:-1, -1] = shift
         keywords["affine"] = affine
     keywords["scale"] = (*geometry.spacing[:before], *spacing.tolist())
     return Place((*range(before), *(before + axis for axis in order)), keywords)
+
+
+def _order_of(turned: NDArray[np.float64]) -> tuple[int, ...]:
+    """Return the axes of a volume in the order in which they run along the world's."""
+    return max(
+        permutations(range(3)),
+        key=lambda each: abs(np.prod([turned[row, column] for row, column in enumerate(each)])),
+    )
 
 
 def geometry_of(axes: str, layer: Mapping[str, Any]) -> Geometry:
@@ -91,18 +111,23 @@ def geometry_of(axes: str, layer: Mapping[str, Any]) -> Geometry:
     if is_straight and (np.diag(linear) > 0).all():
         spacing = tuple(float(value) for value in np.diag(linear))
         return Geometry(axes, spacing, units, tuple(float(value) for value in shift))
-    plain = replace(unknown_geometry(axes), units=units)
-    sizes = np.sqrt((linear**2).sum(axis=0))
-    plain = replace(plain, spacing=tuple(float(size) for size in sizes))
-    if not axes.endswith("ZYX"):
-        return plain
-    millimetres = np.array([TO_MICROMETRES.get(unit, 1e3) / 1e3 for unit in units[-3:]])
+    space = _space_of(axes)
+    before, inside = len(axes) - len(space), len(space)
+    millimetres = np.array([TO_MICROMETRES.get(unit, 1e3) / 1e3 for unit in units[before:]])
     matrix = np.eye(4)
-    matrix[:3, :3] = (linear[-3:, -3:] * millimetres[:, None])[::-1, ::-1]
-    matrix[:3, 3] = (shift[-3:] * millimetres)[::-1]
-    units = (*units[:-3], *("millimeter",) * 3)
-    spacing = (*plain.spacing[:-3], *spacing_of(matrix, "ZYX"))
-    return replace(plain, spacing=spacing, units=units, affine=as_matrix(matrix), world="LPS")
+    matrix[:inside, :inside] = (linear[before:, before:] * millimetres[:, None])[::-1, ::-1]
+    matrix[:inside, 3] = (shift[before:] * millimetres)[::-1]
+    sizes = np.sqrt((linear[:, :before] ** 2).sum(axis=0))
+    if set(units[before:]) & set(TO_MICROMETRES):
+        units = (*units[:before], *("millimeter",) * inside)
+    return Geometry(
+        axes,
+        (*(float(size) for size in sizes), *spacing_of(matrix, space)),
+        units,
+        (*(float(value) for value in shift[:before]), *(0.0,) * inside),
+        as_matrix(matrix),
+        "LPS",
+    )
 
 
 def is_placed(place: Place, layer: Mapping[str, Any]) -> bool:

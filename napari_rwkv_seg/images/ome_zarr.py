@@ -12,7 +12,8 @@ from napari_rwkv_seg.errors import UnreadableFileError
 from .image_file import ImageFile, Level, check_size, needed
 from .lazy import Region, as_dask
 from .zarr_chunks import check_chunks, files_of, packing_of
-from .zarr_metadata import check_array, find_image, read_multiscale
+from .zarr_groups import find_image
+from .zarr_metadata import check_array, read_multiscale
 
 
 def read_ome_zarr(

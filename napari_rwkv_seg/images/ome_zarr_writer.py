@@ -99,12 +99,18 @@ def _check_replaced(path: Path, within: Path | None) -> None:
         told = {}
     is_labels = "image-label" in told
     if within is None and path.is_dir() and "multiscales" not in told:
-        is_labels = {each.name for each in path.iterdir()} <= {"labels", ".zgroup", ".zattrs"}
+        is_labels = _names(path) <= {"labels"} and _names(path / "labels") <= {NAME}
     if not is_labels:
         raise OutputError(
             f"{str(path)!r} is there already and does not hold labels alone: choose another name, "
             "or put the labels into an image as IMAGE.zarr/labels/NAME."
         )
+
+
+def _names(folder: Path) -> set[str]:
+    """Return what a group of Zarr 2 holds beside what it says of itself; nothing if it is none."""
+    names = {each.name for each in folder.iterdir()} if folder.is_dir() else set()
+    return names - {".zgroup", ".zattrs"}
 
 
 def _of_version(told: dict[str, Any], version: int) -> dict[str, Any]:

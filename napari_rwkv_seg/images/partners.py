@@ -70,11 +70,15 @@ def first_names(paths: Iterable[Path]) -> str:
 def without_channels(file: ImageFile) -> NDArray[Any]:
     """Return the numbers of a label file; its channels must be equal (but for an alpha).
 
+    Of a picture with a palette they are those behind its colours.
+
     Raises
     ------
     ImageError
         If it is in colour.
     """
+    if file.indices is not None:
+        return np.asarray(file.indices)
     if "C" not in file.axes:
         return np.asarray(file.data)
     channels = np.moveaxis(np.asarray(file.data), file.axes.index("C"), 0)

@@ -1,5 +1,6 @@
 """Read TIFF and OME-TIFF: whole, or plane by plane and tile by tile, at any pyramid level."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,11 +112,22 @@ def _level_geometry(
     if not level:
         return geometry
     full, coarse = series.levels[0], series.levels[level]
-    ratio = dict(
-        zip(full.axes, (a / b for a, b in zip(full.shape, coarse.shape, strict=True)), strict=True)
+    lengths = dict(zip(full.axes, zip(full.shape, coarse.shape, strict=True), strict=True))
+    return geometry.coarser(_factors([lengths.get(letter, (1, 1)) for letter in geometry.axes]))
+
+
+def _factors(lengths: Sequence[tuple[int, int]]) -> list[float]:
+    """Return how many pixels became one along each axis, by its fine and its coarse length.
+
+    Halving an odd length drops a pixel or adds one, so whole factors are taken where they
+    explain the lengths of all axes.
+    """
+    whole = [max(1, round(fine / coarse)) for fine, coarse in lengths]
+    fits = all(
+        abs(fine / factor - coarse) < 1
+        for factor, (fine, coarse) in zip(whole, lengths, strict=True)
     )
-    # Halving an odd length drops a pixel: the true factor is the one that both axes round to.
-    return geometry.coarser([float(round(ratio.get(letter, 1.0))) for letter in geometry.axes])
+    return [float(factor) for factor in whole] if fits else [a / b for a, b in lengths]
 
 
 def _axes_of(

@@ -115,13 +115,18 @@ def _ome_sizes(xml: str) -> Sizes:
         *((letter, f"PhysicalSize{letter}", "µm") for letter in "ZYX"),
         ("T", "TimeIncrement", "s"),
     ):
-        number = re.search(rf'\b{name}="([0-9.eE+-]+)"', pixels)
-        unit = re.search(rf'\b{name}Unit="([^"]*)"', pixels)
-        size = _positive(number[1] if number else None)
-        known = unit_of(unit[1] if unit else standard)
+        size = _positive(_attribute(pixels, name))
+        unit = _attribute(pixels, f"{name}Unit")
+        known = unit_of(standard if unit is None else unit)
         if size and known:
             sizes[letter] = (size, known)
     return sizes
+
+
+def _attribute(element: str, name: str) -> str | None:
+    """Return an attribute of an element of XML, which may stand in either kind of quotes."""
+    found = re.search(rf"""\b{name}\s*=\s*(["'])(.*?)\1""", element, re.DOTALL)
+    return found[2] if found else None
 
 
 def _imagej_sizes(file: "tifffile.TiffFile") -> Sizes:

@@ -20,6 +20,8 @@ from .lazy import RawReading, Region, as_dask, block_length
 if TYPE_CHECKING:
     import tifffile
 
+_JPEGS = (6, 7, 33007, 34892)  # kinds of compression
+
 
 def check_segments(path: Path, series: "tifffile.TiffPageSeries", limit: int) -> None:
     """Refuse a series with a strip or tile of more than `limit` bytes, or than its file has.
@@ -89,6 +91,8 @@ class _Segments:
             )
         self._tables = [each.jpegtables for each in pages]
         self._page_ndim = len(page.shape)
+        if page.compression in _JPEGS:
+            _ = page.is_jfif  # decoding asks for it, and it is read from the file, open now
 
     def __getstate__(self) -> tuple[Path, int]:
         return self._path, self._levels
@@ -152,7 +156,7 @@ class _Segments:
             return None
         file.seek(offsets[index])
         options: dict[str, Any] = {}
-        if self._page.compression in (6, 7, 33007, 34892):  # kinds of JPEG
+        if self._page.compression in _JPEGS:
             options = {"jpegtables": self._tables[number], "jpegheader": self._page.jpegheader}
         segment, _, shape = self._page.decode(
             file.read(counts[index]), index, _fullsize=self._page.is_tiled, **options

@@ -137,42 +137,6 @@ def zarr_format(folder: Path) -> int:
     return 3 if (folder / "zarr.json").is_file() else 2
 
 
-def find_image(folder: Path, series: str | None) -> Path:
-    """Return the group that holds an image: the folder itself, or one in it.
-
-    Raises
-    ------
-    UnreadableFileError
-        If there is none, or several of which none was chosen; the text lists them.
-    """
-    told = attributes(folder)
-    if "multiscales" in told and series in (None, ""):
-        return folder
-    names = _images_within(folder, told)
-    fitting = [name for name in names if series in (None, name)]
-    if len(fitting) == 1:
-        return folder / fitting[0]
-    if not names:
-        raise UnreadableFileError(
-            f"{str(folder)!r} is a Zarr folder without an OME-Zarr image; choose the folder whose "
-            "metadata have 'multiscales'."
-        )
-    raise UnreadableFileError(
-        f"{str(folder)!r} holds {len(names)} images; choose one of them: {', '.join(names[:20])}."
-    )
-
-
-def _images_within(folder: Path, told: dict[str, Any]) -> list[str]:
-    """Return the images of a plate, of a collection, or the labels of a group without an image."""
-    plate = told.get("plate")
-    if isinstance(plate, dict):
-        wells = [str(well.get("path", "")) for well in plate.get("wells", []) if "path" in well]
-        return [f"{well}/0" for well in wells if is_inside(well)]
-    found = [p.name for p in sorted(folder.iterdir()) if "multiscales" in attributes(p)]
-    labels = attributes(folder / "labels").get("labels", [])
-    return found + [f"labels/{name}" for name in labels if is_inside(str(name))]
-
-
 def read_multiscale(folder: Path) -> Multiscale:
     """Return what an image group says of its first image.
 

@@ -11,7 +11,7 @@ from napari_rwkv_seg.errors import EvaluationError, ImageError, SettingsError, U
 from napari_rwkv_seg.evaluation.label_files import FileChoices, match_labels, read_label_pair
 from napari_rwkv_seg.evaluation.lengths import Spacing, read_length, spacing_from
 from napari_rwkv_seg.evaluation.run import evaluate, read_spacing
-from napari_rwkv_seg.images import write_labels
+from napari_rwkv_seg.images import LabelClass, read_image, save_labels, write_labels
 
 
 @pytest.fixture
@@ -253,3 +253,64 @@ def test_units_of_axes_are_brought_to_one_and_unlike_ones_are_not():
     assert spacing_from((2, 1), ("pixel", "pixel")).unit == "scale units"
     assert spacing_from((1, 1), ("pixel", "mm")) is None
     assert spacing_from((1, 1), ("second", "second")) is None
+
+
+def test_a_single_plane_is_compared_as_a_plane_whatever_its_file_calls_it(tmp_path, truth):
+    affine, moved = np.diag([1.0, 1.0, 5.0, 1.0]), np.roll(truth, 2, axis=0)
+    true = write_nifti(tmp_path / "true.nii", truth[None], affine)
+    found = write_nifti(tmp_path / "found.nii", moved[None], affine)
+    plane, volume = evaluate(moved, truth), evaluate(moved[None], truth[None])
+    stated = evaluate(moved[None], truth[None], spacing="5 1 1 mm")
+    for scores in (volume, evaluate(found, true), stated):
+        for one, expected in zip(scores.rows, plane.rows, strict=True):
+            assert (one.hd95, one.surface_dice) == (expected.hd95, expected.surface_dice)
+    frames = napari_rwkv_seg.evaluate(moved[None, None], truth[None, None], axes="TZYX")
+    assert frames.rows[0].hd95 == plane.rows[0].hd95
+
+
+def test_a_single_plane_needs_no_distance_of_planes(tmp_path, truth):
+    write_labels(tmp_path / "a.tif", truth[None], (0.5, 0.5), axes="ZYX")
+    [pair], notes = read_label_pair(tmp_path / "a.tif", tmp_path / "a.tif")
+    assert (pair.spacing.sizes, pair.spacing.unit, notes) == ((0.5, 0.5), "µm", [])
+
+
+def indexed(path: Path, labels: np.ndarray, colours: list[int]) -> Path:
+    picture = Image.fromarray(labels)
+    picture.putpalette(colours)
+    picture.save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "colours",
+    [[0, 0, 0, 128, 0, 0, 0, 128, 0], [0, 0, 0, 100, 100, 100, 200, 200, 200]],
+    ids=["colour", "grey"],
+)
+def test_a_mask_with_a_palette_is_read_by_its_numbers_and_that_is_said(tmp_path, truth, colours):
+    found = indexed(tmp_path / "found.png", truth, colours)
+    Image.fromarray(truth).save(tmp_path / "true.png")
+    scores = evaluate(found, tmp_path / "true.png")
+    assert [(row.number, row.dice) for row in scores.rows] == [(1, 1.0), (2, 1.0)]
+    assert scores.notes == ("Of pictures with a palette the numbers behind the colours were read.",)
+    assert read_image(found).data.shape == (20, 24, 3)
+
+
+def test_greys_that_were_numbered_to_save_space_are_read_as_greys(tmp_path, truth):
+    mask = (truth > 0).astype(np.uint8)
+    found = indexed(tmp_path / "found.png", 1 - mask, [255, 255, 255, 0, 0, 0])
+    Image.fromarray(mask).save(tmp_path / "true.png")
+    scores = evaluate(found, tmp_path / "true.png")
+    assert [(row.number, row.dice) for row in scores.rows] == [(1, 1.0)]
+
+
+def test_our_own_pictures_keep_their_numbers_whatever_their_colours(tmp_path, truth):
+    classes = [
+        LabelClass("none", "#ffffff"),
+        LabelClass("a", "#808080"),
+        LabelClass("b", "#000000"),
+    ]
+    save_labels(tmp_path / "own.png", truth, classes=classes)
+    Image.fromarray(truth).save(tmp_path / "true.png")
+    scores = evaluate(tmp_path / "own.png", tmp_path / "true.png")
+    assert [(row.number, row.dice) for row in scores.rows] == [(1, 1.0), (2, 1.0)]
+    assert scores.notes == ()

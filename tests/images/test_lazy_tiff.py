@@ -174,3 +174,45 @@ def test_i34_ome_metadata_that_does_not_fit_is_told_and_nothing_is_transposed(tm
         "Its OME-XML does not fit its pages, so the pages were read in their own order: "
         "check the axes.",
     )
+
+
+@pytest.mark.parametrize("copied", [False, True], ids=["here", "elsewhere"])
+@pytest.mark.parametrize(
+    "layout", [{"tile": (32, 32)}, {"rowsperstrip": 16}], ids=["tile", "strip"]
+)
+@pytest.mark.parametrize("photometric", ["minisblack", "rgb", "ycbcr"])
+def test_a_lazy_tiff_packed_as_jpeg_holds_the_same_pixels(tmp_path, photometric, layout, copied):
+    pytest.importorskip("imagecodecs")
+    path, shape = tmp_path / "a.tif", (70, 90) if photometric == "minisblack" else (70, 90, 3)
+    stored = {"photometric": photometric.replace("ycbcr", "rgb"), "compression": "jpeg"}
+    if photometric == "ycbcr":  # as scanners of slides write them
+        stored |= {"photometric": "ycbcr", "subsampling": (2, 2)}
+    tifffile.imwrite(path, pixels(*shape, dtype=np.uint8), **stored, **layout)
+
+    lazy = open_image(path).data
+    lazy = pickle.loads(pickle.dumps(lazy)) if copied else lazy
+
+    assert hasattr(lazy, "dask")
+    np.testing.assert_array_equal(lazy.compute(), read_image(path).data)
+
+
+@pytest.mark.parametrize(
+    ("fine", "coarse", "sizes"),
+    [
+        ((1000, 1500), (667, 1000), (1.5, 1.5)),
+        ((1000, 1500), (400, 600), (2.5, 2.5)),
+        ((1001, 1500), (500, 750), (2, 2)),
+        ((1001, 1500), (126, 188), (8, 8)),
+        ((1000, 1500), (1000, 500), (1, 3)),
+    ],
+    ids=["3/2", "5/2", "2", "8", "across"],
+)
+def test_a_level_may_be_coarser_by_a_factor_that_is_not_whole(tmp_path, fine, coarse, sizes):
+    metadata = {"axes": "YX", "PhysicalSizeX": 1.0, "PhysicalSizeY": 1.0}
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as file:
+        file.write(np.zeros(fine, np.uint8), subifds=1, tile=(64, 64), metadata=metadata)
+        file.write(np.zeros(coarse, np.uint8), subfiletype=1, tile=(64, 64))
+
+    found = levels(tmp_path / "a.ome.tif")[1].geometry.spacing
+
+    assert found == pytest.approx(sizes, rel=1e-3)

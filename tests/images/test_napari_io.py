@@ -305,3 +305,84 @@ def test_the_readers_load_no_window_and_no_library_of_a_format():
 
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert loaded & {"napari", "qtpy", "torch", "nibabel", "pydicom", "highdicom", "zarr"} == set()
+
+
+def float_labels(path, numbers):
+    nifti = nibabel.Nifti1Image(numbers.astype(np.float32), OBLIQUE)
+    nifti.header.set_intent("label")
+    nibabel.save(nifti, path)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["nii", "nii.gz"])
+def test_labels_stored_as_floats_are_labels_to_be_painted_on(tmp_path, ending):
+    [layer] = open_layers(float_labels(tmp_path / f"a.{ending}", voxels(7, 6, 5) // 40))
+
+    assert isinstance(layer, Labels)
+    assert isinstance(layer.data, np.ndarray)
+    assert sorted(np.unique(layer.data)) == sorted(np.unique(voxels(7, 6, 5) // 40))
+
+
+@pytest.mark.parametrize("wrong", [0.5, np.nan, 1e12])
+def test_labels_whose_numbers_are_not_whole_are_shown_as_an_image(tmp_path, wrong):
+    numbers = np.zeros((7, 6, 5))
+    numbers[1, 2, 3] = wrong
+
+    [layer] = open_layers(float_labels(tmp_path / "a.nii", numbers))
+
+    assert isinstance(layer, Image)
+    assert "not whole" in layer.metadata[SOURCE_KEY]["notes"][0]
+
+
+PLACES = {
+    "turned": {"rotate": 30},
+    "mirrored": {"affine": np.diag([1.0, -1, 1])},
+    "sheared": {"shear": [0.5]},
+}
+
+
+@pytest.mark.parametrize("ending", ["ome.tif", "zarr", "nii.gz"])
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("unit", "opened"), [("mm", "millimeter"), ("pixel", "pixel")])
+def test_a_plane_that_is_turned_or_mirrored_is_saved_where_it_lies(
+    tmp_path, ending, place, unit, opened
+):
+    drawn = np.zeros((30, 40), np.uint8)
+    drawn[3, 7] = 1
+    options = {"scale": (0.5, 0.25), "translate": (20, 30), "units": (unit, unit)}
+    labels = Labels(drawn, **options, **PLACES[place])
+
+    write(labels, tmp_path / f"a.{ending}")
+
+    [again] = open_layers(tmp_path / f"a.{ending}")
+    np.testing.assert_allclose(world_of(again, 1), world_of(labels, 1), rtol=1e-5)
+    if ending != "nii.gz":  # which knows millimetres alone
+        assert [str(each) for each in again.units] == [opened] * 2
+
+
+def test_a_turned_series_keeps_its_place_in_time_too(tmp_path):
+    drawn = np.zeros((2, 30, 40), np.uint8)
+    drawn[1, 3, 7] = 1
+    turn = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])
+    options = {"scale": (3, 0.5, 0.25), "translate": (5, 20, 30), "rotate": turn}
+    labels = Labels(drawn, axis_labels=("t", "y", "x"), units=("s", "mm", "mm"), **options)
+
+    write(labels, tmp_path / "a.ome.tif")
+
+    [again] = open_layers(tmp_path / "a.ome.tif")
+    np.testing.assert_allclose(world_of(again, 1), world_of(labels, 1))
+
+
+def test_a_plane_of_nifti_is_shown_where_nibabel_has_it_if_it_lies_flat(tmp_path):
+    data = np.zeros((7, 6), np.int16)
+    data[1, 4] = 9
+    flat = np.diag([-0.5, 0.75, 2.0, 1.0])
+    flat[:3, 3] = 10, -20, 30
+    for name, affine in (("flat", flat), ("upright", flat[[0, 2, 1, 3]])):
+        nibabel.save(nibabel.Nifti1Image(data, affine), tmp_path / f"{name}.nii")
+    [layer] = open_layers(tmp_path / "flat.nii")
+    [upright] = open_layers(tmp_path / "upright.nii")
+
+    expected = LPS @ flat @ [1, 4, 0, 1]
+    np.testing.assert_allclose(world_of(layer, 9), expected[:2])
+    np.testing.assert_allclose(world_of(upright, 9), [0.5, 3.0])

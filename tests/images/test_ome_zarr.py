@@ -298,3 +298,63 @@ def test_without_zarr_one_sentence_says_what_to_install(second, monkeypatch, tmp
         read_image(second)
     with pytest.raises(OutputError, match=sentence):
         save_labels(tmp_path / "c.zarr", made_labels())
+
+
+@pytest.fixture
+def plate(tmp_path):
+    """Return a plate of one well with three fields, of 1, of 2 and of 3."""
+    told = {
+        "": {"plate": {"wells": [{"path": "A/1"}]}},
+        "A/1": {"well": {"images": [{"path": field} for field in "012"]}},
+    }
+    group = zarr.open_group(str(tmp_path / "p.zarr"), mode="w", zarr_format=2)
+    group.attrs.update(told[""])
+    well = group.create_group("A/1")
+    well.attrs.update(told["A/1"])
+    for field in "012":
+        one = well.create_group(field)
+        one.create_array("0", data=np.full((8, 9), int(field) + 1), chunks=(8, 9))
+        axes = [{"name": name, "type": "space"} for name in "yx"]
+        steps = [{"type": "scale", "scale": [1, 1]}]
+        datasets = [{"path": "0", "coordinateTransformations": steps}]
+        one.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+    return tmp_path / "p.zarr"
+
+
+def test_every_field_of_a_well_of_a_plate_can_be_chosen(plate):
+    with pytest.raises(UnreadableFileError, match=r"3 images; .*: A/1/0, A/1/1, A/1/2"):
+        read_image(plate)
+    for field in "012":
+        for read in (read_image(plate, series=f"A/1/{field}"), read_image(plate / "A/1" / field)):
+            assert (read.data == int(field) + 1).all()
+
+
+@pytest.mark.parametrize("path", ["../../../secret", "/etc", ""])
+def test_a_plate_leads_nowhere_outside_of_it(plate, path):
+    edit(plate / "A" / "1" / ".zattrs", lambda told: told["well"].update(images=[{"path": path}]))
+    with pytest.raises(UnreadableFileError, match="without an OME-Zarr image"):
+        read_image(plate)
+
+    edit(plate / ".zattrs", lambda told: told["plate"].update(wells=[{"path": path}]))
+    with pytest.raises(UnreadableFileError, match="without an OME-Zarr image"):
+        read_image(plate)
+
+
+@pytest.mark.parametrize("told", [7, {}, {"images": 7}, {"images": [7, {}]}], ids=str)
+def test_a_well_that_names_no_field_has_none(plate, told):
+    edit(plate / "A" / "1" / ".zattrs", lambda before: before.update(well=told))
+
+    with pytest.raises(UnreadableFileError, match="without an OME-Zarr image"):
+        read_image(plate)
+
+
+def test_other_labels_beside_those_of_a_folder_are_never_replaced(tmp_path):
+    labels = np.eye(31, 47, dtype=np.uint8)
+    save_labels(tmp_path / "b.zarr", labels)
+    save_labels(tmp_path / "b.zarr", labels)  # its own are
+    save_labels(tmp_path / "b.zarr" / "labels" / "corrected", labels * 2)
+
+    with pytest.raises(OutputError, match="is there already"):
+        save_labels(tmp_path / "b.zarr", labels)
+    again = read_image(tmp_path / "b.zarr" / "labels" / "corrected")
+    np.testing.assert_array_equal(again.data, labels * 2)

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_rwkv_seg.errors import ImageError, UnreadableFileError
+from napari_rwkv_seg.images import read_image
 from napari_rwkv_seg.images.listing import images_in, stem_of
-from napari_rwkv_seg.images.partners import by_shared_name, first_names, is_marked
+from napari_rwkv_seg.images.partners import by_shared_name, first_names, is_marked, without_channels
 
 from .dicom_files import write_series
 
@@ -50,3 +52,12 @@ def test_an_ending_may_have_two_parts_and_numbers_are_none(name, stem):
 def test_many_names_are_cut_short(folder):
     assert first_names(images_in(folder)[:3]) == "1.2.840, a_mask.PNG, b.nii.gz"
     assert first_names(images_in(folder)) == "1.2.840, a_mask.PNG, b.nii.gz, …"
+
+
+def test_labels_in_a_picture_with_a_palette_are_the_numbers_behind_its_colours(tmp_path):
+    labels = np.eye(20, 24, dtype=np.uint8) * 2
+    picture = Image.fromarray(labels)
+    picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    picture.save(tmp_path / "a.png")
+
+    np.testing.assert_array_equal(without_channels(read_image(tmp_path / "a.png")), labels)

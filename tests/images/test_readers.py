@@ -1,5 +1,7 @@
 import os
 import struct
+import sys
+import zlib
 from contextlib import suppress
 
 import numpy as np
@@ -273,3 +275,52 @@ def test_a_png_that_claims_too_many_pixels_is_refused_before_decoding(tmp_path):
 
     with pytest.raises(UnreadableFileError, match="declares"):
         read_image(tmp_path / "a.png", limit=100_000)
+
+
+def chunk(kind, content):
+    checked = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + checked
+
+
+def deep_png(data, kind):
+    """Return a PNG of 16 bits; `kind` is 2 for RGB, 4 for grey with alpha, 6 for RGBA."""
+    head = struct.pack(">IIBBBBB", data.shape[1], data.shape[0], 16, kind, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in data)
+    packed = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + packed
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(2, 3), (4, 2), (6, 4)], ids=["RGB", "LA", "RGBA"])
+def test_a_png_keeps_all_of_its_16_bits(tmp_path, kind, channels):
+    pytest.importorskip("imagecodecs")
+    data = pixels(31, 47, channels, dtype=np.uint16) * 300
+    (tmp_path / "a.png").write_bytes(deep_png(data, kind))
+
+    image = read_image(tmp_path / "a.png")
+
+    np.testing.assert_array_equal(image.data, data[..., 0] if kind == 4 else data)
+    assert (image.axes, image.notes) == ("YX" if kind == 4 else "YXC", ())
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(2, 3), (4, 2), (6, 4)], ids=["RGB", "LA", "RGBA"])
+def test_where_only_8_of_16_bits_can_be_read_that_is_said(tmp_path, monkeypatch, kind, channels):
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    data = pixels(31, 47, channels, dtype=np.uint16) * 300
+    (tmp_path / "a.png").write_bytes(deep_png(data, kind))
+
+    image = read_image(tmp_path / "a.png")
+
+    np.testing.assert_array_equal(image.data, (data[..., 0] if kind == 4 else data) // 256)
+    assert "pip install imagecodecs" in image.notes[0]
+
+
+def test_ome_metadata_may_stand_in_single_quotes(tmp_path):
+    told = {"axes": "YX", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5, "PhysicalSizeYUnit": "nm"}
+    tifffile.imwrite(tmp_path / "a.ome.tif", pixels(31, 47), metadata=told)
+    text = tifffile.tiffcomment(tmp_path / "a.ome.tif")
+    tifffile.tiffcomment(tmp_path / "a.ome.tif", text.replace('"', "'"))
+
+    geometry = read_image(tmp_path / "a.ome.tif").geometry
+
+    assert geometry.spacing == (0.5, 0.25)
+    assert geometry.units == ("nanometer", "micrometer")
