@@ -197,14 +197,18 @@ class LayerJournal:
                 self._hand_over(facts)
 
     def flush(self, data: NDArray[Any], facts: Callable[[], Facts]) -> None:
-        """Save what has changed now, all in one step: the layer or its window is going."""
-        self._hear()
-        if self._since is None and not self._is_saving:
+        """Save what has changed now, all in one step: the window is going."""
+        if not self._begin_last():
             return
-        self._begin()
         while self._copy(data, QUEUE_BYTES):
             wait([self._queue[-1][0]], PATIENCE_S)  # no second copy of a large layer in memory
         self._hand_over(facts)
+
+    def leave(self, data: NDArray[Any], facts: Callable[[], Facts]) -> None:
+        """Let the worker read and save what has changed: the layer was taken out of its window."""
+        if self._begin_last():  # painted on meanwhile, it is in a window again, which saves it anew
+            self._submit(self._copies.keep, 0, self._take(data))
+            self._hand_over(facts)
 
     def end(self) -> None:
         """Note that the layer was closed in the ordinary way; a later save takes that back."""
@@ -229,18 +233,34 @@ class LayerJournal:
             self._dirty[...] = True
             self._is_suspect = False
 
-    def _copy(self, data: NDArray[Any], most: int) -> bool:
-        """Hand changed chunks to the worker, up to `most` bytes; return whether there were any."""
+    def _begin_last(self) -> bool:
+        """Begin a save, due or not, if there is something to save; return whether there is."""
+        self._hear()
+        if self._since is None and not self._is_saving:
+            return False
+        self._begin()
+        return True
+
+    def _fit(self, data: NDArray[Any]) -> Grid:
+        """Return how labels are cut into chunks; those of another kind begin anew."""
         if self._grid is None or data.shape != self._grid.shape or data.dtype != self._dtype:
             self._grid, self._dtype = Grid(data.shape), data.dtype
             self._dirty = np.ones(self._grid.counts, dtype=bool)
             self._submit(self._copies.restart, 0)
-        largest = int(np.prod(self._grid.chunk)) * data.itemsize
-        batch: Batch = []
-        for row in np.argwhere(self._dirty)[: max(1, most // largest)]:
-            index = tuple(row.tolist())
-            batch.append((index, np.array(data[self._grid.box(index)], order="C")))
-            self._dirty[index] = False
+        return self._grid
+
+    def _take(self, data: NDArray[Any], most: int | None = None) -> Batch:
+        """Return up to `most` changed chunks, each copied when it is asked for."""
+        grid = self._fit(data)
+        rows = np.argwhere(self._dirty)[:most]
+        self._dirty[tuple(rows.T)] = False
+        indices = map(tuple, rows.tolist())
+        return ((index, np.array(data[grid.box(index)], order="C")) for index in indices)
+
+    def _copy(self, data: NDArray[Any], most: int) -> bool:
+        """Hand changed chunks to the worker, up to `most` bytes; return whether there were any."""
+        largest = int(np.prod(self._fit(data).chunk)) * data.itemsize
+        batch = list(self._take(data, max(1, most // largest)))
         if batch:
             self._submit(self._copies.keep, sum(chunk.nbytes for _, chunk in batch), batch)
         return bool(batch)

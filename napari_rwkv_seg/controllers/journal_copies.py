@@ -4,6 +4,7 @@ Called by the journal's worker thread only.
 """
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from .journal_snapshot import Facts, Index, pack, write_snapshot
 
 RESERVE_BYTES = 200_000_000  # of the disk that is left to others
 
-Batch = list[tuple[Index, NDArray[np.integer[Any]]]]
+Batch = Iterable[tuple[Index, NDArray[np.integer[Any]]]]
 
 
 class Copies:

@@ -8,7 +8,7 @@ from .journal_folders import Entry, discard
 
 
 class Recovery:
-    """The labels that are offered in one window.
+    """The labels that are offered in one window, in all its docks.
 
     Restored or discarded ones are offered no more; those put off come again in
     the next napari.
@@ -18,11 +18,27 @@ class Recovery:
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
+        self._is_restoring = False
 
     @property
     def entries(self) -> tuple[Entry, ...]:
         """What is offered, the newest first."""
         return tuple(self._entries)
+
+    @property
+    def is_restoring(self) -> bool:
+        """Whether one of them is being read; nothing can be chosen meanwhile, in any dock."""
+        return self._is_restoring
+
+    def begin(self) -> None:
+        """Note that an entry is being read."""
+        self._is_restoring = True
+        self.changed.emit()
+
+    def end(self) -> None:
+        """Note that it has been read, or cannot be."""
+        self._is_restoring = False
+        self.changed.emit()
 
     def offer(self, entries: list[Entry]) -> None:
         """Offer what was found."""

@@ -58,6 +58,8 @@ class Facts:
         Colours and names of classes, if they are not napari's own.
     provenance : dict
         Which model and settings made the labels first; {} if none did.
+    source : dict
+        The file that they were drawn on, by `journal_source`; {} if that is not known.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Facts:
     place: dict[str, Any] = field(default_factory=dict)
     look: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    source: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -234,6 +237,7 @@ def _is_sound(facts: Facts, count: int) -> bool:
         (facts.place, dict),
         (facts.look, dict),
         (facts.provenance, dict),
+        (facts.source, dict),
     ]
     return (
         all(isinstance(value, kind) for value, kind in kinds)

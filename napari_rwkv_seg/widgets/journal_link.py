@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
+from napari.utils.notifications import show_warning
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QWidget
@@ -23,6 +24,7 @@ from napari_rwkv_seg.controllers.journal_folders import Entry
 from napari_rwkv_seg.controllers.journal_recovery import Recovery, restored_name
 from napari_rwkv_seg.controllers.journal_snapshot import Facts
 
+from .adding import keeping_stroke
 from .layer_facts import box_of, facts_of, keywords_of, look_at
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class JournalLink(QObject):
         self._window: weakref.ref[QWidget] | None = None
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._tick)
+        journal.problem_changed.connect(_warn)
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removed.connect(self._on_removed)
         for layer in viewer.layers:
@@ -82,7 +85,9 @@ class JournalLink(QObject):
         viewer = self._viewer()
         if viewer is None:
             return None
-        layer: Labels = viewer.add_labels(labels, name=restored_name(entry), **keywords_of(facts))
+        name, keywords = restored_name(entry), keywords_of(facts)
+        with keeping_stroke(viewer):
+            layer: Labels = viewer.add_labels(labels, name=name, **keywords)
         look_at(layer, facts)
         followed = self._layers.get(layer)
         if followed is not None:
@@ -96,7 +101,7 @@ class JournalLink(QObject):
         viewer = self._viewer()
         self._timer.stop()
         for layer in list(self._layers):
-            self._let_go(layer)
+            self._let_go(layer, is_closing=True)
         self.journal.close()
         if viewer is not None:
             viewer.layers.events.inserted.disconnect(self._on_inserted)
@@ -115,7 +120,7 @@ class JournalLink(QObject):
     def _end_all(self) -> None:
         """Save and end all layers; should the window be shown again, the next edit goes on."""
         for layer, followed in list(self._layers.items()):
-            followed.end(layer, self._viewer())
+            followed.end(layer, self._viewer(), is_closing=True)
         self.journal.wait()
 
     def _follow(self, layer: Any) -> None:
@@ -125,11 +130,11 @@ class JournalLink(QObject):
         for signal, slot in self._signals(layer):
             signal.connect(slot)
 
-    def _let_go(self, layer: Labels) -> None:
+    def _let_go(self, layer: Labels, *, is_closing: bool = False) -> None:
         followed = self._layers.pop(layer)
         for signal, slot in self._signals(layer):
             signal.disconnect(slot)
-        self._guarded(lambda: followed.end(layer, self._viewer()))
+        self._guarded(lambda: followed.end(layer, self._viewer(), is_closing=is_closing))
 
     def _signals(self, layer: Labels) -> tuple[tuple[Any, Callable[[Any], None]], ...]:
         """Return what is heard of a layer, and by what."""
@@ -250,18 +255,28 @@ class _Followed:
         if _can_be_kept(layer.data):
             self.journal.step(layer.data, partial(facts_of, layer, viewer))
 
-    def end(self, layer: Labels, viewer: Any) -> None:
-        """Save what is left, and note that the layer was closed in the ordinary way."""
+    def end(self, layer: Labels, viewer: Any, *, is_closing: bool) -> None:
+        """Save what is left, and note that the layer was closed in the ordinary way.
+
+        Only a window that closes waits for that: one that stays open would stand still.
+        """
         if self.is_stroke:
             self.journal.suspect()
         if _can_be_kept(layer.data):
-            self.journal.flush(layer.data, partial(facts_of, layer, viewer))
+            save = self.journal.flush if is_closing else self.journal.leave
+            save(layer.data, partial(facts_of, layer, viewer))
         self.journal.end()
 
 
 def _can_be_kept(data: Any) -> bool:
     """Return whether labels lie in memory; edits of other arrays go to where those lie."""
     return isinstance(data, np.ndarray) and data.ndim >= 2 and data.size > 0
+
+
+def _warn(problem: str) -> None:
+    """Tell a problem once, however many docks show it."""
+    if problem:
+        show_warning(problem)
 
 
 def _nothing() -> None:

@@ -6,6 +6,8 @@ import numpy as np
 from napari.layers import Image, Labels
 
 from napari_rwkv_seg.controllers.journal_snapshot import Facts
+from napari_rwkv_seg.controllers.journal_source import plain_source, source_of
+from napari_rwkv_seg.images.napari_io import SOURCE_KEY
 
 from .placement import transform_of
 from .result_layers import METADATA_KEY
@@ -31,18 +33,19 @@ def facts_of(layer: Labels, viewer: Any) -> Facts:
         place={name: _plain(value) for name, value in transform_of(layer).items()},
         look=_look_of(layer),
         provenance=provenance,
+        source=plain_source(layer.metadata.get(SOURCE_KEY)),
     )
 
 
 def keywords_of(facts: Facts) -> dict[str, Any]:
-    """Return the keywords of napari's `add_labels` that give a layer its place again."""
+    """Return the keywords of napari's `add_labels` that give a layer its place and file again."""
     keywords: dict[str, Any] = {
         name: tuple(value) if name in ("units", "axis_labels") else np.array(value)
         for name, value in facts.place.items()
         if name in PLACE
     }
-    if facts.provenance:
-        keywords["metadata"] = {METADATA_KEY: facts.provenance}
+    known = {SOURCE_KEY: source_of(facts.source), METADATA_KEY: facts.provenance}
+    keywords["metadata"] = {key: told for key, told in known.items() if told}
     return keywords
 
 

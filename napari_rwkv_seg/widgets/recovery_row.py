@@ -7,7 +7,7 @@ from collections.abc import Generator
 from functools import partial
 from typing import Any
 
-from napari.utils.notifications import show_error, show_info, show_warning
+from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QMessageBox, QWidget
 
@@ -90,6 +90,7 @@ class RecoveryRow(QWidget):
         self.offers = [_Offer(entry, self) for entry in entries[:MOST_SHOWN]]
         for place, offer in enumerate(self.offers, start=2):
             self._column.insertWidget(place, offer)
+            offer.setEnabled(not self._recovery.is_restoring)
         self._intro.say("napari did not end normally. What was kept:" if entries else "")
         more = len(entries) - len(self.offers)
         self._rest.say(f"{more} more will be shown after these." if more > 0 else "")
@@ -98,8 +99,6 @@ class RecoveryRow(QWidget):
     def _show_problem(self, problem: str) -> None:
         self.problem.say(problem)
         self._fit()
-        if problem:
-            show_warning(problem)
 
     def _fit(self) -> None:
         """Take no room, not even a margin, while there is nothing to say."""
@@ -107,10 +106,9 @@ class RecoveryRow(QWidget):
 
     def restore(self, entry: Entry) -> None:
         """Read the labels in a worker, then add them as a layer."""
-        if self._runner.is_busy:
+        if self._recovery.is_restoring:
             return
-        for offer in self.offers:
-            offer.setEnabled(False)
+        self._recovery.begin()
 
         def steps() -> Generator[None, None, Any]:
             yield
@@ -141,8 +139,7 @@ class RecoveryRow(QWidget):
                 show_error(str(error))
 
     def _restored(self, entry: Entry, outcome: Any) -> None:
-        for offer in self.offers:
-            offer.setEnabled(True)
+        self._recovery.end()
         if isinstance(outcome, str):
             show_error(outcome)
         elif outcome is not None:
@@ -188,6 +185,6 @@ def put_on_top(dock: QWidget, viewer: Any) -> RecoveryRow:
 
 def _end(runner: JobRunner, signals: Any) -> None:
     """Let go of what outlives the row."""
-    runner.wait()
     for signal, slot in signals:
         signal.disconnect(slot)
+    runner.wait()

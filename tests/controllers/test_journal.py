@@ -422,6 +422,31 @@ def test_what_is_left_is_saved_at_once_when_a_layer_goes(layer, journal):
     np.testing.assert_array_equal(layer.kept(), layer.data)
 
 
+def test_a_layer_that_is_taken_out_is_saved_without_anyone_waiting(journal, clock, monkeypatch):
+    layer = Layer(journal, np.zeros((4096, 2048), dtype=np.int32))
+    layer.paint(BOX, 7)
+    clock.now = AFTER_S
+    layer.step()
+    assert layer.journal.is_saving
+    layer.paint((slice(4000, 4096), slice(0, 99)), 8)
+    monkeypatch.setattr(journal_module, "wait", None)
+    layer.journal.leave(layer.data, layer.facts)
+    layer.journal.end()
+    monkeypatch.undo()
+    journal.wait()
+
+    assert list_entries(journal.home)[0].has_ended
+    np.testing.assert_array_equal(layer.kept(), layer.data)
+
+
+def test_a_layer_without_edits_is_taken_out_without_a_trace(layer, journal):
+    layer.journal.leave(layer.data, layer.facts)
+    layer.journal.end()
+    journal.wait()
+
+    assert list_entries(journal.home) == []
+
+
 def test_an_edit_after_the_end_takes_the_end_back(layer, journal, clock):
     layer.paint(BOX, 7)
     layer.journal.flush(layer.data, layer.facts)

@@ -74,6 +74,7 @@ def test_what_is_known_of_a_layer_comes_back_without_its_pixels_being_read(tmp_p
         "place": {"scale": [2.0, 3.0], "units": ["micrometer", "micrometer"]},
         "look": {"colors": {"1": [1.0, 0.0, 0.0, 1.0]}},
         "provenance": {"model": "bright"},
+        "source": {"path": "cells.tif"},
     }
     given = write(tmp_path / "copy", make_labels((300, 300), "int32"), **facts)
     content = (tmp_path / "copy").read_bytes()
@@ -178,6 +179,7 @@ def test_the_forger_of_these_tests_can_write_a_file_that_is_read(tmp_path):
         ([SIXTEEN], {"name": 7}),
         ([SIXTEEN], {"saved_at": "now"}),
         ([SIXTEEN], {"place": [1]}),
+        ([SIXTEEN], {"source": [1]}),
         ([SIXTEEN], {"unheard": 1}),
         ([SIXTEEN], {"lengths": [10**9]}),
         ([SIXTEEN], {"lengths": [-1]}),

@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,12 +12,16 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Labels
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_rwkv_seg.controllers import journal as journal_module
+from napari_rwkv_seg.controllers import journal_copies
 from napari_rwkv_seg.controllers.journal_folders import Entry, list_entries, read_entry
+from napari_rwkv_seg.controllers.journal_snapshot import pack
 from napari_rwkv_seg.widgets import journal_link as link_module
 from napari_rwkv_seg.widgets.journal_link import JournalLink
 from napari_rwkv_seg.widgets.layer_facts import box_of
+from napari_rwkv_seg.widgets.recovery_row import put_on_top
 
 pytestmark = pytest.mark.gui
 
@@ -277,6 +282,90 @@ def test_a_layer_that_the_user_removes_is_kept_as_ended(link, viewer, kept):
     [entry] = kept()
     assert entry.has_ended
     np.testing.assert_array_equal(read_entry(entry)[1], expected)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Return what lets the worker begin to compress; without it that takes for ever."""
+    gate = threading.Event()
+
+    def slow(chunk: np.ndarray) -> bytes:
+        gate.wait(60)
+        return pack(chunk)
+
+    monkeypatch.setattr(journal_copies, "pack", slow)
+    yield gate
+    gate.set()
+
+
+@pytest.mark.parametrize("way", ["never saved", "undone after a save"])
+def test_removing_a_layer_does_not_wait_for_its_labels_to_be_compressed(
+    link, viewer, kept, saved, gate, way
+):
+    layer = add(viewer, (3, 600, 600))
+    layer.paint((2, 10, 10), 1)
+    layer.paint((2, 30, 30), 2)
+    if way != "never saved":
+        gate.set()
+        saved()
+        gate.clear()
+        layer.undo()
+    expected = layer.data.copy()
+    started = time.monotonic()
+    viewer.layers.remove(layer)
+    assert time.monotonic() - started < journal_module.PATIENCE_S / 2
+    gate.set()
+    link.journal.wait()
+
+    [entry] = kept()
+    assert entry.has_ended
+    np.testing.assert_array_equal(read_entry(entry)[1], expected)
+    assert link.journal.problem == ""
+
+
+def test_a_window_that_closes_waits_for_a_layer_that_was_removed_just_before(
+    link, viewer, kept, gate
+):
+    layer = add(viewer)
+    layer.paint((2, 10, 10), 1)
+    viewer.layers.remove(layer)
+    threading.Timer(0.3, gate.set).start()
+    link.close()
+
+    [entry] = kept()
+    assert entry.has_ended
+    np.testing.assert_array_equal(read_entry(entry)[1], layer.data)
+
+
+def test_a_removed_layer_that_is_added_and_painted_again_is_saved_anew(link, viewer, kept, gate):
+    layer = add(viewer)
+    layer.paint((2, 10, 10), 1)
+    viewer.layers.remove(layer)
+    viewer.add_layer(layer)
+    layer.paint((2, 30, 30), 2)
+    gate.set()
+    link.close()
+
+    newest = kept()[0]
+    np.testing.assert_array_equal(read_entry(newest)[1], layer.data)
+
+
+@pytest.mark.parametrize("docks", [1, 3])
+def test_a_problem_is_told_once_however_many_docks_show_it(viewer, docks, monkeypatch, qtbot):
+    told = []
+    monkeypatch.setattr(link_module, "show_warning", told.append)
+    rows = []
+    for _ in range(docks):
+        dock = QWidget()
+        qtbot.addWidget(dock)
+        QVBoxLayout(dock)
+        rows.append(put_on_top(dock, viewer))
+    link = JournalLink.of(viewer)
+    link.journal.tell("They are not saved.")
+    link.journal.tell("")
+    link.close()
+
+    assert told == ["They are not saved."]
 
 
 def test_two_viewers_have_a_journal_each_and_one_viewer_has_one(viewer, link):

@@ -2,25 +2,36 @@
 
 import json
 import platform
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QMessageBox, QVBoxLayout, QWidget
 
 from napari_rwkv_seg.controllers import journal as journal_module
 from napari_rwkv_seg.controllers.journal_folders import list_entries, make_layer_folder, read_entry
 from napari_rwkv_seg.controllers.journal_process import PROCESS_FILE
-from napari_rwkv_seg.controllers.journal_snapshot import Facts, pack, write_snapshot
+from napari_rwkv_seg.controllers.journal_snapshot import (
+    Facts,
+    pack,
+    read_snapshot,
+    write_snapshot,
+)
+from napari_rwkv_seg.images.geometry import flat_geometry
+from napari_rwkv_seg.images.napari_io import SOURCE_KEY, read_layers, write_labels_layer
 from napari_rwkv_seg.widgets import journal_link as link_module
 from napari_rwkv_seg.widgets import recovery_row
 from napari_rwkv_seg.widgets.contributions import SegmentWithMedURWKV
-from napari_rwkv_seg.widgets.layer_facts import facts_of
+from napari_rwkv_seg.widgets.layer_facts import facts_of, keywords_of
 from napari_rwkv_seg.widgets.recovery_row import RecoveryRow, put_on_top
 
 pytestmark = pytest.mark.gui
@@ -133,6 +144,20 @@ def test_restore_adds_a_new_layer_and_touches_no_other(open_row, crashed, viewer
     assert row.isHidden()
 
 
+def test_labels_that_come_back_in_the_middle_of_a_stroke_leave_it_its_layer(
+    open_row, crashed, viewer, restore, monkeypatch
+):
+    mine = viewer.add_labels(np.zeros((37, 53), dtype=np.int32), name="mine")
+    crashed()
+    row = open_row()
+    monkeypatch.setattr(QGuiApplication, "mouseButtons", lambda: Qt.MouseButton.LeftButton)
+
+    restore(row)
+
+    assert len(viewer.layers) == 2
+    assert viewer.layers.selection.active is mine
+
+
 def test_a_restored_layer_lies_and_looks_as_before(open_row, crashed, viewer, restore):
     colors = DirectLabelColormap(color_dict={None: "white", 0: "transparent", 1: "red"})
     before = Labels(
@@ -147,10 +172,18 @@ def test_a_restored_layer_lies_and_looks_as_before(open_row, crashed, viewer, re
         axis_labels=("y", "x"),
         colormap=colors,
         features={"index": [0, 1], "class": ["background", "nucleus"]},
-        metadata={"napari-rwkv-seg": {"model": "bright", "layer": "photo"}},
+        metadata={
+            "napari-rwkv-seg": {"model": "bright", "layer": "photo"},
+            SOURCE_KEY: {
+                "path": "photo.tif",
+                "axes": "YX",
+                "shape": (37, 53),
+                "geometry": flat_geometry("YX", (0.5, 0.5)),
+            },
+        },
     )
     facts = facts_of(before, viewer)
-    crashed(place=facts.place, look=facts.look, provenance=facts.provenance)
+    crashed(place=facts.place, look=facts.look, provenance=facts.provenance, source=facts.source)
 
     restore(open_row())
 
@@ -163,6 +196,31 @@ def test_a_restored_layer_lies_and_looks_as_before(open_row, crashed, viewer, re
     np.testing.assert_array_equal(after.colormap.color_dict[1], [1, 0, 0, 1])
     assert list(after.features["class"]) == ["background", "nucleus"]
     assert after.metadata == before.metadata
+
+
+def test_restored_labels_are_saved_as_the_file_has_them_that_they_were_drawn_on(tmp_path):
+    sagittal = [[0, 0, -3, 60], [1, 0, 0, -30], [0, 1, 0, -40], [0, 0, 0, 1]]
+    scan = nibabel.Nifti1Image(np.zeros((20, 24, 10), np.int16), np.array(sagittal, float))
+    nibabel.save(scan, tmp_path / "scan.nii.gz")
+    [(data, keywords, _)] = read_layers(str(tmp_path / "scan.nii.gz"))
+    keywords = {key: value for key, value in keywords.items() if key not in ("name", "rgb")}
+    layer = Labels(np.zeros(data.shape, np.int32), name="cells", **keywords)
+    layer.data[2:4, 5:9, 6:12] = 1
+    facts = facts_of(layer, None)
+    planes = {(z, 0, 0): pack(plane) for z, plane in enumerate(layer.data)}
+    write_snapshot(tmp_path / "copy", facts, planes)
+    read, labels = read_snapshot(tmp_path / "copy")
+    restored = Labels(labels, name="cells", **keywords_of(read))
+
+    for name, each in (("direct", layer), ("restored", restored)):
+        _, meta, _ = each.as_layer_data_tuple()
+        write_labels_layer(str(tmp_path / f"{name}.nii.gz"), each.data, meta)
+
+    saved = nibabel.load(tmp_path / "restored.nii.gz")
+    assert saved.shape == scan.shape
+    np.testing.assert_array_equal(saved.affine, scan.affine)
+    direct, again = (tmp_path / f"{name}.nii.gz" for name in ("direct", "restored"))
+    assert again.read_bytes() == direct.read_bytes()
 
 
 def test_restored_labels_are_saved_at_once_and_only_then_not_offered_again(
@@ -316,6 +374,52 @@ def test_two_docks_of_one_viewer_show_the_same(open_row, crashed):
     assert first.offers == second.offers == []
 
 
+def test_labels_that_one_dock_restores_cannot_be_restored_in_another_meanwhile(
+    open_row, crashed, viewer, until, monkeypatch
+):
+    gate = threading.Event()
+
+    def slow(entry: Any) -> Any:
+        gate.wait(20)
+        return read_entry(entry)
+
+    monkeypatch.setattr(recovery_row, "read_entry", slow)
+    crashed("1-1")
+    crashed("2-1", number=2)
+    first, second = open_row(), open_row()
+    first.offers[0].restore.click()
+    assert not any(offer.isEnabled() for row in (first, second) for offer in row.offers)
+    second.restore(second.offers[0].entry)
+    gate.set()
+    until(lambda: not first._recovery.is_restoring)
+
+    assert [layer.name for layer in viewer.layers] == ["cells (restored)"]
+    assert [len(row.offers) for row in (first, second)] == [1, 1]
+    assert all(row.offers[0].isEnabled() for row in (first, second))
+
+
+def test_a_dock_that_goes_while_it_restores_leaves_the_offer_to_the_others(
+    open_row, crashed, viewer, until, monkeypatch
+):
+    gate = threading.Event()
+
+    def slow(entry: Any) -> Any:
+        gate.wait(20)
+        return read_entry(entry)
+
+    monkeypatch.setattr(recovery_row, "read_entry", slow)
+    crashed()
+    first, second = open_row(), open_row()
+    first.offers[0].restore.click()
+    threading.Timer(0.2, gate.set).start()
+    viewer.window.remove_dock_widget(first.parent())
+    first.parent().deleteLater()
+    until(lambda: not second._recovery.is_restoring)
+
+    assert len(viewer.layers) + len(second.offers) == 1
+    assert all(offer.isEnabled() for offer in second.offers)
+
+
 def test_a_dock_that_is_closed_leaves_the_journal_running(
     open_row, viewer, home, until, monkeypatch
 ):
@@ -330,7 +434,7 @@ def test_a_dock_that_is_closed_leaves_the_journal_running(
     until(lambda: bool(list_entries(home)))
 
     link.recovery.offer([])
-    link.journal.tell("a problem that nobody shows")
+    link.journal.tell("a problem that no dock shows")
 
 
 def test_names_are_shown_as_plain_text(open_row, crashed):
