@@ -54,8 +54,7 @@ ENVIRONMENT = {  # who may look at the environment, and for what
     "napari_rwkv_seg/ops/backends.py": "the one variable of ours",
     "napari_rwkv_seg/controllers/finetune_process.py": "handed on to the process that trains",
     "napari_rwkv_seg/training/process.py": "how OpenMP waits, before torch is loaded",
-    "napari_rwkv_seg/training/hardware.py": "what torchrun sets",
-    "napari_rwkv_seg/training/__main__.py": "what torchrun sets",
+    "napari_rwkv_seg/training/torchrun.py": "what torchrun sets",
 }
 
 TREES: dict[Path, ast.Module] = {

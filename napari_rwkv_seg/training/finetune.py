@@ -6,7 +6,6 @@ folder that is never half a model.
 """
 
 import contextlib
-import os
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from .control import Control, LeaveError
 from .events import Event, EventLog, Report, Tell
 from .run_folder import RunFolder, locked
 from .run_settings import RunSettings
+from .torchrun import is_first
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -55,7 +55,7 @@ def run_finetune(
     watch = Stopwatch()
     run = RunFolder(Path(folder))
     settings = run.settings()
-    if _is_first():
+    if is_first():
         return _lead(run, settings, report, control or Control(), watch)
     if run.result.is_file():
         return {}
@@ -63,11 +63,6 @@ def run_finetune(
 
     with company(settings) as fabric:
         return _work(run, lambda _, **__: {}, Control(), fabric, watch)
-
-
-def _is_first() -> bool:
-    """Return whether this process writes and tells: the only one, or the first of `torchrun`."""
-    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK") == "0"
 
 
 def _lead(

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Literal
@@ -16,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from napari_rwkv_seg.inference.loading import choose_device
 
 from .run_settings import RunSettings
+from .torchrun import is_in_company, sizes
 
 
 @contextlib.contextmanager
@@ -50,8 +50,8 @@ def make_fabric(settings: RunSettings) -> Fabric:
     for name in ("lightning.fabric", "lightning_fabric"):  # it would announce the number format
         logging.getLogger(name).setLevel(logging.WARNING)
     accelerator = "cuda" if is_cuda else "cpu"
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        world, local = (int(os.environ[name]) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    if is_in_company():
+        world, local = sizes()
         fabric = Fabric(
             accelerator=accelerator,
             devices=local,
