@@ -80,14 +80,25 @@ def choose_share(
     return SHARES[low]
 
 
-def in_words(share: float, base: Counts) -> str:
-    """Return a sentence on how far it goes, for who chooses a model; "" if all the way."""
+def in_words(share: float, base: Counts, held_out: int) -> str:
+    """Return a sentence on how far it goes, for who chooses a model; "" if all the way.
+
+    Parameters
+    ----------
+    share : float
+        From `choose_share`.
+    base : Counts
+        What it was chosen by.
+    held_out : int
+        Images of which a part is held out; there may have been no time for all of them.
+    """
     if share == 1:
         return ""
     if are_few(base):
+        more = "time to compare" if len(base) < held_out else "corrected images"
         return (
             f"It goes {share:.0%} of the way from the old model, so that less is forgotten; with "
-            "more corrected images it will go farther."
+            f"more {more} it will go farther."
         )
     return (
         f"It goes {share:.0%} of the way from the old model: as good on these images, and less is "

@@ -39,22 +39,28 @@ class Budget:
         Optimiser steps in all; 0 if time counts.
     seconds : float
         When training ends, on the run's `Stopwatch`; not used with `steps`.
+    least : float
+        Seconds of training, if it begins so late that `seconds` would leave fewer.
     """
 
     steps: int = 0
     seconds: float = math.inf
+    least: float = 0.0
+
+    def end(self, begun: float = 0.0) -> float:
+        """Return the second at which training ends if its first step was at `begun`."""
+        return max(self.seconds, begun + self.least)
 
     def done(self, step: int, seconds: float, begun: float = 0.0) -> float:
         """Return the part that is used, 0 to 1, of a run whose first step was at `begun`."""
         if self.steps:
             return min(1.0, step / self.steps)
-        if seconds >= self.seconds:
-            return 1.0
-        return max(0.0, (seconds - begun) / (self.seconds - begun))
+        end = self.end(begun)
+        return 1.0 if seconds >= end else max(0.0, (seconds - begun) / (end - begun))
 
-    def left(self, seconds: float) -> float | None:
+    def left(self, seconds: float, begun: float = 0.0) -> float | None:
         """Return the seconds that are left for training; None if steps count."""
-        return None if self.steps else max(0.0, self.seconds - seconds)
+        return None if self.steps else max(0.0, self.end(begun) - seconds)
 
 
 def rate_scale(done: float, warmup: float) -> float:

@@ -5,6 +5,7 @@ whose class maps are kept, so that no later score of it costs anything.
 """
 
 import io
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import RunError
-from napari_rwkv_seg.evaluation.regions import RegionScores, Tally, predict_classes
+from napari_rwkv_seg.evaluation.regions import RegionScores, Tally
 from napari_rwkv_seg.files import in_memory, read_bytes, write_atomically
 from napari_rwkv_seg.inference.loading import Model
 
 from .pairs import TrainingPair, class_map
 from .run_settings import Labels
 from .split import Split
+from .surroundings import part_to_see, predict_part
+from .verdict import FEW_IMAGES
 
 FULL_SHARE = 0.08  # most of the time of a run that one score of the result may take
 QUICK_SHARE = 0.02  # the same of a check on the way
@@ -44,6 +47,8 @@ class HeldOut:
         Names of the classes, the background first.
     seed : int
         Of the order, in which every class comes early.
+    tile_size : int
+        Of the model's tiles; only those that show what is held out are run.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class HeldOut:
         labels: Labels,
         classes: Sequence[str],
         seed: int,
+        tile_size: int,
     ) -> None:
         self._classes = tuple(classes)
         there = [index for index, region in enumerate(split.validation) if region.any()]
@@ -60,6 +66,7 @@ class HeldOut:
         self.images = {index: pairs[index].image for index in there}
         self.truths = {index: class_map(pairs[index], labels) for index in there}
         self.regions = {index: split.validation[index] for index in there}
+        self._parts = {index: part_to_see(self.regions[index], tile_size) for index in there}
         self.order = self._ordered(np.random.default_rng(seed).permutation(there).tolist())
         self.base: ClassMaps = {}
         self.quick: list[int] = []
@@ -69,6 +76,15 @@ class HeldOut:
     def full(self) -> list[int]:
         """The images for the result: those that the base was scored on."""
         return list(self.base)
+
+    @property
+    def compared(self) -> list[int]:
+        """The images on which weights are compared at the end: as many as tell anything."""
+        return self.full[: max(len(self.quick), FEW_IMAGES)]
+
+    def pixels(self, indices: Sequence[int]) -> int:
+        """Return how many pixels of some images are segmented."""
+        return sum(math.prod(side.stop - side.start for side in self._parts[i]) for i in indices)
 
     def predict_base(
         self, model: Model, seconds: float | None, should_stop: Callable[[], bool]
@@ -90,7 +106,7 @@ class HeldOut:
             expected = spent * (len(self.base) + 1) / max(1, len(self.base))
             if seconds is not None and self.base and expected > FULL_SHARE * seconds:
                 break
-            self.base[index] = predict_classes(model, self.images[index], should_stop)
+            self.base |= self.predict(model, [index], should_stop)
         self._count_quick(time.monotonic() - start, seconds)
 
     def save_base(self, path: Path) -> None:
@@ -119,8 +135,11 @@ class HeldOut:
     def predict(
         self, model: Model, indices: Sequence[int], should_stop: Callable[[], bool]
     ) -> ClassMaps:
-        """Return the class maps of some of the images."""
-        return {index: predict_classes(model, self.images[index], should_stop) for index in indices}
+        """Return the class maps of some of the images, 0 far from what is held out."""
+        return {
+            index: predict_part(model, self.images[index], self._parts[index], should_stop)
+            for index in indices
+        }
 
     def scores(self, maps: ClassMaps) -> RegionScores:
         """Return how well class maps agree with the truth on what is held out."""

@@ -1,22 +1,16 @@
 """Between the loop and the world: wishes, previews, checks on what is held out."""
 
-import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from napari_rwkv_seg.errors import RwkvSegError
-from napari_rwkv_seg.files import read_bytes, write_atomically
-from napari_rwkv_seg.inference.labels import label_probabilities
 from napari_rwkv_seg.inference.loading import Model
-from napari_rwkv_seg.inference.predictor import predict_steps
-from napari_rwkv_seg.inference.settings import LabelSettings
-from napari_rwkv_seg.inference.steps import drained
 from napari_rwkv_seg.ops.backends import choose
 
 from .between import SCORES
@@ -24,23 +18,20 @@ from .budget import Budget, Stopwatch
 from .control import Control, LeaveError
 from .events import Tell
 from .hardware import Lightener
-from .held_out import FULL_SHARE, ClassMaps, HeldOut
+from .held_out import ClassMaps, HeldOut
 from .loop import TrainingLoop
 from .pace import Pace
 from .patience import Patience
 from .preparation import WEIGHT_DECAY, Start
+from .previews import write_preview
 from .run_folder import RunFolder
-from .verdict import Counts
+from .split import Split
+from .timetable import corrected_in_time, timetable
+from .verdict import FEW_IMAGES, Counts
 from .work import LoopSettings, Work
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-_CHECK_SHARE = 0.12  # of the time, for the checks on the way
-_CHECKS = 8  # at most
-_WRITING_S = 2.0  # for the model and the differences, at the end
-_MOST_CORRECTED = 6  # pairs; they tell what the base knows
-_PREVIEW_LIMIT = 2**32
 
 LEAST_PIXELS = 60_000
 """Batches are not halved below this for speed: crops must still show what is round an object."""
@@ -77,9 +68,7 @@ class Job:
         self._run, self._start, self.tell = run, start, tell
         self._control, self._fabric, self.watch = control, fabric, watch
         settings = start.settings
-        self.held_out = HeldOut(
-            start.pairs, start.split, settings.labels, start.classes, settings.seed
-        )
+        self.held_out = self._held_out(start.split)
         minutes = settings.budget_minutes(fabric.device.type == "cuda")
         self._seconds = None if settings.steps else 60 * minutes
         self._is_stop_told = self._is_left = False
@@ -117,7 +106,7 @@ class Job:
         )
         loop = TrainingLoop(
             network,
-            self._loop_settings(),
+            self._loop_settings(is_new),
             self._run.checkpoints,
             work,
             self._fabric,
@@ -139,31 +128,38 @@ class Job:
         """Return a network as the predictor wants it."""
         return Model(self._start.card, network, self.device, self._run.path)
 
-    def predict_quick(self, network: nn.Module) -> ClassMaps:
-        """Return the class maps of the few images of the checks on the way."""
+    def predict(self, network: nn.Module, indices: Sequence[int]) -> ClassMaps:
+        """Return the class maps of some images of which a part is held out."""
         self._pace.pause()
-        return self.held_out.predict(self.model(network), self.held_out.quick, self.interrupted)
+        return self.held_out.predict(self.model(network), indices, self.interrupted)
 
     def validate(self, network: nn.Module) -> Mapping[str, Any]:
         """Return the scores of a network on the few images of the checks on the way."""
-        scores = self.held_out.scores(self.predict_quick(network))
+        scores = self.held_out.scores(self.predict(network, self.held_out.quick))
         return {"score": scores.mean, "dice": scores.by_class, "base": False}
 
     def counts_of_corrected(self, network: nn.Module) -> Counts:
         """Return what `verdict` counts, on all of some pairs, learnt from or held out."""
-        start, settings = self._start, self._start.settings
-        whole = replace(start.split, validation=tuple(pair.checked for pair in start.pairs))
-        pairs = HeldOut(start.pairs, whole, settings.labels, start.classes, settings.seed)
-        some = pairs.order[: self._corrected_count()]
+        pairs = self._corrected
+        some, _ = corrected_in_time(self._seconds, self.held_out, pairs)
         return pairs.counts(pairs.predict(self.model(network), some, self.interrupted))
 
-    def _corrected_count(self) -> int:
-        """Return of how many pairs there is time to see what the base knows of them."""
-        most = min(_MOST_CORRECTED, len(self._start.pairs))
-        if self._seconds is None:
-            return most
-        each = max(self.held_out.seconds_full / len(self.held_out.full), 1e-3)
-        return max(1, min(most, int(FULL_SHARE * self._seconds / each)))
+    @cached_property
+    def _corrected(self) -> HeldOut:
+        """All that was corrected, as if it were held out."""
+        checked = tuple(pair.checked for pair in self._start.pairs)
+        return self._held_out(replace(self._start.split, validation=checked))
+
+    def _held_out(self, split: Split) -> HeldOut:
+        start, settings = self._start, self._start.settings
+        return HeldOut(
+            start.pairs,
+            split,
+            settings.labels,
+            start.classes,
+            settings.seed,
+            start.card.tile_size,
+        )
 
     def interrupted(self) -> bool:
         """Answer wishes in the middle of a score; it is carried on unless the run ends at once."""
@@ -185,9 +181,9 @@ class Job:
             self.held_out.load_base(path)
         return is_new
 
-    def _loop_settings(self) -> LoopSettings:
+    def _loop_settings(self, is_new: bool) -> LoopSettings:
         """Return how long to train, so that what comes afterwards fits into the time as well."""
-        start, held_out = self._start, self.held_out
+        start = self._start
         steps = start.settings.steps
         common = LoopSettings(
             Budget(steps),
@@ -199,14 +195,21 @@ class Job:
         # The other processes have scored nothing; they check and end when the first one does.
         if self._seconds is None or not self._fabric.is_global_zero:
             return common
-        after = held_out.seconds_quick + 1.1 * held_out.seconds_full + _WRITING_S
-        if start.is_base_trained:
-            of_corrected = self._corrected_count() * held_out.seconds_full / len(held_out.full)
-            after += max(of_corrected, SCORES * held_out.seconds_quick)
-        end = max(self._seconds - after, 0.5 * self._seconds)
-        checks = _CHECK_SHARE * self._seconds / max(held_out.seconds_quick, 1e-3)
-        every = end / max(1, min(_CHECKS, int(checks)))
-        return replace(common, budget=Budget(seconds=end), validate_every=every)
+        budget, every, after = timetable(self._seconds, self.held_out, self._seconds_to_compare())
+        late = budget.end(self.watch.seconds) + after - self._seconds
+        if is_new and late >= 1:
+            why = "Scoring what is held out takes long here. So that there is time to learn,"
+            self.tell("lighter", what=f"{why} the run will take about {late:.0f} s longer.")
+        return replace(common, budget=budget, validate_every=every)
+
+    def _seconds_to_compare(self) -> float:
+        """Return how long it takes to choose how near the base the new model is to be."""
+        held_out = self.held_out
+        if not self._start.is_base_trained:
+            return 0.0
+        if len(held_out.compared) < FEW_IMAGES:
+            return corrected_in_time(self._seconds, held_out, self._corrected)[1]
+        return SCORES * held_out.seconds_full * len(held_out.compared) / len(held_out.full)
 
     def _should_stop(self) -> bool:
         """Answer wishes between two steps; return whether to stop and keep the best."""
@@ -274,19 +277,10 @@ class Job:
         """Segment the image in `path` with the average as it is; a fault ends only the preview."""
         if self._loop is None:
             return
+        model, labels = self.model(self._loop.average), self._start.settings.labels
         try:
-            labels = self._segmented(path, self._loop.average)
+            write_preview(path, model, labels, self.interrupted)
         except (RwkvSegError, ValueError, EOFError) as error:
             self.tell("previewed", path=str(path), problem=str(error))
             return
-        write_atomically(
-            Path(f"{path}.labels.npy"), lambda file: np.save(file, labels, allow_pickle=False)
-        )
         self.tell("previewed", path=str(path))
-
-    def _segmented(self, path: Path, network: nn.Module) -> np.ndarray[Any, Any]:
-        image = np.load(io.BytesIO(read_bytes(path, _PREVIEW_LIMIT)), allow_pickle=False)
-        steps = predict_steps(image, self.model(network), axes="YXC"[: image.ndim])
-        settings = LabelSettings.for_model(self._start.card, self._start.settings.labels)
-        prediction = drained(steps, lambda _: self.interrupted())
-        return label_probabilities(prediction.probabilities, settings)

@@ -99,9 +99,11 @@ class TrainingLoop:
         OutputError
             If a checkpoint cannot be written.
         """
-        if not self.is_resumed:
+        if not self._now.step:
             self._now.begun = self._now.validated = self._watch.seconds
             self.save()
+        elif self._agreed(self._is_validation_due()):  # the run was left in the middle of a check
+            self._check()
         while (done := self._agreed(self._done())) < 1:
             self._advance(done)
             self._tell_step()
@@ -136,15 +138,13 @@ class TrainingLoop:
 
     def _agreed(self, value: Any) -> Any:
         """Return what the first process says."""
-        if self._fabric.world_size == 1:
-            return value
-        return self._fabric.broadcast(value, src=0)
+        return value if self._fabric.world_size == 1 else self._fabric.broadcast(value, src=0)
 
     def _is_validation_due(self) -> bool:
-        every = self._settings.validate_every
+        every, now = self._settings.validate_every, self._now
         if self._settings.budget.steps:
-            return self._now.step % every == 0
-        return self._watch.seconds - self._now.validated >= every
+            return now.step // every > now.validated_step // every
+        return now.step > now.validated_step and self._watch.seconds - now.validated >= every
 
     def _advance(self, done: float) -> None:
         """Do one step; if memory runs out, with less, and if numbers explode, from earlier on."""
@@ -214,7 +214,7 @@ class TrainingLoop:
         loss = sum(self._rhythm.losses) / len(self._rhythm.losses)
         self._rhythm.told, self._rhythm.losses = now, []
         seconds = self._watch.seconds
-        left = self._settings.budget.left(seconds)
+        left = self._settings.budget.left(seconds, self._now.begun)
         self._work.tell("step", step=self._now.step, seconds=seconds, left=left, loss=loss)
 
     def _check(self) -> None:

@@ -29,6 +29,8 @@ LEARNING_RATE = 5e-4
 RANDOM_RATE = 1e-3  # of networks of which nothing was trained, as the starter models had it
 WEIGHT_DECAY = 0.05
 
+_FIXED = {"labels", "classes", "seed", "orientation", "precision"}
+
 
 @dataclass(frozen=True)
 class Start:
@@ -273,14 +275,16 @@ def _depth(
             f"The run cannot go on: model {base.name!r} is not the one that it began with "
             "(SHA-256 differs). Start a new run."
         )
-    if kept.get("choices", _fixed(settings)) != _fixed(settings):
+    fixed, begun = _fixed(settings), kept.get("choices", {})
+    # Runs of older versions kept fewer choices.
+    if not isinstance(begun, dict) or fixed | begun != fixed:
         raise RunError(
-            "The run cannot go on: its classes, its seed or the meaning of its labels were "
-            "changed in run.toml since it began. Start a new run."
+            "The run cannot go on: its classes, seed, orientation, precision or the meaning of its "
+            "labels were changed in run.toml since it began. Start a new run."
         )
     return kept.get("depth", depth)  # type: ignore[no-any-return]
 
 
 def _fixed(settings: RunSettings) -> dict[str, Any]:
     """Return the choices that a run cannot go on with if they change; its time may."""
-    return settings.model_dump(mode="json", include={"labels", "classes", "seed"})
+    return settings.model_dump(mode="json", include=_FIXED)

@@ -44,7 +44,7 @@ def publish(run: RunFolder, start: Start, job: "Job", loop: "TrainingLoop") -> E
     """
     best = run.checkpoints / BEST
     if not best.is_file():
-        raise RunError("The run was stopped before it learnt anything; there is no new model.")
+        raise RunError(_why_nothing(job.is_stopped, loop.step))
     network = loop.average
     share, words = _near_base(start, job, network, load_checkpoint_file(best))
     held_out = job.held_out
@@ -95,14 +95,27 @@ def _near_base(
 
     def counts(share: float) -> Counts:
         take(share)
-        return job.held_out.counts(job.predict_quick(network))
+        return held_out.counts(job.predict(network, images))
 
-    share = 1.0
-    base = job.held_out.counts({index: job.held_out.base[index] for index in job.held_out.quick})
+    held_out, share = job.held_out, 1.0
+    images = held_out.quick if job.is_stopped else held_out.compared
+    base = held_out.counts({index: held_out.base[index] for index in images})
     if start.is_base_trained:
         share = choose_share(base, corrected, counts)
     take(share)
-    return share, in_words(share, base)
+    return share, in_words(share, base, len(held_out.order))
+
+
+def _why_nothing(is_stopped: bool, steps: int) -> str:
+    """Return why there are no weights to keep, and what to do."""
+    if is_stopped:
+        return "The run was stopped before it learnt anything; there is no new model."
+    if not steps:
+        return "No time was left to learn anything: start a new run with more minutes."
+    return (
+        "What was learnt gave no finite answer at any check: look at the images for extreme "
+        "values, or train less of the network (depth 'head')."
+    )
 
 
 def _checks(run: RunFolder) -> list[float]:

@@ -245,13 +245,14 @@ def _parts(cut: _Cut, pairs: Sequence[TrainingPair]) -> list[tuple[Mask, Mask]]:
 def _extents(pairs: Sequence[TrainingPair], axis: int) -> list[tuple[int, int]]:
     """Return from where to where each pair is checked along an axis.
 
-    Pairs of one shape are cut at one place, because planes of a volume and
-    frames of a series show the same things there.
+    Pairs of one shape are cut at one place, because planes of a volume, frames of a
+    series and one image under two names show the same things there.
     """
-    lines = [pair.checked.any(1 - axis) for pair in pairs]
-    if len({pair.checked.shape for pair in pairs}) == 1:
-        lines = [np.logical_or.reduce(lines)] * len(lines)
-    places = [np.flatnonzero(line) for line in lines]
+    lines: dict[tuple[int, ...], NDArray[Any]] = {}
+    for pair in pairs:
+        shape, line = pair.checked.shape, np.any(pair.checked, 1 - axis)
+        lines[shape] = line | lines.get(shape, line)
+    places = [np.flatnonzero(lines[pair.checked.shape]) for pair in pairs]
     return [(int(each[0]), int(each[-1]) + 1) if each.size else (0, 0) for each in places]
 
 

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_FEW_IMAGES = 4  # from here on their spread can be measured
+FEW_IMAGES = 4
+"""From here on their spread can be measured."""
+
 _MARGIN = 0.01  # of Dice; less is noise, whatever the spread says
 _MARGIN_OF_FEW = 0.03  # one image is a bad witness; divided by the root of their number
+_CLASS_MARGINS = 2  # of many classes, one falls by a standard error by chance
 _DRAWS = 400
 _LOSS_SHARE = 0.2  # of the gain, for weights nearer to the base
 _USEFUL = 0.5  # Dice, beneath which more than two pixels are wrong for each that is found
@@ -33,8 +36,9 @@ def verdict(
     A class that the old model does not know counts as 0 before when the two are
     compared, but is left out of the score that is shown. The new model is
     recommended if it gains more than the margin (see `margin`), its luck taken
-    off, loses nothing beyond it on the classes that the old model knows, and has a Dice of
-    one half or more: what is mostly wrong takes longer to correct than to paint.
+    off, loses nothing beyond it on the mean of the classes that the old model knows, nor
+    beyond two margins on one of them, and has a Dice of one half or more: what is mostly wrong takes
+    longer to correct than to paint.
 
     Parameters
     ----------
@@ -54,7 +58,8 @@ def verdict(
     gain = _mean(after, all_of_it) - _mean(old, all_of_it)
     kept = _mean(after, of_known) - _mean(old, of_known)
     needed = margin(old, after, all_of_it)
-    is_better = gain - luck > needed and kept > -needed
+    fallen = _most_fallen(old, after, of_known)
+    is_better = gain - luck > needed and kept > -needed and fallen is None
     is_useful = _mean(after, all_of_it) >= _USEFUL
     facts = {
         "before": _scores(before, of_known, classes),
@@ -62,7 +67,13 @@ def verdict(
         "recommended": bool(is_better and is_useful),
     }
     doubt = ""
-    if is_better and not is_useful:
+    if gain - luck > needed and fallen is not None:
+        was, is_now = (_mean(each, np.array([fallen])) for each in (old, after))
+        doubt = (
+            f"the new model is better on average, but {classes[fallen]!r} fell from {was:.2f} "
+            f"to {is_now:.2f}"
+        )
+    elif is_better and not is_useful:
         doubt = (
             "the new model is better, but still gets two pixels wrong for each that it finds; "
             "correct more images before you use it"
@@ -76,7 +87,7 @@ def verdict(
 
 def are_few(counts: Counts) -> bool:
     """Return whether these are too few images to tell anything about others."""
-    return len(counts) < _FEW_IMAGES
+    return len(counts) < FEW_IMAGES
 
 
 def is_known_well(base: Counts) -> bool:
@@ -127,13 +138,24 @@ def margin(before: Counts, after: Counts, numbers: NDArray[np.intp]) -> float:
     with replacement (bootstrap; Efron, Ann. Statist. 7, 1979), but at least
     0.01. With fewer the spread cannot be measured, and 0.03 / √n is asked for.
     """
-    count = len(after)
+    count, every = len(after), np.arange(numbers.size)
     if are_few(after):
         return _MARGIN_OF_FEW / float(np.sqrt(count))
     generator = np.random.default_rng(42)
     draws = generator.integers(count, size=(_DRAWS, count))
-    gains = [_mean(after[draw], numbers) - _mean(before[draw], numbers) for draw in draws]
+    before, after = before[:, :, numbers], after[:, :, numbers]
+    gains = [_mean(after[draw], every) - _mean(before[draw], every) for draw in draws]
     return max(_MARGIN, float(np.std(gains)))
+
+
+def _most_fallen(before: Counts, after: Counts, numbers: NDArray[np.intp]) -> int | None:
+    """Return which of some classes lost most Dice, if any lost more than twice the margin."""
+    losses = {}
+    for number in numbers[:, np.newaxis]:
+        loss = _mean(before, number) - _mean(after, number)
+        if loss > _CLASS_MARGINS * margin(before, after, number):
+            losses[int(number[0])] = loss
+    return max(losses, key=lambda number: losses[number]) if losses else None
 
 
 def _mean(counts: Counts, numbers: NDArray[np.intp]) -> float:
@@ -168,6 +190,6 @@ def _sentence(
     if added:
         notes = f" The old model does not know {', '.join(added)}; its score leaves that out."
     if facts["recommended"]:
-        like = " on images like these; others were not checked" if images < _FEW_IMAGES else ""
+        like = " on images like these; others were not checked" if images < FEW_IMAGES else ""
         return f"{shown}: the new model is better{like}.{notes}"
     return f"{shown}: {doubt or 'the new model is not better'}.{notes}"

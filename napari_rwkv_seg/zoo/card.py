@@ -138,7 +138,7 @@ class ModelCard(_Strict):
     trained_by: Text = ""
     untrained: bool = False
     note: Text = ""
-    test_scores: dict[Line, Finite] = Field(default={}, max_length=100)
+    test_scores: dict[Line, Finite] = Field(default={}, max_length=300)  # one a class, and more
     weights_sha256: Digest = ""
     library_version: Line = ""
 
@@ -251,15 +251,37 @@ def read_card(folder: Path) -> ModelCard:
     except UnreadableFileError as error:
         raise ModelError(f"{str(folder)!r} is not a usable model: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        reason = f"{place}: {first['msg']}" if place else first["msg"]
+        reason = _first_fault(error)
     except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, or nested without end
         reason = str(error)
     raise ModelError(
         f"The card {str(path)!r} cannot be used: {plain_text(reason, 300)}. "
         "Correct it, or get the model again from where it came."
     )
+
+
+def checked_card(card: ModelCard) -> ModelCard:
+    """Return a card as it will be read again; one made by `model_copy` may not be allowed.
+
+    Raises
+    ------
+    ModelError
+        If it could not be read; the text names the first such entry.
+    """
+    try:
+        return ModelCard.model_validate(card.model_dump(warnings=False))
+    except ValidationError as error:
+        raise ModelError(
+            f"Model {card.name!r} cannot be written: its card is not allowed "
+            f"({plain_text(_first_fault(error), 300)}). Change that entry."
+        ) from error
+
+
+def _first_fault(error: ValidationError) -> str:
+    """Return the first entry of a card that is not allowed, and why."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg']}" if place else first["msg"]
 
 
 def write_card(folder: Path, card: ModelCard) -> None:

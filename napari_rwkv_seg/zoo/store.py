@@ -16,7 +16,7 @@ from napari_rwkv_seg.errors import ModelError, RwkvSegError
 from napari_rwkv_seg.files import write_atomically
 
 from .building import build_checked, read_checked
-from .card import CARD_FILE, ModelCard, plain_text, read_card, write_card
+from .card import CARD_FILE, ModelCard, checked_card, plain_text, read_card, write_card
 from .folders import write_folder
 from .weights import WEIGHTS_FILE, WEIGHTS_LIMIT, digest, load_weights, pack_weights
 
@@ -192,11 +192,13 @@ def write_model(
     OutputError
         If the folder is there already, or cannot be written.
     ModelError
-        If a weight is NaN or infinite, or the card describes another network.
+        If a weight is NaN or infinite, the card describes another network, or says
+        something that is not allowed.
     """
     from napari_rwkv_seg import __version__
 
     folder = Path(folder)
+    card = checked_card(card)
     content = pack_weights(network, half=half)
     load_weights(_build(card), content)  # what cannot be read back is not written
     card = card.model_copy(

@@ -76,7 +76,8 @@ def test_the_ends_of_the_line_are_the_base_and_what_was_learnt() -> None:
 
 
 def test_how_far_it_goes_is_said_in_words() -> None:
-    assert in_words(1.0, counts(0.7)) == ""
-    assert "50% of the way" in in_words(0.5, counts(0.7))
-    assert in_words(0.5, counts(0.7)).endswith("will go farther.")
-    assert in_words(0.25, counts(0.7, 4)).endswith("less is forgotten.")
+    assert in_words(1.0, counts(0.7), 1) == ""
+    assert "50% of the way" in in_words(0.5, counts(0.7), 1)
+    assert in_words(0.5, counts(0.7), 1).endswith("more corrected images it will go farther.")
+    assert in_words(0.5, counts(0.7), 8).endswith("more time to compare it will go farther.")
+    assert in_words(0.25, counts(0.7, 4), 8).endswith("less is forgotten.")

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -12,12 +13,13 @@ import tifffile
 import torch
 
 from napari_rwkv_seg.errors import CancelledError, RunError, TrainingDataError
-from napari_rwkv_seg.training import preparation, publish
+from napari_rwkv_seg.training import held_out, preparation, publish, timetable
 from napari_rwkv_seg.training.control import Control, LeaveError
 from napari_rwkv_seg.training.events import Event, read_events
 from napari_rwkv_seg.training.finetune import run_finetune
 from napari_rwkv_seg.training.install import install_model
 from napari_rwkv_seg.training.run_folder import RunFolder, locked
+from napari_rwkv_seg.training.run_settings import write_settings
 from napari_rwkv_seg.zoo.card import ClassCard
 from napari_rwkv_seg.zoo.new_models import FROM_NOTHING
 from napari_rwkv_seg.zoo.store import find_model, read_network, write_model
@@ -293,6 +295,75 @@ def test_a_run_by_time_ends_in_time_with_what_it_learnt(tiny: ModuleType, tmp_pa
     assert not finished["stopped_early"]
 
 
+def slow_to_score(tiny: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a tile take a tenth of a second outside of training."""
+    forward = tiny.MedURWKV.forward
+
+    def slowly(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+        time.sleep(0 if network.training else 0.1)
+        return forward(network, images)
+
+    monkeypatch.setattr(tiny.MedURWKV, "forward", slowly)
+
+
+def test_a_run_whose_base_takes_all_of_its_time_learns_and_says_that_it_takes_longer(
+    tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_to_score(tiny, monkeypatch)
+    run, control, heard = tiny.tiny_run(tmp_path, minutes=0.006), Control(), []
+
+    def leave(event: Event) -> None:
+        heard.append(event)
+        if event["event"] == "saved":
+            control.leave()
+
+    with pytest.raises(LeaveError):
+        run_finetune(run.path, leave, control)
+    assert next(e for e in heard if e["event"] == "validated")["seconds"] > 60 * 0.006
+    assert "takes long here" in next(e for e in heard if e["event"] == "lighter")["what"]
+    assert run_finetune(run.path)["steps"] > 0  # the seconds that are used do not count against it
+
+
+def test_a_run_without_any_time_left_says_so_and_not_that_it_was_stopped(
+    tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_to_score(tiny, monkeypatch)
+    monkeypatch.setattr(timetable, "_LEAST_SHARE", 0)
+    with pytest.raises(RunError, match="No time was left"):
+        run_finetune(tiny.tiny_run(tmp_path, minutes=0.001).path)
+
+
+def test_a_small_box_in_a_large_image_is_scored_without_the_rest_of_it(
+    tiny: ModuleType, tmp_path: Path
+) -> None:
+    [pair] = tiny.bright_pairs(1, size=640)
+    pair.checked[:] = False
+    pair.checked[:120, :120] = True
+    pair.labels[:120:4, :120:4] = 1
+    forward, shown = tiny.MedURWKV.forward, []
+
+    def hear(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+        shown.append(0 if network.training else images.shape[-1] * images.shape[-2])
+        return forward(network, images)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiny.MedURWKV, "forward", hear)
+        run_finetune(tiny.tiny_run(tmp_path, [pair], steps=1).path)
+    assert sum(shown) < 640 * 640
+
+
+def test_weights_are_compared_on_more_images_than_the_checks_on_the_way_have_time_for(
+    tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_out, "QUICK_SHARE", 0)
+    monkeypatch.setattr(held_out, "FULL_SHARE", 1e6)  # however slow this machine is
+    seen = []
+    monkeypatch.setattr(publish, "choose_share", lambda base, *_: seen.append(len(base)) or 1.0)
+    run = tiny.tiny_run(tmp_path, tiny.bright_pairs(20), minutes=0.05)
+    run_finetune(run.path)
+    assert seen == [4]
+
+
 def test_a_finished_run_says_its_result_again_and_does_nothing(
     tiny: ModuleType, tmp_path: Path
 ) -> None:
@@ -351,6 +422,31 @@ def test_a_run_whose_base_has_changed_is_refused(tiny: ModuleType, tmp_path: Pat
     with pytest.raises(RunError, match="not the one that it began with"):
         run_finetune(run.path)
     assert kinds(read_events(run.events)[0])[-1] == "failed"
+
+
+def left_run(tiny: ModuleType, folder: Path) -> RunFolder:
+    """Return a run that was left after its first step or so."""
+    run, control = tiny.tiny_run(folder, steps=100), Control()
+    with pytest.raises(LeaveError):
+        run_finetune(run.path, lambda e: e["event"] == "step" and control.leave(), control)
+    return run
+
+
+@pytest.mark.parametrize("change", [{"orientation": "fixed"}, {"precision": "float32"}])
+def test_a_run_whose_choices_were_changed_is_refused_but_older_runs_are_not(
+    tiny: ModuleType, tmp_path: Path, change: dict[str, str]
+) -> None:
+    run = left_run(tiny, tmp_path)
+    write_settings(run.settings_file, run.settings().model_copy(update=change))
+    with pytest.raises(RunError, match=f"{next(iter(change))}.*changed in run.toml"):
+        run_finetune(run.path)
+    plan = run.path / "plan.json"
+    kept = json.loads(plan.read_text())
+    del kept["choices"][next(iter(change))]  # as older versions wrote it
+    plan.write_text(json.dumps(kept))
+    control = Control()
+    control.stop()
+    assert run_finetune(run.path, control=control)["stopped_early"]
 
 
 def test_a_changed_snapshot_is_told_as_a_failure(tiny: ModuleType, tmp_path: Path) -> None:

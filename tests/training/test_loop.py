@@ -122,6 +122,43 @@ def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(tmp_path):
     assert same(first["average"], second["average"])
 
 
+@pytest.mark.parametrize("interrupted", [2, 3])
+def test_a_check_in_which_a_run_was_left_is_made_up_for_when_it_goes_on(tmp_path, interrupted):
+    """The last of the three checks is at the very end."""
+    whole, left = tmp_path / "whole", tmp_path / "left"
+    make_loop(whole, scores_by_order(0.1, 0.3, 0.2)).run()
+    scores = iter([0.1, 0.3, 0.2][: interrupted - 1])
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        for score in scores:
+            return {"score": score}
+        raise StoppedError
+
+    loop = make_loop(left, validate)
+    with pytest.raises(StoppedError):
+        loop.run()
+    loop.save()  # as a run does that is left
+    told = Told()
+    make_loop(left, scores_by_order(*[0.1, 0.3, 0.2][interrupted - 1 :]), tell=told).run()
+    steps = [event["step"] for event in told.of("validated")]
+    assert steps == [2, 4, 6][interrupted - 1 :]
+    assert (left / "best.pt").read_bytes() == (whole / "best.pt").read_bytes()
+
+
+def test_a_run_by_time_that_begins_too_late_learns_all_the_same_and_so_when_resumed(tmp_path):
+    settings = LoopSettings(Budget(seconds=-5, least=3), validate_every=100)
+    loop = make_loop(tmp_path, settings=settings, should_stop=iter([False, True]).__next__)
+    loop.run()
+    assert loop.step == 1
+    again = make_loop(tmp_path, settings=settings)
+    again.run()
+    done = again.step
+    assert done > 3
+    third = make_loop(tmp_path, settings=settings)
+    third.run()
+    assert third.step == done  # each process has only the rest
+
+
 def test_a_resumed_run_does_not_forget_its_best_score(tmp_path):
     make_loop(tmp_path, scores_by_order(0.9, 0.5, 0.4)).run()
     kept = (tmp_path / "best.pt").read_bytes()

@@ -130,6 +130,28 @@ def test_images_without_labels_do_not_count_as_images_to_hold_out(make_cells):
     assert "each of the 2 images" in split.sentence
 
 
+@pytest.mark.parametrize("group", ["", "volume"])
+def test_what_is_there_twice_is_cut_at_one_place_though_another_image_has_another_shape(group):
+    """Two boxes of one image, or of two planes that show the same things, and an empty image."""
+    shape = (200, 400)
+    labels = np.zeros(shape, np.uint8)
+    labels[20:180:20, 10:390:9] = 1
+    image = labels * 50.0
+    boxes = []
+    for number, columns in enumerate((slice(0, 300), slice(100, 400))):
+        checked = np.zeros(shape, bool)
+        checked[:, columns] = True
+        pixels = image + number if group else image
+        boxes.append(TrainingPair(f"box {number}", pixels, labels, checked, group))
+    nothing = np.zeros((60, 60), np.uint8)
+    empty = TrainingPair("empty", nothing + 1.0, nothing, np.ones((60, 60), bool))
+    split = split_pairs([*boxes, empty], "classes", 2, 64, seed=0)
+    learnt, held_out = (part[0] | part[1] for part in (split.train, split.validation))
+    assert learnt.any()
+    assert held_out.any()
+    assert not (learnt & held_out).any()
+
+
 def test_one_painted_cell_is_not_enough_and_the_reason_is_said():
     with pytest.raises(TrainingDataError, match="Only one object is labelled"):
         split_pairs([one_cell()], "objects", 2, 128, seed=0)

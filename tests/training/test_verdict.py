@@ -89,6 +89,27 @@ def test_a_new_class_does_not_excuse_forgetting_an_old_one() -> None:
     assert not verdict(before, after, ["cell", "nucleus"], [True, False])["recommended"]
 
 
+def three_classes(*dice: float, images: int = 6) -> np.ndarray:
+    return np.concatenate([counts(*[each] * images) for each in dice], 2)
+
+
+def test_a_model_that_loses_one_of_many_classes_is_not_recommended_and_the_class_is_named() -> None:
+    before, names, known = three_classes(0.2, 0.9, 0.9), ["x", "y", "z"], [True] * 3
+    facts = verdict(before, three_classes(0.99, 0.85, 0.3), names, known)
+    assert not facts["recommended"]
+    assert "better on average, but 'z' fell from 0.90 to 0.30." in facts["sentence"]
+    assert verdict(before, three_classes(0.99, 0.885, 0.9), names, known)["recommended"]
+    new = verdict(before, three_classes(0.99, 0.9, 0.6), names, [True, True, False])
+    assert new["recommended"]  # it is better than 0
+
+
+def test_of_few_images_a_class_may_fall_as_far_as_chance_goes() -> None:
+    before = three_classes(0.2, 0.9, 0.9, images=1)
+    for dice, is_kept in [(0.845, True), (0.835, False)]:
+        after = three_classes(0.99, 0.9, dice, images=1)
+        assert verdict(before, after, ["x", "y", "z"], [True] * 3)["recommended"] is is_kept
+
+
 def test_a_model_that_knows_none_of_the_classes_has_no_score_before() -> None:
     facts = verdict(counts(0.0), counts(0.6), ["polyp"], [False])
     assert facts["before"] == {"mean": None, "classes": {}}

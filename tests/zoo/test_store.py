@@ -88,6 +88,24 @@ def test_a_network_that_the_card_does_not_describe_is_not_written(tmp_path, card
     assert not list(tmp_path.iterdir())
 
 
+def test_a_score_of_each_of_as_many_classes_as_there_may_be_is_kept(tmp_path, card, tiny_network):
+    scores = {f"Dice of class {number}": 0.5 for number in range(256)}
+    many = card.model_copy(update={"test_scores": scores})
+    write_model(tmp_path / "tiny", tiny_network(), many, "For tests.")
+    assert read_card(tmp_path / "tiny").test_scores == scores
+
+
+@pytest.mark.parametrize(
+    ("entry", "change"),
+    [("name", {"name": "no/name"}), ("test_scores", {"test_scores": dict.fromkeys("abc", "x")})],
+)
+def test_a_card_that_could_not_be_read_is_not_written(tmp_path, card, tiny_network, entry, change):
+    wrong = card.model_copy(update=change)
+    with pytest.raises(ModelError, match=f"card is not allowed \\({entry}"):
+        write_model(tmp_path / "tiny", tiny_network(), wrong, "For tests.")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_model_is_not_replaced_unless_asked_for(model, card, tiny_network):
     before = (model / WEIGHTS_FILE).read_bytes()
 
