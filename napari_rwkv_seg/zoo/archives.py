@@ -16,7 +16,8 @@ from napari_rwkv_seg.errors import ModelError
 from napari_rwkv_seg.files import append_chunks, write_atomically
 
 from .card import plain_text
-from .weights import DAMAGED_ZIP, ENCODER_LIMIT
+from .weights import ENCODER_LIMIT
+from .zip_files import DAMAGED_ZIP, open_zip
 
 MAX_FILES = 200
 MAX_RATIO = 200  # bytes unpacked per byte packed
@@ -61,9 +62,9 @@ def is_plain(item: Path) -> bool:
 def is_folder_archive(path: Path) -> bool:
     """Tell whether a file is a zip with a model's or an encoder's card in it."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file, open_zip(file) as archive:
             names = {PurePosixPath(entry).name for entry in archive.namelist()}
-    except (zipfile.BadZipFile, *DAMAGED_ZIP):
+    except DAMAGED_ZIP:
         return False
     return bool(names & {"model.toml", "encoder.toml"})
 
@@ -94,9 +95,9 @@ def unpack_folder(path: Path, into: Path) -> None:
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file, open_zip(file) as archive:
             yield archive
-    except (zipfile.BadZipFile, *DAMAGED_ZIP) as error:
+    except DAMAGED_ZIP as error:
         reason = plain_text(str(error), 200)  # which may quote the archive at length
         raise ModelError(f"{str(path)!r} is damaged or no zip file: {reason}.") from error
 

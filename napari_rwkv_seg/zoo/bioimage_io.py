@@ -35,6 +35,7 @@ _SMALLEST = 64
 _FILE_LIMIT = 4_000_000_000  # bytes
 _README_LIMIT = 1_000_000
 _SEED = 42
+_NO_RANGE = 1e-30  # added to ranges, so that flat planes become 0; bioimageio.core 0.11 adds 1e-6
 _SPDX = re.compile(r"(Apache|BSD|MIT|CC|GPL|LGPL|AGPL|MPL)[A-Za-z0-9.+-]*")
 
 
@@ -117,8 +118,9 @@ def normalized(image: "NDArray[np.float32]", how: Normalization) -> "NDArray[np.
     import numpy as np
 
     if how.kind == "percentile":
-        low, high = np.percentile(image, (how.low, how.high), axis=(2, 3), keepdims=True)
-        unit = np.clip((image - low) / (high - low + 1e-6), 0, 1)
+        numbers = image.astype(np.float64)
+        low, high = np.percentile(numbers, (how.low, how.high), axis=(2, 3), keepdims=True)
+        unit = np.clip((numbers - low) / (high - low + _NO_RANGE), 0, 1)
     else:
         unit = image / how.scale
     mean, std = (np.array(x)[None, :, None, None] for x in (how.mean, how.std))
@@ -208,7 +210,7 @@ def _preprocessing(card: ModelCard) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = []
     if how.kind == "percentile":
         window = {"axes": ["y", "x"], "min_percentile": how.low, "max_percentile": how.high}
-        steps.append({"id": "scale_range", "kwargs": window})
+        steps.append({"id": "scale_range", "kwargs": {**window, "eps": _NO_RANGE}})
         steps.append({"id": "clip", "kwargs": {"min": 0.0, "max": 1.0}})
     else:
         steps.append({"id": "scale_linear", "kwargs": {"gain": 1 / how.scale, "offset": 0.0}})

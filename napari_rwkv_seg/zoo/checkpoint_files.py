@@ -22,15 +22,13 @@ from napari_rwkv_seg.errors import ModelError
 from napari_rwkv_seg.files import read_bytes
 
 from .card import plain_text
-from .weights import DAMAGED_ZIP, read_header
+from .weights import read_header
+from .zip_files import DAMAGED_ZIP, open_zip
 
 MAX_FILE_BYTES = 2_000_000_000
-_MAX_DIRECTORY_BYTES = 4_000_000  # of a zip file
 _MAX_PICKLE_BYTES = 8_000_000  # the names and shapes in a zip file
 _SAFE_TORCH = "2.10"  # below it the restricted unpickler has known holes (CVE-2026-24747)
 _ZIP_START = b"PK\x03\x04"
-_ZIP_END = b"PK\x05\x06"
-_ZIP_END_REACH = 65_557  # the end record and the longest comment
 _LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
@@ -75,17 +73,11 @@ def _what_else(content: bytes) -> str:
 
 def _check_zip(content: bytes, name: str) -> None:
     """Refuse a zip file whose directory lies, that is compressed, damaged, or holds a program."""
-    end = content.rfind(_ZIP_END, -_ZIP_END_REACH)
-    directory_bytes = int.from_bytes(content[end + 12 : end + 16], "little")
-    if end < 0:
-        raise ModelError(f"{name} is damaged or incomplete: its end is missing. Download it again.")
-    if directory_bytes > _MAX_DIRECTORY_BYTES:
-        raise ModelError(f"{name} is refused: it lists too many entries for a weights file.")
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        with open_zip(io.BytesIO(content)) as archive:
             _check_entries(archive.infolist(), len(content), name)
             broken = archive.testzip()
-    except (zipfile.BadZipFile, *DAMAGED_ZIP) as error:
+    except DAMAGED_ZIP as error:
         reason = plain_text(str(error), 200)  # which may quote the file at length
         raise ModelError(
             f"{name} is damaged or incomplete: {reason}. Download it again."

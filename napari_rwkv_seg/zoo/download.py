@@ -268,17 +268,12 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def __init__(self, hosts: tuple[str, ...]) -> None:
         self.hosts = hosts
 
-    def http_error_302(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any) -> Any:
-        try:
-            check_address(
-                urllib.parse.urljoin(req.full_url, headers.get("Location", "")), self.hosts
-            )
-        except DownloadError:
-            fp.close()
-            raise
-        return super().http_error_302(req, fp, code, msg, headers)
-
-    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+    def redirect_request(
+        self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str
+    ) -> Any:
+        fp.close()  # what else the answer says, however long it is, is of no interest
+        check_address(newurl, self.hosts)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _opener(download: Download) -> urllib.request.OpenerDirector:

@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -133,13 +133,18 @@ def check_name(name: str) -> str:
     return name
 
 
-def free_name(wish: str, taken: Container[str]) -> str:
+def is_taken(name: str, names: Iterable[str]) -> bool:
+    """Tell whether one of `names` is `name`; on many systems capitals tell no folders apart."""
+    return name.casefold() in {each.casefold() for each in names}
+
+
+def free_name(wish: str, taken: Iterable[str]) -> str:
     """Return `wish` as a name that models may have, numbered if it is taken."""
     base = re.sub(r"[^A-Za-z0-9_.-]+", "_", wish).strip("_.-")[:56] or "model"
     if base.partition(".")[0].lower() in _RESERVED:
         base = f"model_{base}"
     name, count = base, 1
-    while name in taken:
+    while is_taken(name, taken):
         count += 1
         name = f"{base}_{count}"
     return name

@@ -16,7 +16,7 @@ from .card import ClassCard, ModelCard, Normalization, class_cards, plain_text
 from .checkpoint_files import MAX_FILE_BYTES
 from .checkpoints import Checkpoint, read_checkpoint
 from .encoders import EncoderCard, encoders_folder, list_encoders, write_encoder
-from .folders import check_name, free_name, make_home
+from .folders import check_name, free_name, is_taken, make_home
 from .recognise import TITLES
 from .store import list_models, user_folder, write_model
 from .transfer import Imported
@@ -92,7 +92,7 @@ def _keep_model(
     taken = {entry.name for entry in list_models()}
     if is_wish:
         name = free_name(name, taken)
-    elif name in taken:
+    elif is_taken(name, taken):
         raise OutputError(f"There is a model {name!r} already; choose another name.")
     title = f"{TITLES[checkpoint.architecture]} {checkpoint.variant}"
     card = ModelCard(

@@ -22,7 +22,7 @@ from .encoders import (
     read_encoder_card,
     write_encoder_card,
 )
-from .folders import check_name, make_home
+from .folders import check_name, is_taken, make_home
 from .store import ModelEntry, find_model, list_models, shipped_folder, user_folder
 
 Entry = ModelEntry | EncoderEntry
@@ -103,7 +103,8 @@ def rename(name: str, new_name: str) -> Entry:
     """
     entry = _changeable(name)
     check_name(new_name)
-    if new_name in all_names():
+    others = all_names() - {entry.name}  # which may get other capitals
+    if entry.name == new_name or is_taken(new_name, others):
         raise OutputError(f"There is a model or encoder {new_name!r} already.")
     target = entry.folder.with_name(new_name)
     write_name(entry.folder, new_name)
@@ -191,7 +192,7 @@ def restore(deleted: Deleted) -> Path:
     """
     if not deleted.folder.is_dir():
         raise ModelError(f"{deleted.name!r} is not in the trash any more.")
-    if deleted.name in all_names():
+    if is_taken(deleted.name, all_names()):
         raise OutputError(f"There is a {deleted.name!r} by now; rename that one first.")
     home = encoders_folder() if deleted.kind == "encoders" else user_folder()
     target = make_home(home) / deleted.name

@@ -13,7 +13,7 @@ from napari_rwkv_seg.errors import ModelError, OutputError, SettingsError
 from .building import build_checked
 from .card import ClassCard, ModelCard, Normalization, class_cards, plain_text
 from .encoders import EncoderCard, EncoderEntry, find_encoder, read_encoder
-from .folders import check_name, make_home
+from .folders import check_name, is_taken, make_home
 from .store import ModelEntry, list_models, user_folder, write_model
 
 if TYPE_CHECKING:
@@ -84,8 +84,7 @@ def new_model(  # noqa: PLR0913 - each is one choice of the user's
     OutputError
         If there is a model of that name, or it cannot be written.
     """
-    check_name(name)
-    if name in {entry.name for entry in list_models()}:
+    if is_taken(check_name(name), (entry.name for entry in list_models())):
         raise OutputError(f"There is a model {name!r} already; choose another name.")
     if not 1 <= in_channels <= MOST_CHANNELS:
         raise SettingsError(f"A model takes 1 to {MOST_CHANNELS} channels, got {in_channels}.")

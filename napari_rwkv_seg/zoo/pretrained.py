@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from napari_rwkv_seg.errors import DownloadError, ModelError, UnreadableFileError
+from napari_rwkv_seg.errors import DownloadError, ModelError, OutputError, UnreadableFileError
 from napari_rwkv_seg.files import read_bytes, write_atomically
 
 from .download import Download, Report, check_address, fetch
 from .encoders import EncoderEntry, encoders_folder, find_encoder, list_encoders
-from .folders import make_home
+from .folders import is_taken, make_home
 from .preferences import read_mirror
 
 HOME = "https://huggingface.co"
@@ -183,20 +183,25 @@ def get_encoder(
     DownloadError
         If it cannot be fetched, or is not the file that was published or first fetched.
     OutputError, SettingsError
-        If it cannot be written; if the settings cannot be read.
+        If it cannot be written, or another differs from it in capitals only; if the
+        settings cannot be read.
     """
     pretrained = find_pretrained(name)
     if is_here(pretrained):
         return find_encoder(name)
+    if is_taken(name, {each.name for each in list_encoders()} - {name}):
+        raise OutputError(f"An encoder is called {name!r}, in other capitals; rename that first.")
     file = fetch(_download_of(pretrained, mirror), report)
-    sha256 = _check_first_seen(pretrained, file)
-    from .importing import Origin, import_checkpoint  # torch, only now that there is a file
-
-    origin = Origin(pretrained.url, pretrained.license, pretrained.citation, sha256)
     try:
+        sha256 = _checked_sha256(pretrained, file)
+        from .importing import Origin, import_checkpoint  # torch, only now that there is a file
+
+        origin = Origin(pretrained.url, pretrained.license, pretrained.citation, sha256)
         import_checkpoint(file, name=pretrained.name, origin=origin, overwrite=True)
     finally:  # a file that cannot be used must not be taken for a good one next time
         file.unlink(missing_ok=True)
+    if not pretrained.sha256:  # only now is it known to be an encoder, not a server's excuse
+        _remember_first_seen(pretrained, sha256)
     return find_encoder(name)
 
 
@@ -218,7 +223,7 @@ def _target_of(pretrained: Pretrained) -> Path:
     return encoders_folder() / ".downloads" / f"{pretrained.name}.pth"
 
 
-def _check_first_seen(pretrained: Pretrained, file: Path) -> str:
+def _checked_sha256(pretrained: Pretrained, file: Path) -> str:
     """Return the file's SHA-256; one that nobody stated must be that of the first download."""
     import hashlib
 
@@ -226,16 +231,17 @@ def _check_first_seen(pretrained: Pretrained, file: Path) -> str:
         return pretrained.sha256
     with file.open("rb") as content:
         found = hashlib.file_digest(content, "sha256").hexdigest()
-    known = _first_seen()
-    if known.setdefault(pretrained.path, found) != found:
-        file.unlink(missing_ok=True)
+    if first_seen_sha256(pretrained) not in ("", found):
         raise DownloadError(
             f"{pretrained.url} is not the file that was first fetched on this machine: its SHA-256 "
             f"differs. If its authors have changed it, remove {str(_first_seen_file())!r}."
         )
-    text = json.dumps(known, indent=2) + "\n"
-    write_atomically(_first_seen_file(), lambda target: target.write(text.encode()))
     return found
+
+
+def _remember_first_seen(pretrained: Pretrained, sha256: str) -> None:
+    text = json.dumps(_first_seen() | {pretrained.path: sha256}, indent=2) + "\n"
+    write_atomically(_first_seen_file(), lambda target: target.write(text.encode()))
 
 
 def _first_seen_file() -> Path:

@@ -15,7 +15,7 @@ from napari_rwkv_seg.files import read_bytes
 from .archives import is_folder_archive, is_plain, pack_folder, unpack_folder
 from .card import CARD_FILE, read_card
 from .encoders import ENCODER_FILE, encoders_folder, read_encoder_card
-from .folders import check_name, free_name, make_home, put_in_place, staging, write_folder
+from .folders import check_name, free_name, is_taken, make_home, staging, write_folder
 from .manage import Entry, all_names, find_entry, write_name
 from .store import user_folder
 from .weights import ENCODER_LIMIT, WEIGHTS_FILE, digest, read_header
@@ -99,7 +99,7 @@ def import_folder(path: str | Path, *, name: str | None = None) -> Entry:
         If the name cannot be used or is taken; if it cannot be written.
     """
     path = Path(path)
-    if name is not None and check_name(name) in all_names():
+    if name is not None and is_taken(check_name(name), all_names()):
         raise OutputError(f"There is a model or encoder {name!r} already.")
     if not path.is_dir() and not is_folder_archive(path):
         raise ModelError(f"{str(path)!r} is neither a model folder nor a zip file of one.")
@@ -112,7 +112,10 @@ def import_folder(path: str | Path, *, name: str | None = None) -> Entry:
         kind, own_name = _check_folder(made, path)
         chosen = name or free_name(own_name, all_names())
         write_name(made, chosen)
-        put_in_place(made, make_home(homes[kind]) / chosen)
+        target = make_home(homes[kind]) / chosen
+        if target.exists():
+            raise OutputError(f"{str(target)!r} exists already; choose another name.")
+        made.rename(target)
     return find_entry(chosen)
 
 

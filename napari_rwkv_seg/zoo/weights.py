@@ -8,10 +8,7 @@ network that the card names, and every number must be finite.
 
 import hashlib
 import json
-import lzma
 import math
-import struct
-import zlib
 from typing import TYPE_CHECKING, Any
 
 from napari_rwkv_seg.errors import ModelError
@@ -24,10 +21,6 @@ WEIGHTS_LIMIT = 1_000_000_000  # bytes
 ENCODER_LIMIT = 2_000_000_000  # bytes; VRWKV-L has 1.3 GB in full precision
 HEADER_LIMIT = 1_000_000  # bytes; 5 000 tensors need about half of it
 TENSOR_LIMIT = 5_000
-
-DAMAGED_ZIP = (OSError, ValueError, EOFError, RuntimeError, IndexError, OverflowError, zlib.error,
-               struct.error, lzma.LZMAError)  # fmt: skip
-"""What Python's zip reader raises besides its own error, also for methods that it does not know."""
 
 _FLOATS = {"F16", "BF16", "F32", "F64"}
 

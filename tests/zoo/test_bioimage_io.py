@@ -1,5 +1,6 @@
 """bioimage.io packages: bioimageio.core accepts them, runs them, and gets the same numbers."""
 
+import io
 import json
 import warnings
 import zipfile
@@ -10,6 +11,7 @@ import torch
 
 from napari_rwkv_seg.errors import OutputError, SettingsError
 from napari_rwkv_seg.inference.normalize import normalize_plane
+from napari_rwkv_seg.networks import build_network
 from napari_rwkv_seg.zoo.bioimage_io import export_bioimage_io, normalized
 from napari_rwkv_seg.zoo.card import Normalization
 from napari_rwkv_seg.zoo.new_models import new_model
@@ -86,11 +88,56 @@ def test_the_test_tensors_are_what_the_model_gives(home, tmp_path):
     assert described["authors"] == [{"name": "Somebody"}]
 
 
+def test_a_network_that_mirrors_small_images_does_so_in_the_package_too(home, tmp_path):
+    new_model("cells", classes=["a"], architecture="rwkv_unet", config={"least_side": 96})
+    entry = find_model("cells")
+    file = export_bioimage_io(entry, tmp_path / "cells.zip", size=64)
+    with zipfile.ZipFile(file) as package:
+        image = np.load(package.open("test_input.npy"))
+        found = np.load(package.open("test_output.npy"))
+        state = torch.load(io.BytesIO(package.read("weights.pt")), weights_only=True)
+        described = json.loads(package.read("bioimageio.yaml"))
+    arguments = described["weights"]["pytorch_state_dict"]["architecture"]["kwargs"]
+    shown = torch.from_numpy(normalized(image, entry.card.normalization))
+    given = probabilities(arguments, state, shown)
+    np.testing.assert_allclose(found, given, atol=1e-5)
+    unmirrored = probabilities(arguments | {"least_side": 1}, state, shown)
+    assert np.abs(given - unmirrored).max() > 1e-4
+
+
+def probabilities(arguments, state, image):
+    """Return what a network of these arguments gives, made as bioimageio.core makes it."""
+    network = build_network(**arguments).eval()
+    network.load_state_dict(state)
+    with torch.inference_mode():
+        return network(image).softmax(1).numpy()
+
+
 @pytest.mark.parametrize("kind", ["percentile", "fixed"])
 def test_the_described_normalisation_is_the_one_that_inference_uses(kind):
     how = Normalization(kind=kind, mean=[0.1, 0.2], std=[0.5, 0.6])
     image = np.random.default_rng(42).random((1, 2, 30, 40), np.float32) * 255
     want = normalize_plane(image[0].transpose(1, 2, 0), how, 2)
+    np.testing.assert_allclose(normalized(image, how)[0], want, atol=1e-5)
+
+
+@pytest.mark.parametrize("brightest", [1.0, 1e-5, 1e-9, 0.0])
+def test_small_values_are_described_as_inference_has_them(brightest, home, tmp_path):
+    entry = find_model(DEFAULT_MODEL)
+    how = entry.card.normalization
+    file = export_bioimage_io(entry, tmp_path / "nuclei.zip", size=64)
+    with zipfile.ZipFile(file) as package:
+        [shown] = json.loads(package.read("bioimageio.yaml"))["inputs"]
+    image = np.random.default_rng(42).random((1, 3, 30, 40), np.float32) * np.float32(brightest)
+    want = normalize_plane(image[0].transpose(1, 2, 0), how, 3)
+
+    scale, clip, fixed = (step["kwargs"] for step in shown["preprocessing"])
+    ends = (scale["min_percentile"], scale["max_percentile"])
+    low, high = np.percentile(image, ends, axis=(2, 3), keepdims=True)
+    # As bioimage.io's format says; bioimageio.core 0.11 takes another eps than it is told.
+    unit = np.clip((image - low) / (high - low + scale["eps"]), clip["min"], clip["max"])
+    mean, std = (np.array(fixed[key])[:, None, None] for key in ("mean", "std"))
+    np.testing.assert_allclose((unit[0] - mean) / std, want, atol=1e-4)
     np.testing.assert_allclose(normalized(image, how)[0], want, atol=1e-5)
 
 

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from napari_rwkv_seg.errors import CancelledError, DownloadError, ModelError, SettingsError
+from napari_rwkv_seg.errors import (
+    CancelledError,
+    DownloadError,
+    ModelError,
+    OutputError,
+    SettingsError,
+)
 from napari_rwkv_seg.zoo import download, preferences, pretrained
 from napari_rwkv_seg.zoo.download import Download, check_address, fetch
 from napari_rwkv_seg.zoo.encoders import find_encoder, list_encoders, read_encoder
@@ -27,6 +33,7 @@ class Server(ThreadingHTTPServer):
     break_after: int | None = None  # bytes, for the first `breaks` answers
     breaks = 0
     location = ""  # where /redirect leads
+    names_it = "Location"
     content_type = "application/octet-stream"
     status = 200
     knows_ranges = True
@@ -49,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
         server.asked.append((self.path, wanted))
         if self.path == "/redirect":
             self.send_response(302)
-            self.send_header("Location", server.location)
+            self.send_header(server.names_it, server.location)
             self.end_headers()
             return
         if server.status != 200:
@@ -208,19 +215,24 @@ def test_a_redirect_on_the_same_host_is_followed(file, server):
 @pytest.mark.parametrize(
     ("location", "reason"),
     [
-        ("file:///etc/passwd", "only https is used"),
+        ("file:///etc/passwd", "is not allowed"),
         ("ftp://127.0.0.1/net.pth", "only https is used"),
         ("http://example.org/net.pth", "only https is used"),
         ("https://example.org/net.pth", "host is not a known one"),
         ("https://user:secret@huggingface.co/net.pth", "carries a user name"),
         ("https://huggingface.co.example.org/net.pth", "host is not a known one"),
-        ("data:,net", "only https is used"),
+        ("data:,net", "is not allowed"),
         ("/redirect", "infinite loop"),
     ],
 )
 def test_a_redirect_to_elsewhere_is_not_followed(location, reason, file, server):
     server.location = location
     refused(replace(file, url=f"{server.url}/redirect", hosts=HOSTS), reason)
+
+
+def test_a_redirect_by_the_old_header_is_not_followed_to_elsewhere_either(file, server):
+    server.names_it, server.location = "URI", "http://127.0.0.2:9/net.pth"
+    refused(replace(file, url=f"{server.url}/redirect", hosts=HOSTS), "only https is used")
 
 
 @pytest.mark.parametrize(
@@ -341,6 +353,23 @@ def test_a_file_that_holds_no_network_is_refused_and_not_kept(offer, server, hom
         get_encoder("vrwkv_t_in1k", mirror=server.url)
     assert list_encoders() == []
     assert list((home / "encoders" / ".downloads").iterdir()) == []
+
+
+def test_an_excuse_instead_of_the_first_file_does_not_lock_the_file_out(offer, server, home):
+    served, server.content = server.content, b'{"error": "quota exceeded"}'
+    with pytest.raises(ModelError, match="not a PyTorch"):
+        get_encoder("vrwkv_t_in1k", mirror=server.url)
+    server.content = served
+    get_encoder("vrwkv_t_in1k", mirror=server.url)
+    assert pretrained.first_seen_sha256(offer) == hashlib.sha256(served).hexdigest()
+
+
+def test_an_encoder_of_the_users_with_other_capitals_is_not_replaced(offer, server, home):
+    entry = get_encoder("vrwkv_t_in1k", mirror=server.url)
+    entry.folder.rename(entry.folder.with_name("VRWKV_t_in1k"))
+    with pytest.raises(OutputError, match="in other capitals; rename that first"):
+        get_encoder("vrwkv_t_in1k", mirror=server.url)
+    assert len(server.asked) == 1
 
 
 def test_an_unknown_name_is_refused_with_the_choices(home):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_rwkv_seg.errors import ModelError, OutputError, SettingsError
-from napari_rwkv_seg.networks import MSDeformAttn, SpatialMix
+from napari_rwkv_seg.networks import MSDeformAttn, SpatialMix, View
 from napari_rwkv_seg.networks.deformable import token_places
 from napari_rwkv_seg.zoo import exports
 from napari_rwkv_seg.zoo.exports import decomposed, export_onnx, export_program
@@ -78,6 +78,26 @@ def test_the_other_networks_parts_decompose_too():
     program = decomposed(parts, tokens)
     with torch.no_grad():
         torch.testing.assert_close(program.module()(tokens), parts(tokens))
+
+
+class Mirrored(torch.nn.Module):
+    """A convolution that sees images twice as large, and those below 48 pixels mirrored."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(2, 3, 5, padding=2)
+
+    def forward(self, image):
+        return View(2, 48).show(self.conv, image, in_training=self.training)
+
+
+@pytest.mark.parametrize("size", [32, 48, 64])
+def test_what_a_network_is_shown_decomposes_for_small_and_large_images(size):
+    torch.manual_seed(42)
+    network, image = Mirrored().eval(), torch.randn(1, 2, size, size)
+    program = decomposed(network, image)
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(image), network(image))
 
 
 def test_a_difference_that_is_more_than_rounding_is_refused(entry, tmp_path, monkeypatch):

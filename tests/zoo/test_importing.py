@@ -11,7 +11,7 @@ from napari_rwkv_seg.errors import OutputError, SettingsError
 from napari_rwkv_seg.networks import build_network
 from napari_rwkv_seg.zoo.encoders import find_encoder, read_encoder
 from napari_rwkv_seg.zoo.importing import Origin, import_checkpoint
-from napari_rwkv_seg.zoo.store import find_model, read_network
+from napari_rwkv_seg.zoo.store import DEFAULT_MODEL, find_model, read_network
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +109,10 @@ def test_a_second_file_of_the_same_name_gets_a_number(home, unet_file):
     assert import_checkpoint(unet_file).folder.name == "Synapse_tiny_2"
 
 
-def test_a_chosen_name_that_is_taken_is_refused(home, unet_file):
-    with pytest.raises(OutputError, match="There is a model 'med_urwkv_t_nuclei' already"):
-        import_checkpoint(unet_file, name="med_urwkv_t_nuclei")
+@pytest.mark.parametrize("name", [DEFAULT_MODEL, DEFAULT_MODEL.upper()])
+def test_a_chosen_name_that_is_taken_is_refused(name, home, unet_file):
+    with pytest.raises(OutputError, match=f"a model {name!r} already"):
+        import_checkpoint(unet_file, name=name)
 
 
 @pytest.mark.parametrize(

@@ -62,10 +62,23 @@ def test_a_name_that_cannot_be_used_changes_nothing(name, mine):
     assert find_model("tiny").card.name == "tiny"
 
 
-@pytest.mark.parametrize("taken", ["tiny", "enc", DEFAULT_MODEL])
+@pytest.mark.parametrize("taken", ["tiny", "enc", DEFAULT_MODEL, "ENC", DEFAULT_MODEL.upper()])
 def test_a_name_that_is_taken_is_refused(taken, mine, encoder):
     with pytest.raises(OutputError, match="already"):
         manage.rename("tiny", taken)
+
+
+def test_a_model_may_get_other_capitals(mine):
+    assert manage.rename("tiny", "Tiny").name == "Tiny"
+    assert [item.name for item in mine.parent.iterdir()] == ["Tiny"]
+
+
+def test_what_was_deleted_is_not_taken_back_beside_the_same_name_in_capitals(mine, monkeypatch):
+    manage.delete("tiny")
+    monkeypatch.setattr(manage, "all_names", lambda: {"Tiny"})
+    with pytest.raises(OutputError, match="a 'tiny' by now"):
+        manage.undelete()
+    assert not mine.exists()
 
 
 def test_a_rename_that_fails_half_way_leaves_the_old_name_in_the_card(mine, monkeypatch):

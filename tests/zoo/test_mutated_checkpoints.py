@@ -198,8 +198,8 @@ case(
 )
 case(
     "a lying directory",
-    "lists too many entries",
-    lambda *_: with_bytes(saved({"a": torch.ones(9)}), b"PK\x05\x06", 12, 2**31),
+    "damaged or incomplete",
+    lambda *_: with_bytes(saved({"a": torch.ones(9)}), b"PK\x06\x06", 40, 2**31),
 )
 case(
     "a storage too short",

@@ -10,7 +10,13 @@ from napari_rwkv_seg.networks import build_network
 from napari_rwkv_seg.zoo.card import ClassCard
 from napari_rwkv_seg.zoo.encoders import EncoderCard, write_encoder
 from napari_rwkv_seg.zoo.new_models import fit_channels, new_model
-from napari_rwkv_seg.zoo.store import UNTRAINED, find_model, read_network, read_network_with_notes
+from napari_rwkv_seg.zoo.store import (
+    DEFAULT_MODEL,
+    UNTRAINED,
+    find_model,
+    read_network,
+    read_network_with_notes,
+)
 
 FITTING = {"vrwkv": "med_urwkv", "vrwkv_adapter": "med_urwkv", "rwkv_unet_encoder": "rwkv_unet"}
 
@@ -193,6 +199,7 @@ def test_what_there_is_not_is_said(wish, reason, home):
     assert not (home / "models").exists() or not list((home / "models").iterdir())
 
 
-def test_a_name_that_is_taken_is_refused(home):
-    with pytest.raises(OutputError, match="a model 'med_urwkv_t_nuclei' already"):
-        new_model("med_urwkv_t_nuclei", classes=["a"])
+@pytest.mark.parametrize("name", [DEFAULT_MODEL, DEFAULT_MODEL.upper()])
+def test_a_name_that_is_taken_is_refused(name, home):
+    with pytest.raises(OutputError, match=f"a model {name!r} already"):
+        new_model(name, classes=["a"])

@@ -6,7 +6,7 @@ import zipfile
 import pytest
 
 from napari_rwkv_seg.errors import ModelError, OutputError, SettingsError
-from napari_rwkv_seg.zoo import archives
+from napari_rwkv_seg.zoo import archives, transfer
 from napari_rwkv_seg.zoo.store import DEFAULT_MODEL, find_model, read_network, shipped_folder
 from napari_rwkv_seg.zoo.transfer import export_folder, import_folder
 
@@ -51,6 +51,23 @@ def test_a_second_import_gets_a_number_and_a_chosen_name_must_be_free(archive, h
         import_folder(archive, name="tiny")
     with pytest.raises(SettingsError, match="cannot be the name"):
         import_folder(archive, name="a/b")
+
+
+def test_a_name_that_differs_in_capitals_only_is_taken(archive, home):
+    import_folder(archive, name="Tiny")
+    assert import_folder(archive).card.name == "tiny_2"
+    with pytest.raises(OutputError, match="'tINY' already"):
+        import_folder(archive, name="tINY")
+
+
+def test_an_import_never_replaces_what_lies_in_its_place(archive, home, monkeypatch):
+    mine = import_folder(archive).folder
+    (mine / "README.md").write_text("mine")
+    monkeypatch.setattr(transfer, "all_names", set)  # as if it had come only now
+    with pytest.raises(OutputError, match="exists already; choose another name"):
+        import_folder(archive)
+    assert (mine / "README.md").read_text() == "mine"
+    assert [item.name for item in home.iterdir()] == ["models"]
 
 
 def test_an_export_replaces_nothing(home, tmp_path):
