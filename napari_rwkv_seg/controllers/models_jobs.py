@@ -18,7 +18,7 @@ from typing import Any
 from napari_rwkv_seg.errors import OutputError
 from napari_rwkv_seg.zoo.card import ClassCard
 from napari_rwkv_seg.zoo.exchange import SIZE, Format
-from napari_rwkv_seg.zoo.folders import check_name
+from napari_rwkv_seg.zoo.folders import check_name, is_taken
 from napari_rwkv_seg.zoo.manage import all_names
 
 LEAVE_S = 2.0  # to clean up and leave, after being asked to
@@ -69,7 +69,7 @@ def check_new_name(name: str) -> None:
     OutputError
         If a model or an encoder is.
     """
-    if check_name(name) in all_names():
+    if is_taken(check_name(name), all_names()):
         raise OutputError(f"There is a model or encoder {name!r} already; choose another name.")
 
 
