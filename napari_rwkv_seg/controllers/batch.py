@@ -199,7 +199,11 @@ def _items(batch: Batch) -> tuple[list[BatchItem], list[str]]:
     apart = check_apart(
         found,
         lambda item: results_of(item, batch.out, own).all(),
-        lambda item: [results_of(item, batch.out, one).labels for one in ENDINGS.values()],
+        lambda item: [
+            path
+            for made in (results_of(item, batch.out, one) for one in ENDINGS.values())
+            for path in (made.labels, made.overlay)  # what may be taken for an image
+        ],
     )
     return (part_of(apart, batch.part) if batch.part else apart), notes
 

@@ -47,6 +47,8 @@ class BatchWishes:
         Which names count there; "" for all images.
     files : tuple of str
         The files.
+    axes : str
+        Meaning of the axes of every image; "" for what each says.
     out : str
         Folder for the results.
     format : str
@@ -59,6 +61,7 @@ class BatchWishes:
     folder: str = ""
     pattern: str = ""
     files: tuple[str, ...] = ()
+    axes: str = ""
     out: str = ""
     format: str = "ome-tiff"
     measure: bool = True
@@ -251,6 +254,7 @@ def choices_of(settings: SegmentSettings, wishes: BatchWishes) -> BatchChoices:
         device=settings.device,
         output=settings.labels.output,
         wishes=labels,
+        axes=wishes.axes or None,
         format=wishes.format,
         measure=wishes.measure,
         overlay=wishes.overlay,
@@ -262,6 +266,7 @@ def options_of(choices: BatchChoices) -> list[str]:
     """Return choices as options of the command `segment`."""
     options = ["--model", choices.model, "--output", choices.output]
     options += ["--device", choices.device] if choices.device != "auto" else []
+    options += ["--axes", choices.axes] if choices.axes else []
     for name, value in choices.wishes.items():
         option = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):

@@ -62,11 +62,13 @@ def find_items(wanted: Sequence[Wanted], out: Path) -> tuple[list[BatchItem], li
     Raises
     ------
     SettingsError
-        If nothing at all is found.
+        If nothing at all is found, or a name is empty.
     """
     items: dict[str, BatchItem] = {}
     notes = []
     for each in wanted:
+        if each == "":  # as a path it would mean the folder in which one happens to be
+            raise SettingsError("The name of an image is empty; give a file, folder or pattern.")
         found = [each] if isinstance(each, BatchItem) else list(_found(str(each), out))
         for item in found:
             key = item.name if item.read else os.path.realpath(item.image)

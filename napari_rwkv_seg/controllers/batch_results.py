@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_rwkv_seg.errors import OutputError, RwkvSegError
-from napari_rwkv_seg.files import read_bytes
+from napari_rwkv_seg.files import read_bytes, write_atomically
 from napari_rwkv_seg.locks import HeldError, held
 
 from .batch_items import BatchItem, digest_of
@@ -61,13 +61,14 @@ def results_of(item: BatchItem, out: Path, ending: str) -> ResultFiles:
     """Return where the result of an image lies below `out`, for labels with `ending`."""
     stem = out / item.stem
     labels = stem.with_name(f"{stem.name}_labels{ending}")
-    # Labels of several formats may lie side by side: each has a record of its own.
-    record = f"{stem.name}_labels.json" if ending == ".tif" else f"{labels.name}.json"
+    # Labels of several formats may lie side by side: each has files of its own.
+    is_first = ending == ".tif"
+    base = stem.name if is_first else labels.name
     return ResultFiles(
         labels=labels,
-        record=stem.with_name(record),
-        objects=stem.with_name(f"{stem.name}_objects.csv"),
-        overlay=stem.with_name(f"{stem.name}_overlay.png"),
+        record=stem.with_name(f"{stem.name}_labels.json" if is_first else f"{base}.json"),
+        objects=stem.with_name(f"{base}_objects.csv"),
+        overlay=stem.with_name(f"{base}_overlay.png"),
     )
 
 
@@ -98,6 +99,7 @@ def kept_record(
         If something else lies there; the text says what, and what to do.
     """
     if not (files.labels.exists() or files.labels.is_symlink()):
+        _refuse_foreign(files, wanted)
         return None
     there = f"{str(files.labels)!r} is there already"
     record = read_record(files.record)
@@ -116,6 +118,25 @@ def kept_record(
     return record if all(path.exists() for path in wanted) else None
 
 
+def _refuse_foreign(files: ResultFiles, wanted: Sequence[Path]) -> None:
+    """Refuse files at the places of a result without labels that are not known to be of ours.
+
+    Raises
+    ------
+    OutputError
+        If there is one; the text says which, and what to do.
+    """
+    record = read_record(files.record)
+    if record is None and files.record.exists():
+        raise OutputError(f"{str(files.record)!r} is there, and is no record of ours. {_ADVICE}")
+    made = record["batch"]["files"] if record else {}
+    for path in wanted:
+        if path.exists() and digest_of(path) != made.get(path.name):
+            raise OutputError(
+                f"{str(path)!r} is there, and nothing says that it was made here. {_ADVICE}"
+            )
+
+
 def read_record(path: Path) -> dict[str, Any] | None:
     """Return what was written by `put_in_place`, or None if there is none, or it is damaged."""
     try:
@@ -125,6 +146,18 @@ def read_record(path: Path) -> dict[str, Any] | None:
         return record if is_whole and "source_sha256" in made else None
     except (RwkvSegError, ValueError, KeyError, TypeError):
         return None
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Write how labels were made.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    text = json.dumps(record, indent=2) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 @contextlib.contextmanager
@@ -155,6 +188,8 @@ def placing(out: Path) -> Iterator[None]:
 def put_in_place(made: Path, files: ResultFiles) -> None:
     """Move what lies in the folder `made` to its place: the record first, the labels last.
 
+    Measurements and pictures of the labels that were there go, unless the labels are the same.
+
     Raises
     ------
     OutputError
@@ -163,6 +198,8 @@ def put_in_place(made: Path, files: ResultFiles) -> None:
     order = [files.record, files.objects, files.overlay, files.labels]
     try:
         files.labels.parent.mkdir(parents=True, exist_ok=True)
+        for stale in _stale(made, files):
+            stale.rename(made / f"{stale.name}.old")
         for target in order:
             source = made / target.name
             if not source.exists():
@@ -175,6 +212,35 @@ def put_in_place(made: Path, files: ResultFiles) -> None:
             f"Cannot write {str(files.labels)!r}: {error.strerror or error}. "
             "Choose a folder that you may write to and that has room."
         ) from error
+
+
+def _stale(made: Path, files: ResultFiles) -> list[Path]:
+    """Return what was made of labels that are to be replaced; of the same labels it is kept.
+
+    What is kept is taken over into the new record.
+    """
+    old, new = read_record(files.record), read_record(made / files.record.name)
+    if old is None or new is None:
+        return []
+    before, now = old["batch"]["files"], new["batch"]["files"]
+    beside = [
+        path
+        for path in (files.objects, files.overlay)
+        if path.name not in now and path.exists() and digest_of(path) == before.get(path.name)
+    ]
+    if _origin(old) != _origin(new):
+        return beside
+    now |= {path.name: before[path.name] for path in beside}
+    if files.objects in beside:
+        new["batch"]["classes"] = old["batch"].get("classes", [])
+    write_record(made / files.record.name, new)
+    return []
+
+
+def _origin(record: dict[str, Any]) -> dict[str, Any]:
+    """Return what labels depend on: image, choices, versions, device; files differ each time."""
+    made = record["batch"]
+    return record | {"batch": [made["source_sha256"], made["asked"]]}
 
 
 def run_folder_name(token: str) -> str:

@@ -4,6 +4,7 @@
 in each. Cells that a spreadsheet would take for a formula are made plain text.
 """
 
+import contextlib
 import csv
 import io
 import time
@@ -20,6 +21,7 @@ _LEAST_S = 1.0  # between two writings of a table, and this many times as long a
 _SHARE = 20.0
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _COLUMNS = ("image", "state", "seconds", "note", "labels")
+_OF_SUMMARY = {"image", "class", "objects", "size_unit", "mean_object_size"}
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class TableFiles:
             self.write(table)
 
     def write(self, table: Table) -> None:
-        """Write the table, and what was measured if anything was.
+        """Write the table, and what was measured; if nothing was, an old summary goes.
 
         Raises
         ------
@@ -131,6 +133,8 @@ class TableFiles:
             if "t" in columns:  # where only some images have it, it still comes second
                 columns = ["image", "t", *(c for c in columns if c not in ("image", "t"))]
             write_csv(self.summary, columns, ([row.get(c) for c in columns] for row in measured))
+        elif table.count("done"):  # what an earlier run measured is not of these labels
+            _drop_summary(self.summary)
         now = time.monotonic()
         self._next = now + max(_LEAST_S, _SHARE * (now - start))
 
@@ -158,6 +162,15 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]])
     writer.writerows([[_cell(value) for value in row] for row in rows])
     content = text.getvalue().encode("utf-8", "replace")
     write_atomically(path, lambda file: file.write(content))
+
+
+def _drop_summary(path: Path) -> None:
+    """Remove a summary of ours, but no other table of that name."""
+    with contextlib.suppress(OSError):  # there is most often none
+        with path.open("rb") as file:
+            columns = file.readline(10_000).decode("utf-8", "replace").strip().split(",")
+        if set(columns) >= _OF_SUMMARY:
+            path.unlink()
 
 
 def _cell(value: Any) -> Any:

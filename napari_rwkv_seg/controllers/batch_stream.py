@@ -5,6 +5,8 @@ labels are an OME-Zarr store that is filled in place: a run that is cut off goes
 there. With a cluster, rows of its blocks are run by all workers (`stream_cluster`).
 """
 
+import contextlib
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -81,12 +83,11 @@ def stream_item(
     ClusterError
         If the cluster is gone; what else goes wrong is said in the row.
     """
-    from napari_rwkv_seg.inference.stream_folder import read_progress
+    from napari_rwkv_seg.inference.stream_folder import is_complete
 
     start = time.monotonic()
     store = results_of(item, order.out, ENDING).labels
-    found = read_progress(store) if store.exists() else None
-    was_there = found is not None and bool(found["state"].get("complete"))
+    was_there = is_complete(store)
     model = load()
     try:
         done = yield from _filled(store, image, model, order.choices, elsewhere)
@@ -132,11 +133,25 @@ def _filled(
             options=StreamOptions(
                 geometry=image.geometry,
                 begin_anew=choices.overwrite,
+                keep_classes=False,
                 about={"image": image.path.name},
+                source=_source(image),
             ),
             elsewhere=elsewhere,
         )
     )
+
+
+def _source(image: "ImageFile") -> dict[str, Any]:
+    """Return what tells a file from what it was before, beside the pixels that are compared."""
+    from napari_rwkv_seg.images.tiff_meaning import geometry_as_json
+
+    facts: dict[str, Any] = {"place of the pixels": json.dumps(geometry_as_json(image.geometry))}
+    with contextlib.suppress(OSError):  # whoever reads it says so
+        status = image.path.stat()
+        if not image.path.is_dir():  # a folder's own size and time say nothing of its chunks
+            facts |= {"size of the file": status.st_size, "time of the file": int(status.st_mtime)}
+    return facts
 
 
 def _left_out(choices: BatchChoices) -> str:

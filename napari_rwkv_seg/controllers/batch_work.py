@@ -6,7 +6,6 @@ and renamed into place. Knows no window, no process and no cluster.
 """
 
 import hashlib
-import json
 import shutil
 import tempfile
 import time
@@ -20,12 +19,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_rwkv_seg.errors import OutputError, RwkvSegError
-from napari_rwkv_seg.files import write_atomically
 
 from .batch_choices import ENDINGS, BatchChoices
 from .batch_files import spacing, write_labels, write_objects, write_overlay
 from .batch_items import BatchItem, digest_of
-from .batch_results import ResultFiles, kept_record, placing, put_in_place, results_of
+from .batch_results import (
+    ResultFiles,
+    kept_record,
+    placing,
+    put_in_place,
+    read_record,
+    results_of,
+    write_record,
+)
 from .batch_rows import Row
 
 if TYPE_CHECKING:
@@ -135,7 +141,8 @@ def _placed(made: Path, row: Row, source: str, order: Order, files: ResultFiles)
             if record is not None:
                 return _skipped(row, record, files, order)
         put_in_place(made, files)
-    return row
+        record = read_record(files.record)
+    return replace(row, classes=_classes(record)) if record is not None else row
 
 
 def sentence(error: BaseException) -> str:
@@ -187,8 +194,7 @@ def _make(item: BatchItem, row: Row, order: Order, start: _Start) -> Steps:
         "seconds": round(seconds, 3),
         "classes": measured.classes if measured else [],
     }
-    text = json.dumps(record, indent=2) + "\n"
-    write_atomically(start.made / files.record.name, lambda file: file.write(text.encode()))
+    write_record(start.made / files.record.name, record)
     done = replace(row, state="done", seconds=seconds, note=" ".join(notes))
     return replace(done, labels=_place(files, order), classes=_classes(record))
 
@@ -277,7 +283,9 @@ def _making(order: Order) -> Iterator[Path]:
 
 
 def _digest_of_pixels(image: "ImageFile") -> str:
-    """Return the SHA-256 of pixels that are in no file."""
-    whole = hashlib.sha256(f"{image.data.shape} {image.data.dtype} {image.axes}".encode())
+    """Return the SHA-256 of pixels that are in no file, and of where they lie."""
+    place = replace(image.geometry, nifti=None, dicom=None)
+    told = f"{image.data.shape} {image.data.dtype} {image.axes} {place}"
+    whole = hashlib.sha256(told.encode())
     whole.update(np.ascontiguousarray(image.data).tobytes())
     return whole.hexdigest()

@@ -62,6 +62,7 @@ def connected(crew: Crew) -> Iterator[Any]:
     cluster = None
     try:
         if crew.scheduler:
+            _check_address(crew.scheduler)
             client = dask.Client(crew.scheduler, timeout=JOIN_S / 4, set_as_default=False)
         else:
             cluster = dask.LocalCluster(
@@ -87,6 +88,21 @@ def connected(crew: Crew) -> Iterator[Any]:
         client.close()
         if cluster is not None:
             cluster.close()
+
+
+def _check_address(address: str) -> None:
+    """Refuse what is no address: a client of it would be waited for when Python ends.
+
+    Raises
+    ------
+    ValueError
+        If the address names a protocol that is not known, or no port.
+    """
+    comm: Any = importlib.import_module("distributed.comm")
+    scheme, place = comm.parse_address(address)
+    comm.registry.get_backend(scheme)
+    if scheme != "inproc":
+        comm.parse_host_port(place)
 
 
 def check_workers(client: Any, paths: Sequence[Path]) -> None:

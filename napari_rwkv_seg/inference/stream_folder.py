@@ -47,6 +47,13 @@ def read_progress(folder: Path) -> dict[str, Any] | None:
     return content if is_ours and {"run", "state"} <= content.keys() else None
 
 
+def is_complete(folder: Path) -> bool:
+    """Return whether a folder is a store of ours whose labels are final."""
+    content = read_progress(folder)
+    state = content["state"] if content is not None else None
+    return isinstance(state, dict) and state.get("complete") is True
+
+
 def refuse_foreign(folder: Path) -> None:
     """Refuse a folder with anything in it that is no store of ours.
 

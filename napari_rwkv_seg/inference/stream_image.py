@@ -83,31 +83,30 @@ class StreamImage:
         return plane
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 of shape, dtype, axes and small squares spread over the image."""
+        """Return a SHA-256 of shape, dtype, axes, and of pixels of up to 16 planes.
+
+        Of a small plane all pixels count, of others squares spread over it.
+        """
         shape, (height, width) = tuple(self.array.shape), self.plane
         digest = hashlib.sha256(f"{shape} {self.array.dtype.str} {self.axes}".encode())
         count = math.prod(self.stack)
         for number in sorted({part * (count - 1) // (_PLANES - 1) for part in range(_PLANES)}):
             index = tuple(int(i) for i in np.unravel_index(number, self.stack)) if count > 1 else ()
             index = index or (0,) * len(self.stack)
-            for square in self._squares(index, _places(height), _places(width)):
+            for square in self._samples(index, _places(height), _places(width)):
                 digest.update(square.tobytes())
         return digest.hexdigest()
 
-    def _squares(
+    def _samples(
         self, index: tuple[int, ...], rows: list[slice], columns: list[slice]
     ) -> Iterator[Pixels]:
-        """Yield squares of a plane; of a small one, which may be one chunk, all from one read."""
+        """Yield squares of a plane; a small one, which may be one chunk, is read as a whole."""
         height, width = self.plane
-        plane = None
         if height * width * self.bytes_per_pixel <= min(_AT_ONCE, BAND_BYTES):
-            plane = self._read(index, slice(0, height), slice(0, width), self._channel())
+            rows, columns = [slice(0, height)], [slice(0, width)]
         for down in rows:
             for across in columns:
-                if plane is None:
-                    yield self._read(index, down, across, self._channel())
-                else:
-                    yield plane[down, across]
+                yield self._read(index, down, across, self._channel())
 
     def note(self) -> str:
         """Return what becomes of the channels, "" if all are used as they are."""

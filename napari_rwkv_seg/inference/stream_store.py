@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from napari_rwkv_seg.errors import RunError
 from napari_rwkv_seg.files import in_memory, read_bytes, write_atomically
 
+from .stream_anew import ANEW, remove
 from .stream_folder import FORMAT, PROGRESS, read_progress, refuse_foreign, told, zarr_module
 from .stream_state import (
     Layout,
@@ -61,9 +62,19 @@ class StreamStore:
 
     @classmethod
     def open(
-        cls, folder: Path, run: dict[str, Any], layout: Layout, tile_size: int, *, begin_anew: bool
+        cls,
+        folder: Path,
+        run: dict[str, Any],
+        layout: Layout,
+        tile_size: int,
+        *,
+        begin_anew: bool = False,
+        keep_classes: bool = True,
     ) -> "StreamStore":
         """Return a new store, or the one in `folder` if it is of the same run.
+
+        A result that is complete stays if it is to be made anew with other classes, or if
+        `keep_classes` is not wished: the new one is made beside it, see `stream_anew`.
 
         Raises
         ------
@@ -75,25 +86,24 @@ class StreamStore:
         found = read_progress(folder) if folder.exists() else None
         if found is None:
             refuse_foreign(folder)
-        elif begin_anew and not same_classes(found["run"], run):
-            _remove(folder)
-            found = None
-        elif found["run"] != run and not begin_anew:
+            return cls._made(folder, run, layout, tile_size)
+        try:
+            state = state_of(found["state"])
+            fits = same_classes(found["run"], run) and (keep_classes or not state.complete)
+        except (KeyError, TypeError) as error:
+            raise RunError(
+                f"{str(folder / PROGRESS)!r} is damaged; delete the folder and begin anew."
+            ) from error
+        if found["run"] != run and not begin_anew:
             what = ", ".join(differences(found["run"], run))
             raise RunError(
                 f"{str(folder)!r} holds the result of another run; different: {what}. "
                 "Choose another folder, or say that it shall begin anew."
             )
-        if found is None:
-            return cls._made(folder, run, layout, tile_size)
-        try:
-            state = state_of(found["state"])
-        except (KeyError, TypeError) as error:
-            raise RunError(
-                f"{str(folder / PROGRESS)!r} is damaged; delete the folder and begin anew."
-            ) from error
+        if begin_anew and not fits:
+            return cls._begun_anew(folder, run, layout, tile_size, beside=state.complete)
         store = cls(folder, run, layout, state)
-        if found["run"] != run or begin_anew:
+        if begin_anew:
             store._forget_labels()
         store._make_arrays()  # those that are missing: it may have been cut off here
         return store
@@ -114,6 +124,16 @@ class StreamStore:
         except (KeyError, TypeError):
             pass
         raise RunError(f"{str(folder)!r} is not a store of streamed labels, or is damaged.")
+
+    @classmethod
+    def _begun_anew(
+        cls, folder: Path, run: dict[str, Any], layout: Layout, tile_size: int, *, beside: bool
+    ) -> "StreamStore":
+        """Return a store beside a complete one, which may have been begun, or in its place."""
+        if beside:
+            return cls.open(folder / ANEW, run, layout, tile_size, begin_anew=True)
+        remove(folder)
+        return cls._made(folder, run, layout, tile_size)
 
     @classmethod
     def _made(
@@ -267,13 +287,3 @@ class StreamStore:
                 fill_value=0,
                 dimension_names=list(self.layout.geometry.axes.lower()),
             )
-
-
-def _remove(folder: Path) -> None:
-    """Remove what a store of ours holds; its progress file goes last: until then it is ours."""
-    with told(folder):
-        for one in folder.iterdir():
-            if one.is_dir() and (one.name == "work" or one.name.isdecimal()):
-                shutil.rmtree(one)
-        (folder / "zarr.json").unlink(missing_ok=True)
-        (folder / PROGRESS).unlink()

@@ -23,6 +23,7 @@ from .predictor import first_tile_size, opened
 from .progress import Progress
 from .provenance import provenance_of
 from .settings import LabelSettings
+from .stream_anew import settle
 from .stream_claim import claimed
 from .stream_folder import numbered_folder, zarr_module
 from .stream_image import StreamImage
@@ -44,19 +45,27 @@ class StreamOptions:
     block : int
         Side of a block, a multiple of 16.
     begin_anew : bool
-        Whether a store of another run in the same folder may be replaced.
+        Whether a store of another run in the same folder may be replaced. A complete one stays
+        until the new labels are complete, too.
+    keep_classes : bool
+        Whether a run that begins anew may make its labels of the kept classes of a complete one.
     is_numbered : bool
         Whether to take the first folder of a row ("cells", "cells-2", …) that is free or
         of the same run, instead of refusing one that is taken.
     about : dict, optional
         Plain facts for the provenance.
+    source : dict, optional
+        Plain facts that tell the image from others, such as the time of its file: a store that
+        was made from another image is not gone on with.
     """
 
     geometry: Geometry | None = None
     block: int = BLOCK
     begin_anew: bool = False
+    keep_classes: bool = True
     is_numbered: bool = False
     about: dict[str, Any] | None = None
+    source: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.block < 16 or self.block % 16:
@@ -151,13 +160,16 @@ def segment_to_store_steps(  # noqa: PLR0913 - the choices of a run are its para
     if options.is_numbered:
         store = numbered_folder(store, run)
     with claimed(store):
-        kept = StreamStore.open(store, run, layout, size, begin_anew=options.begin_anew)
+        settle(store)  # a run may have been killed here
+        anew = {"begin_anew": options.begin_anew, "keep_classes": options.keep_classes}
+        kept = StreamStore.open(store, run, layout, size, **anew)
         yield Progress(0, 0, None, "Looking at the image …", store)
         if not kept.state.complete:
             work = StreamWork(model, source, settings, kept, size)
             yield from _filled(work, elsewhere)
             said = [*notes, source.note(), _unlinked(work)]
             kept.finish(_provenance(work, said, options))
+            settle(store)
     facts = kept.state.provenance
     return StreamedSegmentation(
         folder=store,
@@ -202,6 +214,7 @@ def _identity(
         "channel": image.channel,
         "tile size": size,
         "block": options.block,
+        **(options.source or {}),
     }
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QLineEdit, QPushButton, QWidget
 
 from napari_rwkv_seg.controllers.batch_control import SOURCES, BatchController
+from napari_rwkv_seg.images.axes import AXES_CHOICES
 from napari_rwkv_seg.images.saving import FORMATS
 
 from .layouts import column_of, form_of, row_of
@@ -47,12 +48,18 @@ class BatchSource(QWidget):
         describe((self.pattern, "Names of the images", hint))
         self.files = PathRow("Image files", "The files to segment.")
         self.files.line.setReadOnly(True)
+        self.axes = _combo(
+            "Axes", [("As each image says", ""), *((one, one) for one in AXES_CHOICES)]
+        )
+        hint = "The axes of every image from first to last: T time, Z depth, C channel, Y, X."
+        describe((self.axes, "Axes of the images", hint))
         self.hint = Line("Which images are taken", HINT)
         self._form = form_of(
             ("Images", self.source),
             ("Folder", self.folder),
             ("Names", self.pattern),
             ("Files", self.files),
+            ("Axes", self.axes),
         )
         self.setLayout(column_of(self._form, self.hint))
         choose = controller.choose
@@ -61,11 +68,13 @@ class BatchSource(QWidget):
         self.pattern.textChanged.connect(lambda text: choose(pattern=text))
         self.folder.browse.clicked.connect(self._on_folder)
         self.files.browse.clicked.connect(self._on_files)
+        self.axes.activated.connect(lambda i: choose(axes=self.axes.itemData(i)))
 
     def show_wishes(self, layers: int) -> None:
         """Show the choices as they are."""
         wishes = self._controller.wishes
         self.source.setCurrentIndex(SOURCES.index(wishes.source))
+        self.axes.setCurrentIndex(self.axes.findData(wishes.axes))
         for field, sources in (
             (self.folder, ("folder",)),
             (self.pattern, ("folder",)),

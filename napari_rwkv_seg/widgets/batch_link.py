@@ -1,27 +1,27 @@
 """Between a viewer and a batch: layers as images, the run in a worker, results as layers."""
 
 import weakref
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 from psygnal import Signal
 
 from napari_rwkv_seg.controllers.batch_control import BatchController, BatchJob, BatchOutcome
-from napari_rwkv_seg.controllers.batch_items import BatchItem
 from napari_rwkv_seg.controllers.batch_rows import Row
 from napari_rwkv_seg.controllers.batch_run import News
 from napari_rwkv_seg.controllers.sentences import mishap
 from napari_rwkv_seg.errors import RwkvSegError
-from napari_rwkv_seg.images.axes import guess_axes
-from napari_rwkv_seg.images.geometry import SPELLINGS, Geometry
 from napari_rwkv_seg.images.image_file import ImageFile
 
+from .adding import keeping_stroke
+from .batch_layers import add_image, add_labels, items_of
 from .job_runner import JobRunner, ignored
-from .regions import level_data
 from .result_layers import METADATA_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class BatchLink:
@@ -65,9 +65,10 @@ class BatchLink:
 
     def run(self) -> None:
         """Begin, or go on with, the batch that is chosen."""
-        from_layers = self._controller.wishes.source == "layers"
+        wishes = self._controller.wishes
         try:
-            job = self._controller.begin(_items(self.layers()) if from_layers else ())
+            items = items_of(self.layers(), wishes.axes) if wishes.source == "layers" else ()
+            job = self._controller.begin(items)
         except RwkvSegError as error:
             self.failed.emit(str(error))
             return
@@ -119,72 +120,15 @@ class BatchLink:
         if isinstance(found, str):
             self.failed.emit(found)
             return
-        for image in found:
-            if image.path == labels:
-                viewer.add_labels(image.data, name=labels.name, **_place(image))
-            else:
-                _add_image(viewer, image)
+        with keeping_stroke(viewer):
+            for image in found:
+                (add_labels if image.path == labels else add_image)(viewer, image)
 
     def _on_layers(self, _: Any) -> None:
         self.layers_changed.emit()
-
-
-def _items(layers: list[Image]) -> list[BatchItem]:
-    """Return layers as images of a batch, with names that files may have."""
-    items: dict[str, BatchItem] = {}
-    for layer in layers:
-        name = plain = "".join("_" if sign in '/\\:*?"<>|' else sign for sign in layer.name)
-        count = 1
-        while name.casefold() in items:
-            count += 1
-            name = f"{plain} ({count})"
-        items[name.casefold()] = BatchItem(Path(name), name, _reader(layer, name))
-    return list(items.values())
-
-
-def _reader(layer: Image, name: str) -> Callable[[], ImageFile]:
-    """Return what gives a layer as an image; its pixels are read in the worker."""
-    data, rgb = level_data(layer, 0), bool(layer.rgb)
-    labels = getattr(layer, "axis_labels", None)
-    scale, units = tuple(map(float, layer.scale)), [str(unit) for unit in layer.units]
-
-    def read() -> ImageFile:
-        import numpy as np
-
-        axes = guess_axes(data.shape, rgb=rgb, labels=labels)
-        # napari gives no scale to the colours of an RGB image, but to channels of any other
-        letters = axes[:-1] if rgb else axes
-        known = [place for place, letter in enumerate(letters) if letter != "C"]
-        geometry = Geometry(
-            "".join(letters[place] for place in known),
-            tuple(scale[place] for place in known),
-            tuple(SPELLINGS.get(units[place], units[place]) for place in known),
-            (0.0,) * len(known),
-        )
-        pixels = data if np.ma.isMaskedArray(data) else np.asarray(data)
-        return ImageFile(pixels, axes, geometry.pixel_size, Path(name), geometry)
-
-    return read
 
 
 def _read(path: Path) -> ImageFile:
     from napari_rwkv_seg.images.readers import read_image
 
     return read_image(path)
-
-
-def _add_image(viewer: Any, image: ImageFile) -> None:
-    """Add an image: colours as one layer, other channels as one each."""
-    options = {"name": image.path.name} | _place(image)
-    if "C" not in image.axes:
-        viewer.add_image(image.data, **options)
-    elif image.axes.endswith("C") and image.data.shape[-1] in (3, 4):
-        viewer.add_image(image.data, rgb=True, **options)
-    else:
-        viewer.add_image(image.data, channel_axis=image.axes.index("C"), **options)
-
-
-def _place(image: ImageFile) -> dict[str, Any]:
-    """Return the scale of an image for a layer of its axes without C."""
-    geometry = image.geometry
-    return {"scale": geometry.spacing, "units": geometry.units} if geometry.axes else {}

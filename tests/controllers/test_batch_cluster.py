@@ -144,6 +144,19 @@ def test_a_scheduler_that_does_not_answer_is_a_sentence(monkeypatch: pytest.Monk
         next(run_tasks([], Crew(scheduler="tcp://127.0.0.1:9")))
 
 
+@pytest.mark.parametrize("address", ["foo", "tcp://foo", "http://foo:8786"])
+def test_what_is_no_address_is_a_sentence_at_once_and_leaves_no_client_behind(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import distributed
+
+    made: list[object] = []
+    monkeypatch.setattr(distributed, "Client", lambda *args, **more: made.append(args))
+    with pytest.raises(ClusterError, match=r"No scheduler answers at .*foo"):
+        next(run_tasks([], Crew(scheduler=address)))
+    assert made == []
+
+
 def test_without_the_extra_it_is_a_sentence_which_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

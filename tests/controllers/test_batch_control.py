@@ -106,6 +106,16 @@ def test_a_pattern_is_part_of_the_command(controller: BatchController) -> None:
     assert {"--overlay", "--measure"} <= set(words)
 
 
+def test_axes_are_told_to_every_image_and_are_part_of_the_command(
+    controller: BatchController,
+) -> None:
+    assert "--axes" not in controller.command()
+    controller.choose(axes="CYX")
+    assert controller.begin().batch.choices.axes == "CYX"
+    words = shlex.split(controller.command())
+    assert words[words.index("--axes") + 1] == "CYX"
+
+
 def test_layers_have_no_command(controller: BatchController) -> None:
     controller.choose(source="layers")
     assert controller.command() == ""

@@ -51,6 +51,33 @@ def test_a_folder_of_dicom_slices_is_one_image_with_or_without_endings(tmp_path:
     assert names(tmp_path, "a") == ["1.2.840", "1.2.841"]
 
 
+DICOM = bytes(128) + b"DICM"
+
+
+def test_what_systems_leave_beside_dicom_slices_makes_no_other_images_of_them(
+    tmp_path: Path,
+) -> None:
+    slices = [f"s/slice{n:02}.dcm" for n in range(40)]
+    make(tmp_path, *slices, "s/Thumbs.db", "s/desktop.ini", "s/README")
+    assert names(tmp_path, "s") == ["s"]
+
+
+def test_dicom_slices_named_by_numbers_with_points_are_one_image(tmp_path: Path) -> None:
+    make(tmp_path, "uid/Thumbs.db", *(f"uid/1.2.826.0.1.{n}" for n in range(13990, 13993)))
+    for path in (tmp_path / "uid").glob("1.2*"):
+        path.write_bytes(DICOM)
+    assert names(tmp_path, "uid") == ["uid"]
+
+
+@pytest.mark.parametrize("tables", [["batch.csv"], ["batch.csv", "summary.csv"]])
+def test_a_folder_of_dicom_segmentations_of_ours_is_no_series(
+    tables: list[str], tmp_path: Path
+) -> None:
+    results = [f"out/{n:02}_labels.dcm{more}" for n in range(15) for more in ("", ".json")]
+    make(tmp_path, *results, *(f"out/{table}" for table in tables))
+    assert len(names(tmp_path, "out", out="elsewhere")) == 15
+
+
 @pytest.mark.parametrize(
     ("name", "stem"),
     [
@@ -92,6 +119,15 @@ def test_no_image_at_all_is_a_sentence(tmp_path: Path) -> None:
         find_items([str(tmp_path / "*.tif")], tmp_path)
     with pytest.raises(SettingsError, match="name some"):
         find_items([], tmp_path)
+
+
+def test_an_empty_name_does_not_stand_for_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, "x.tif")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match="is empty"):
+        find_items(["", "x.tif"], tmp_path / "out")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links take a privilege on Windows")

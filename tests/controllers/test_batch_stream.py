@@ -1,5 +1,7 @@
 """Images of a batch that are streamed into a store, here and by the workers of a cluster."""
 
+import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,14 +11,15 @@ import tifffile
 from PIL import Image as Picture
 
 from napari_rwkv_seg.controllers import stream_cluster, streaming
-from napari_rwkv_seg.controllers.batch import Batch, BatchChoices
+from napari_rwkv_seg.controllers.batch import Batch, BatchChoices, batch_steps
 from napari_rwkv_seg.controllers.batch_items import BatchItem
 from napari_rwkv_seg.controllers.batch_stream import opened_if_huge
 from napari_rwkv_seg.controllers.batch_tasks import TaskNews
 from napari_rwkv_seg.controllers.batch_workers import Crew
 from napari_rwkv_seg.errors import ClusterError
 from napari_rwkv_seg.images.readers import read_image
-from napari_rwkv_seg.inference.stream_folder import open_levels
+from napari_rwkv_seg.inference.stream_folder import FORMAT, PROGRESS, open_levels
+from napari_rwkv_seg.inference.stream_image import StreamImage
 
 from .batching import row_of, run, states, write_image, write_tiny_model
 
@@ -71,6 +74,94 @@ def test_what_is_streamed_is_kept_and_never_replaced_unasked(batch: Batch) -> No
     again = replace(other, choices=replace(other.choices, overwrite=True))
     assert states(run(again)) == {"tall.tif": "done"}
     assert (labels_of(batch) != before).any()
+
+
+@pytest.fixture
+def small(tall: Path) -> Path:
+    return write_image(tall, shape=(150, 70))
+
+
+def overwriting(batch: Batch) -> Batch:
+    return replace(batch, choices=replace(batch.choices, overwrite=True))
+
+
+def test_to_overwrite_runs_the_network_also_where_all_seems_the_same(
+    batch: Batch, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of an image that was changed where it is not looked at to know it again."""
+    monkeypatch.setattr(StreamImage, "fingerprint", lambda self: "the same")
+    run(batch)
+    before, time = labels_of(batch), small.stat().st_mtime
+    tifffile.imwrite(small, 255 - tifffile.imread(small))
+    os.utime(small, (time, time))
+    assert states(run(overwriting(batch))) == {"tall.tif": "done"}
+    np.testing.assert_array_equal(labels_of(batch), whole_labels(batch))
+    assert (labels_of(batch) != before).any()
+
+
+def test_a_file_that_was_written_since_is_not_skipped(
+    batch: Batch, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StreamImage, "fingerprint", lambda self: "the same")
+    run(batch)
+    os.utime(small, (1e9, 1e9))
+    row = row_of(run(batch), "tall.tif")
+    assert row.state == "failed"
+    assert "different: time of the file" in row.note
+    assert states(run(overwriting(batch))) == {"tall.tif": "done"}
+    assert states(run(batch)) == {"tall.tif": "skipped"}
+
+
+def test_a_zarr_whose_pixels_got_another_size_is_not_skipped(batch: Batch, tall: Path) -> None:
+    import zarr
+
+    folder = tall.with_name("z.ome.zarr")
+    scale = {"type": "scale", "scale": [1, 1]}
+    dataset = {"path": "0", "coordinateTransformations": [scale]}
+    axes = [{"name": one, "type": "space", "unit": "micrometer"} for one in "yx"]
+
+    def describe(size: float) -> None:
+        scale["scale"] = [size, size]
+        about = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [dataset]}]}
+        zarr.open_group(folder, mode="a").attrs["ome"] = about
+
+    describe(1)
+    pixels = np.random.default_rng(42).integers(0, 255, (80, 70), dtype=np.uint8)
+    zarr.create_array(folder / "0", data=pixels)
+    image = replace(batch, images=[folder])
+    assert states(run(image)) == {"z.ome.zarr": "done"}
+    assert states(run(image)) == {"z.ome.zarr": "skipped"}
+    describe(2)
+    assert "different: place of the pixels" in run(image).rows[0].note
+
+
+@pytest.mark.usefixtures("small")
+def test_a_cancelled_overwriting_leaves_the_finished_labels(batch: Batch) -> None:
+    run(batch)
+    before = labels_of(batch)
+    other = overwriting(replace(batch, choices=replace(batch.choices, wishes={"threshold": 0.01})))
+    steps = batch_steps(other)
+    while not (batch.out / "tall_labels.ome.zarr" / "anew" / "0" / "c").exists():
+        next(steps)
+    steps.close()
+    np.testing.assert_array_equal(labels_of(batch), before)
+    assert states(run(batch)) == {"tall.tif": "skipped"}
+    assert states(run(other)) == {"tall.tif": "done"}
+    np.testing.assert_array_equal(labels_of(batch), whole_labels(other))
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_store_whose_state_is_damaged_fails_alone(
+    batch: Batch, small: Path, overwrite: bool
+) -> None:
+    store = batch.out / "tall_labels.ome.zarr"
+    store.mkdir(parents=True)
+    (store / PROGRESS).write_text(json.dumps({"format": FORMAT, "run": {}, "state": []}))
+    write_image(small.with_name("z.tif"), shape=(80, 70))
+    both = replace(overwriting(batch) if overwrite else batch, images=[small.parent])
+    table = run(both)
+    assert states(table) == {"tall.tif": "failed", "z.tif": "done"}
+    assert "is damaged; delete the folder" in row_of(table, "tall.tif").note
 
 
 def test_what_a_streamed_image_does_not_get_is_said(batch: Batch) -> None:

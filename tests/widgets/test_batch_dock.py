@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
@@ -10,7 +11,10 @@ from PIL import Image as Picture
 from qtpy.QtGui import QGuiApplication
 
 from napari_rwkv_seg.controllers.batch_control import BatchController
+from napari_rwkv_seg.errors import ImageError
+from napari_rwkv_seg.images.napari_io import read_layers
 from napari_rwkv_seg.widgets.batch_dock import BatchDock
+from napari_rwkv_seg.widgets.batch_layers import items_of
 from napari_rwkv_seg.widgets.batch_link import BatchLink
 from napari_rwkv_seg.zoo import ModelCard, write_model
 from napari_rwkv_seg.zoo.card import ClassCard
@@ -129,6 +133,102 @@ def test_layers_are_images_too_with_their_scale(
     dock._link.open(dock._controller.table.rows[0])
     until(lambda: not dock._link.is_busy)
     assert tuple(viewer.layers[-1].scale) == (0.5, 0.5)
+
+
+def world_of(layer: Any) -> np.ndarray:
+    """Return where the first pixel, and one step along every axis from it, lie in the world."""
+    points = np.vstack([np.zeros(layer.ndim), np.eye(layer.ndim)])
+    return np.array([layer.data_to_world(point) for point in points])
+
+
+@pytest.mark.parametrize("moved", [0, 5])
+def test_a_layer_of_a_scan_gives_labels_in_the_place_and_the_order_of_its_file(
+    dock: BatchDock, tmp_path: Path, until: Any, viewer: Any, moved: int
+) -> None:
+    scan, affine = tmp_path / "scan.nii.gz", np.eye(4)
+    affine[:3] = [[0, 0, -3, 60], [1, 0, 0, -30], [0, 1, 0, -40]]  # planes from the side
+    values = np.random.default_rng(5).integers(0, 999, (20, 24, 10)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, affine), scan)
+    ((data, keywords, _),) = read_layers(str(scan))
+    layer = viewer.add_image(data, **keywords)
+    layer.translate = np.array(layer.translate) + moved * np.eye(3)[0]
+    dock._controller.choose(source="layers", out=str(tmp_path / "out"), format="nifti")
+
+    run(dock, until)
+    dock._link.open(dock._controller.table.rows[0])
+    until(lambda: not dock._link.is_busy)
+
+    labels = nibabel.load(tmp_path / "out" / "scan_labels.nii.gz")
+    if not moved:
+        assert labels.shape == values.shape
+        np.testing.assert_array_equal(labels.affine, affine)
+    np.testing.assert_allclose(world_of(viewer.layers[-1]), world_of(layer), atol=1e-5)
+
+
+def test_labels_of_a_layer_that_was_moved_lie_on_it_and_not_where_it_was(
+    dock: BatchDock, tmp_path: Path, until: Any, viewer: Any
+) -> None:
+    pixels = np.random.default_rng(3).integers(0, 255, (37, 53), dtype=np.uint8)
+    layer = viewer.add_image(
+        pixels, name="a", scale=(0.5, 0.25), translate=(100, 200), units=("um", "um")
+    )
+    dock._controller.choose(source="layers", out=str(tmp_path / "out"))
+    run(dock, until)
+    dock._link.open(dock._controller.table.rows[0])
+    until(lambda: not dock._link.is_busy)
+    np.testing.assert_allclose(world_of(viewer.layers[-1]), world_of(layer))
+
+    layer.affine = [[1, 0, 30], [0, 1, 0], [0, 0, 1]]
+    run(dock, until)
+    assert cells(dock, 1) == ["failed"]
+    assert "is there already" in cells(dock, 3)[0]
+    dock._controller.choose(overwrite=True)
+    run(dock, until)
+    dock._link.open(dock._controller.table.rows[0])
+    until(lambda: not dock._link.is_busy)
+    np.testing.assert_allclose(world_of(viewer.layers[-1]), world_of(layer))
+
+
+def test_the_axes_of_layers_are_those_that_they_or_the_user_state(
+    dock: BatchDock, tmp_path: Path, until: Any, viewer: Any
+) -> None:
+    pixels = np.random.default_rng(3).integers(0, 255, (3, 33, 35), dtype=np.uint8)
+    viewer.add_image(pixels, name="movie", metadata={"axes": "TYX"})
+    viewer.add_image(pixels, name="unclear", scale=(1, 2, 3))
+    dock._controller.choose(source="layers", out=str(tmp_path / "out"))
+    run(dock, until)
+    assert cells(dock, 1) == ["done", "failed"]
+    assert "T (time)" in cells(dock, 3)[0]
+    assert "State its axes" in cells(dock, 3)[1]
+
+    index = dock.source.axes.findData("CYX")
+    dock.source.axes.setCurrentIndex(index)
+    dock.source.axes.activated.emit(index)
+    viewer.layers.remove("movie")
+    run(dock, until)
+    assert cells(dock, 1) == ["done"]
+    dock._link.open(dock._controller.table.rows[0])
+    until(lambda: not dock._link.is_busy)
+    assert viewer.layers[-1].data.shape == (33, 35)
+    assert tuple(viewer.layers[-1].scale) == (2, 3)
+
+
+def test_axes_that_leave_no_place_for_the_colours_of_a_layer_are_refused(viewer: Any) -> None:
+    layer = viewer.add_image(np.zeros((20, 30, 3), dtype=np.uint8), name="colours", rgb=True)
+    (item,) = items_of([layer], "ZYX")
+    assert item.read is not None
+    with pytest.raises(ImageError, match="'colours' has colours"):
+        item.read()
+    (item,) = items_of([layer], "YXC")
+    assert item.read is not None
+    assert item.read().geometry.axes == "YX"
+
+
+def test_linking_is_offered_for_any_batch_of_objects(dock: BatchDock) -> None:
+    dock._controller.settings.choose(output="objects")
+    assert dock.labels.link.isVisibleTo(dock.labels)
+    dock._controller.settings.choose(output="classes")
+    assert not dock.labels.link.isVisibleTo(dock.labels)
 
 
 def test_cancel_keeps_what_is_done_and_start_becomes_continue(

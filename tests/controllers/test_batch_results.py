@@ -1,0 +1,120 @@
+"""What lies beside labels: never another's, and never of other labels."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from napari_rwkv_seg.controllers.batch import Batch, BatchChoices
+from napari_rwkv_seg.controllers.batch_rows import Table
+
+from .batching import run, states, visible, write_image, write_tiny_model
+
+OTHER_LABELS = {"wishes": {"threshold": 0.01}, "overwrite": True}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    write_image(tmp_path / "images" / "x.tif")
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+def segment(model: Path, out: Path, **changes: object) -> Table:
+    choices = {"model": str(model), "device": "cpu", "output": "objects"} | changes
+    return run(Batch([out.parent / "images"], out, BatchChoices(**choices)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["x_objects.csv", "x_overlay.png", "x_labels.json"])
+def test_a_file_of_others_is_not_replaced_unasked(model: Path, out: Path, name: str) -> None:
+    (out / name).write_text('{"mine": 1}')
+    row = segment(model, out, measure=True, overlay=True).rows[0]
+    assert row.state == "failed"
+    assert name in row.note
+    assert "--overwrite" in row.note
+    assert (out / name).read_text() == '{"mine": 1}'
+    assert visible(out) == sorted(["batch.csv", name])
+
+    assert segment(model, out, measure=True, overlay=True, overwrite=True).count("done") == 1
+    assert (out / name).read_bytes() != b'{"mine": 1}'
+
+
+def test_what_is_not_to_be_written_may_lie_there(model: Path, out: Path) -> None:
+    (out / "x_objects.csv").write_text("mine")
+    assert segment(model, out).count("done") == 1
+    assert segment(model, out, **OTHER_LABELS).count("done") == 1
+    assert (out / "x_objects.csv").read_text() == "mine"
+
+
+def test_measurements_of_labels_that_were_deleted_are_made_again(model: Path, out: Path) -> None:
+    segment(model, out, measure=True)
+    (out / "x_labels.tif").unlink()
+    assert states(segment(model, out, measure=True)) == {"x.tif": "done"}
+
+
+def test_each_format_has_measurements_and_a_picture_of_its_own(model: Path, out: Path) -> None:
+    segment(model, out, measure=True, overlay=True)
+    before = {name: (out / name).read_bytes() for name in ("x_objects.csv", "x_overlay.png")}
+    wishes = {"threshold": 0.01}
+    segment(model, out, measure=True, overlay=True, format="png", wishes=wishes)
+    assert {name: (out / name).read_bytes() for name in before} == before
+    assert {name for name in visible(out) if ".png" in name} == {
+        *("x_overlay.png", "x_labels.png", "x_labels.png.json"),
+        *("x_labels.png_objects.csv", "x_labels.png_overlay.png"),
+    }
+    assert segment(model, out, measure=True, overlay=True).count("skipped") == 1
+
+
+def test_pictures_of_any_format_are_not_taken_for_images(model: Path, out: Path) -> None:
+    here = out.parent / "images"
+    choices = BatchChoices(model=str(model), device="cpu", overlay=True)
+    run(Batch([here], here, choices))
+    other = BatchChoices(model=str(model), device="cpu", overlay=True, format="ome-zarr")
+    assert states(run(Batch([here], here, other))) == {"x.tif": "done"}
+    assert states(run(Batch([here], here, choices))) == {"x.tif": "skipped"}
+
+
+def test_measurements_and_a_picture_of_old_labels_do_not_stay_beside_new_ones(
+    model: Path, out: Path
+) -> None:
+    segment(model, out, measure=True, overlay=True)
+    assert "summary.csv" in visible(out)
+    segment(model, out, **OTHER_LABELS)
+    assert visible(out) == ["batch.csv", "x_labels.json", "x_labels.tif"]
+
+
+def test_what_was_changed_since_stays(model: Path, out: Path) -> None:
+    segment(model, out, measure=True)
+    (out / "x_objects.csv").write_text("mine")
+    (out / "summary.csv").write_text("mine")
+    segment(model, out, **OTHER_LABELS)
+    assert (out / "x_objects.csv").read_text() == "mine"
+    assert (out / "summary.csv").read_text() == "mine"
+
+
+def test_of_the_same_labels_what_was_measured_before_is_kept(model: Path, out: Path) -> None:
+    segment(model, out, measure=True)
+    before = (out / "x_objects.csv").read_bytes()
+    assert states(segment(model, out, overlay=True)) == {"x.tif": "done"}
+    assert (out / "x_objects.csv").read_bytes() == before
+    files = json.loads((out / "x_labels.json").read_text())["batch"]["files"]
+    assert set(files) == {"x_labels.tif", "x_overlay.png", "x_objects.csv"}
+    assert "summary.csv" in visible(out)
+    assert states(segment(model, out, measure=True, overlay=True)) == {"x.tif": "skipped"}
+
+
+@pytest.mark.parametrize("change", ["image", "version"])
+def test_of_another_image_or_version_nothing_is_kept(model: Path, out: Path, change: str) -> None:
+    segment(model, out, measure=True)
+    if change == "image":
+        write_image(out.parent / "images" / "x.tif", seed=1)
+    else:
+        record = json.loads((out / "x_labels.json").read_text())
+        (out / "x_labels.json").write_text(json.dumps(record | {"version": "0.0.1"}))
+    segment(model, out, overwrite=True)
+    assert visible(out) == ["batch.csv", "x_labels.json", "x_labels.tif"]
