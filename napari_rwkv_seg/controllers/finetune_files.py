@@ -30,6 +30,7 @@ class FilePair:
     def __init__(self, image: Path, mask: Path) -> None:
         self._image, self._mask = image, mask
         self.key: Hashable = (str(image), str(mask))
+        self.covers: tuple[Hashable, Hashable] = (str(image), None)
         self.image_name = image.name
         self.labels_name = f"{mask.parent.name}/{mask.name}"
 

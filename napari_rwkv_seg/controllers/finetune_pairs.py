@@ -49,6 +49,8 @@ class PairSource(Protocol):
 
     key: Hashable
     """Tells the pair from the others."""
+    covers: tuple[Hashable, Hashable]
+    """The image, and which part of it is labelled; labels of one part may contradict each other."""
     image_name: str
     labels_name: str
     stack: tuple[int, ...]

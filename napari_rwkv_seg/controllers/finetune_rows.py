@@ -4,6 +4,9 @@ Pairs of open layers come and go with the layers; others stay until they are rem
 Counting is a job for a worker: `pending` is called on the main thread, `count_rows`
 in the worker, `take` on the main thread again. Of several counts of a pair the one
 that fits the row as it is now wins.
+
+Of several labels of one image those that somebody has corrected are used, once that is
+known, and of those the topmost; until the user ticks one of them.
 """
 
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
@@ -33,7 +36,8 @@ class PairRows:
 
     def __init__(self) -> None:
         self._rows: dict[Hashable, PairRow] = {}
-        self._offered: set[Hashable] = set()
+        self._offered: tuple[Hashable, ...] = ()
+        self._decided: set[Hashable] = set()  # images of which the user has ticked something
 
     def __iter__(self) -> Iterator[PairRow]:
         return iter(tuple(self._rows.values()))
@@ -51,33 +55,46 @@ class PairRows:
         return self._rows.get(key)
 
     def offer(self, rows: Sequence[PairRow]) -> None:
-        """List these pairs of open layers instead of those before; what was chosen is kept."""
-        keys = [row.source.key for row in rows]
+        """List these pairs of open layers instead of those before; what was chosen is kept.
+
+        Parameters
+        ----------
+        rows : sequence of PairRow
+            Those of the topmost labels first.
+        """
+        keys = tuple(row.source.key for row in rows)
         kept = {
             key: row for key, row in self._rows.items() if key not in self._offered or key in keys
         }
-        self._offered = set(keys)
+        self._offered = keys
         new = {row.source.key: row for row in rows}
         merged = {key: self._merged(row, new.get(key)) for key, row in kept.items()}
-        self._set({**merged, **{key: row for key, row in new.items() if key not in merged}})
+        for key, row in new.items():
+            if key not in merged:
+                merged[key] = replace(row, used=self._is_first(row, merged.values()))
+        self._set(merged)
 
     def add(self, rows: Sequence[PairRow]) -> None:
         """List more pairs; one that is listed already is used from now on."""
         added = {row.source.key: row for row in rows}
         known = {key: replace(row, used=True) for key, row in self._rows.items() if key in added}
+        self._decided.update(row.source.covers[0] for row in rows)
         self._set({**self._rows, **added, **known})
 
     def remove(self, keys: Iterable[Hashable]) -> None:
         """Take pairs off the list; those of open layers are only not used any more."""
         wanted = set(keys)
-        for key in wanted & self._offered:
+        for key in wanted.intersection(self._offered):
             self.use(key, False)
-        gone = wanted - self._offered
+        gone = wanted.difference(self._offered)
         self._set({key: row for key, row in self._rows.items() if key not in gone})
 
     def use(self, key: Hashable, used: bool) -> None:
-        """Say whether the next run uses a pair."""
-        self._replace(key, used=used)
+        """Take note that the user wants the next run to use a pair, or not."""
+        row = self._rows.get(key)
+        if row is not None:
+            self._decided.add(row.source.covers[0])
+            self._replace(key, used=used)
 
     def check(self, key: Hashable, checked: Checked) -> None:
         """Say what of a pair is checked."""
@@ -106,7 +123,27 @@ class PairRows:
     def take(self, row: PairRow, facts: PairFacts) -> None:
         """Keep what was counted, unless the row has changed meanwhile."""
         if self._rows.get(row.source.key) is row:
-            self._replace(row.source.key, facts=facts)
+            self._rows[row.source.key] = replace(row, facts=facts)
+            self._tick(row.source.covers[0])
+            self.changed.emit()
+
+    def _is_first(self, row: PairRow, others: Iterable[PairRow]) -> bool:
+        """Return whether a new pair is used at first: nothing else of its part is."""
+        covers = row.source.covers
+        is_used = any(one.used and one.source.covers == covers for one in others)
+        return covers[0] not in self._decided and not is_used
+
+    def _tick(self, image: Hashable) -> None:
+        """Use the topmost corrected labels of each part of an image, once all are counted."""
+        listed = (self._rows[key] for key in self._offered if key in self._rows)
+        rows = [row for row in listed if row.source.covers[0] == image]
+        if image in self._decided or not all(row.facts for row in rows):
+            return
+        best = [row for row in rows if _is_corrected(row)] or rows
+        topmost = {row.source.covers: row for row in reversed(best)}
+        for row in rows:
+            used = topmost.get(row.source.covers) is row
+            self._rows[row.source.key] = replace(row, used=used)
 
     def _merged(self, row: PairRow, new: PairRow | None) -> PairRow:
         """Return a row with a newer source (names may have changed)."""
@@ -123,6 +160,7 @@ class PairRows:
 
     def _set(self, rows: dict[Hashable, PairRow]) -> None:
         self._rows = rows
+        self._decided &= {row.source.covers[0] for row in rows.values()}
         self.changed.emit()
 
 
@@ -133,6 +171,11 @@ def count_rows(
     for one in waiting:
         facts = count(one.planes, labels, classes)
         yield one.row, replace(facts, as_written=_is_as_written(one))
+
+
+def _is_corrected(row: PairRow) -> bool:
+    """Return whether somebody has painted on the labels of a counted pair."""
+    return row.facts is not None and row.facts.highest > 0 and not row.facts.as_written
 
 
 def _is_as_written(one: ToCount) -> bool:

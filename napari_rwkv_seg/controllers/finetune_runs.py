@@ -220,6 +220,7 @@ class SnapshotSource:
     def __init__(self, run: KeptRun) -> None:
         self._run = RunFolder(run.folder)
         self.key: Hashable = str(run.folder)
+        self.covers: tuple[Hashable, Hashable] = (self.key, None)
         self.image_name = f"{run.pairs} pair{'s' * (run.pairs != 1)} of an earlier run"
         self.labels_name = f"{run.name}, {run.when:%Y-%m-%d %H:%M}"
         self.means: Meaning | Literal[""] = self._run.settings().labels

@@ -4,6 +4,7 @@ Pure functions on plain values, so that wording is tested without a window.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -100,8 +101,21 @@ def checked_line(row: PairRow) -> str:
 def pairs_warning(rows: Sequence[PairRow]) -> str:
     """Return what should be known of the pairs that are used, or ""."""
     facts = [row.facts for row in rows if row.used and row.facts is not None]
-    parts = [_own_answers_warning(facts), _background_warning(facts)]
+    parts = [_twice_warning(rows), _own_answers_warning(facts), _background_warning(facts)]
     return " ".join(part for part in parts if part)
+
+
+def _twice_warning(rows: Sequence[PairRow]) -> str:
+    """Return a warning if several labels of one image are used, or ""."""
+    used = [row.source for row in rows if row.used]
+    counts = Counter(source.covers for source in used)
+    twice = {source.covers: source.image_name for source in used if counts[source.covers] > 1}
+    if not twice:
+        return ""
+    return (
+        f"Several ticked labels are of one image ({', '.join(twice.values())}): where they differ "
+        "it is taught both. Untick all but one, unless different parts of them are checked."
+    )
 
 
 def _own_answers_warning(facts: Sequence[PairFacts]) -> str:

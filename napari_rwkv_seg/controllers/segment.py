@@ -140,8 +140,9 @@ class SegmentController:
         image: Callable[[], Any],
         about: dict[str, Any] | None = None,
         plan: StreamPlan | None = None,
+        settings: SegmentSettings | None = None,
     ) -> Job:
-        """Make the newest job, of the settings as they are; an older one is told to stop.
+        """Make the newest job; an older one is told to stop.
 
         Parameters
         ----------
@@ -151,10 +152,12 @@ class SegmentController:
             Plain facts for the result's provenance, such as the layer's name.
         plan : StreamPlan, optional
             Where to stream the result; it is kept whole if there is none.
+        settings : SegmentSettings, optional
+            What the job does; the choices as they are if there is none.
         """
         self.stop()
         number = self._count("segment")
-        job = Job("segment", number, self._settings, image, about or {}, plan=plan)
+        job = Job("segment", number, settings or self._settings, image, about or {}, plan=plan)
         self._running = job
         self.started.emit(job)
         return job
@@ -262,11 +265,7 @@ class SegmentController:
             return Outcome(job, streamed=streamed, running_on=self._engine.running_on(model))
         steps = self._engine.steps(job.image(), model, job.settings)
         segmentation = yield from _until_stopped(job, steps)
-        facts = {
-            **segmentation.provenance,
-            **job.about,
-            **_license_facts(segmentation.card.license),
-        }
+        facts = segmentation.provenance | job.about | _license_facts(segmentation.card.license)
         segmentation = replace(segmentation, provenance=facts)
         return Outcome(job, segmentation, running_on=self._engine.running_on(model))
 

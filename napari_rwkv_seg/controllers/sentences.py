@@ -6,11 +6,15 @@ texts are plain text, never markup: a model's card is written by others.
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_rwkv_seg.errors import RwkvSegError
 from napari_rwkv_seg.zoo.card import ModelCard
 from napari_rwkv_seg.zoo.store import ModelEntry
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_rwkv_seg.inference.progress import Progress
     from napari_rwkv_seg.inference.segment import Segmentation
     from napari_rwkv_seg.inference.streaming import StreamedSegmentation
@@ -80,13 +84,19 @@ def progress_line(progress: "Progress") -> str:
     return " · ".join(parts)
 
 
-def summary(segmentation: "Segmentation | None") -> str:
-    """Return what a result holds, in one short line; objects are counted from 1 without gaps."""
+def summary(segmentation: "Segmentation | None", mask: "NDArray[np.bool_] | None" = None) -> str:
+    """Return what a result holds, in one short line; of a part, in the pixels (Y, X) of `mask`."""
     if segmentation is None:
         return ""
     if segmentation.settings.output == "classes":
         return "Done."
-    count = int(segmentation.labels.max(initial=0))
+    labels = segmentation.labels
+    if mask is None:
+        count = int(labels.max(initial=0))  # counted from 1 without gaps
+    else:
+        seen = np.zeros(int(labels.max(initial=0)) + 1, dtype=bool)
+        seen[labels[..., mask]] = True
+        count = int(np.count_nonzero(seen[1:]))
     return f"Done: {count} object{'s' * (count != 1)}."
 
 

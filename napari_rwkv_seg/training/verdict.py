@@ -37,8 +37,8 @@ def verdict(
     compared, but is left out of the score that is shown. The new model is
     recommended if it gains more than the margin (see `margin`), its luck taken
     off, loses nothing beyond it on the mean of the classes that the old model knows, nor
-    beyond two margins on one of them, and has a Dice of one half or more: what is mostly wrong takes
-    longer to correct than to paint.
+    beyond two margins on one of them, and has a Dice of one half or more: what is mostly
+    wrong takes longer to correct than to paint.
 
     Parameters
     ----------

@@ -1,12 +1,14 @@
 """Tell whether a Labels layer still holds what we wrote into it, or a user has edited it."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
 
+_PIECE = 1_000_000  # bytes; hashing them takes a millisecond, in which no other thread runs
 _WRITTEN: "weakref.WeakKeyDictionary[Labels, int]" = weakref.WeakKeyDictionary()
 
 
@@ -14,10 +16,21 @@ def digest(data: NDArray[Any]) -> int:
     """Return what tells two arrays apart while this process lives.
 
     Python's own hash of bytes: 64 bits, keyed anew for every process, and four times as
-    fast as those made for files. The window stands still meanwhile.
+    fast as those made for files. In small pieces, so that a worker lets the window live.
     """
-    planes = data.reshape(-1, *data.shape[-2:])
-    return hash((data.shape, data.dtype.str, *(hash(plane.tobytes()) for plane in planes)))
+    return hash((data.shape, data.dtype.str, *(hash(piece.tobytes()) for piece in _pieces(data))))
+
+
+def is_same(first: NDArray[Any], second: NDArray[Any]) -> bool:
+    """Return whether two arrays are equal; twice as fast as a digest."""
+    pairs = zip(_pieces(first), _pieces(second), strict=False)
+    return first.shape == second.shape and all(np.array_equal(*pair) for pair in pairs)
+
+
+def _pieces(data: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yield an array in flat pieces that are small enough for a processor's cache."""
+    flat, length = data.reshape(-1), _PIECE // data.itemsize
+    return (flat[start : start + length] for start in range(0, flat.size, length))
 
 
 def remember(layer: Labels, held: int) -> None:
@@ -40,4 +53,4 @@ def still_holds_it(layer: Labels) -> Callable[[], bool]:
     Labels that we have not written in this process are a user's own.
     """
     written, data = _WRITTEN.get(layer), layer.data
-    return lambda: written is not None and digest(data) == written
+    return lambda: written is not None and isinstance(data, np.ndarray) and digest(data) == written

@@ -226,7 +226,9 @@ class EvaluateDock(ClosingDock):
         show_error(sentence)
 
     def _show_saved(self, path: str, problem: str) -> None:
-        self.run.show_end(f"Saved {path}" if path else "", problem)
+        is_running = self._controller.running is not None
+        show = self.run.show_aside if is_running else self.run.show_end
+        show(f"Saved {path}" if path else "", problem)
         if problem:
             show_error(problem)
 

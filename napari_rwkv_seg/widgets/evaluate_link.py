@@ -5,7 +5,7 @@ layers are touched on the main thread only. The user's layers are read and never
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ from napari_rwkv_seg.controllers.evaluate_layers import LayerFacts
 from napari_rwkv_seg.controllers.evaluate_table import DIFFERENCE_COLORS, DIFFERENCE_MEANINGS
 from napari_rwkv_seg.controllers.finetune_work import attempt
 
-from .finetune_matching import ROLE, is_ours_to_show, meaning
+from .finetune_matching import is_ours_to_show, meaning
 from .job_runner import JobRunner, ignored
 from .placement import transform_of
 from .regions import is_lazy, level_data
 from .result_layers import METADATA_KEY
+from .shown_labels import ShownLabels
 
 OPACITY = 0.8  # the image stays visible beneath
 
@@ -48,8 +49,10 @@ class EvaluateLink:
         self._controller = controller
         self._jobs = JobRunner("Evaluate", on_cancel=controller.stop)
         self._files = JobRunner(name="Save scores")
-        self._place: tuple[int, dict[str, Any]] = (0, {})
-        self._shown: tuple[Any, weakref.ref[Labels]] | None = None
+        self._asked: dict[
+            int, tuple[Hashable, dict[str, Any]]
+        ] = {}  # which layers, and their place
+        self._shown = ShownLabels("differences")
         self._connections: list[tuple[Any, Callable[..., object]]] = []
         events = viewer.layers.events
         for emitter in (events.inserted, events.removed):
@@ -83,8 +86,10 @@ class EvaluateLink:
         chosen = [facts_of(one, copied=True) for one in (found, true) if one is not None]
         is_layers = self._controller.choices.what == "layers"
         job = self._controller.begin(chosen if is_layers else ())
-        if is_layers and true is not None:
-            self._place = (job.number, transform_of(true))
+        kept = self._controller.kept
+        self._asked = {n: one for n, one in self._asked.items() if kept and n == kept.job.number}
+        if is_layers and found is not None and true is not None:
+            self._asked[job.number] = ((found.unique_id, true.unique_id), transform_of(true))
         self._jobs.start(
             partial(self._controller.steps, job),
             partial(self._on_step, job),
@@ -92,28 +97,18 @@ class EvaluateLink:
         )
 
     def show_differences(self) -> None:
-        """Show where the last two layers differ, in a layer of its own above all others."""
+        """Show where the last two layers differ, in a layer of its own for these two."""
         kept, viewer = self._controller.kept, self._viewer()
         if viewer is None or kept is None or kept.differences is None:
             return
-        layer = self._shown[1]() if self._shown and self._shown[0] is kept else None
-        if layer is not None and layer in viewer.layers:
-            layer.visible = True
-            return
-        number, place = self._place
-        found, true = (one.name for one in kept.job.layers)
-        layer = viewer.add_labels(
-            kept.differences.copy(),
-            name=f"{found} compared with {true}",
-            metadata={METADATA_KEY: {ROLE: "differences"}},
-            **(place if number == kept.job.number else {}),
-        )
+        pair, place = self._asked[kept.job.number]
+        layer = self._shown.show(viewer, pair, kept.differences.copy(), place)
+        layer.name = " compared with ".join(one.name for one in kept.job.layers)
         colors = {None: "#ffffff", 0: "#00000000", **DIFFERENCE_COLORS}
         layer.colormap = DirectLabelColormap(color_dict=colors)
         layer.opacity = OPACITY
         count = len(DIFFERENCE_MEANINGS)
         layer.features = {"index": range(count), "class": list(DIFFERENCE_MEANINGS)}
-        self._shown = (kept, weakref.ref(layer))
 
     def save(self, path: Path) -> None:
         """Write the table of the last scores; `saved` tells what became of it."""

@@ -30,11 +30,12 @@ from .finetune_matching import (
     fit,
     image_of,
     is_ours_to_show,
-    labels_axes,
     meaning,
 )
+from .finetune_place import labels_axes
 from .finetune_shapes import Outline, filled, outlines_on
 from .regions import data_point, is_lazy, level_data
+from .result_layers import METADATA_KEY
 
 
 class LayerPair:
@@ -59,6 +60,7 @@ class LayerPair:
         self.key: Hashable = (image.unique_id, labels.unique_id)
         self.image_name = image.name
         self.labels_name = labels.name
+        self.covers: tuple[Hashable, Hashable] = (image.unique_id, None)
         self.group = f"{image.name} {str(image.unique_id)[:8]}"
         self.means = meaning(labels)
         self.problem = ""
@@ -66,11 +68,12 @@ class LayerPair:
         try:
             self.fit = fit(image, labels, is_wanted=is_wanted)
             if is_wanted:
-                check_same_place(image, labels)
+                check_same_place(image, labels, self.fit)
         except ImageError as error:
             self.fit = Fit("YX")
             self.problem = str(error)
             return
+        self.covers = (image.unique_id, self.fit.box)
         self.labels_axes = labels_axes(self.fit.axes, labels.data.ndim)
         shape = labels.data.shape
         self.stack = tuple(
@@ -130,7 +133,12 @@ class LayerPair:
     def as_written(self) -> Callable[[], bool]:
         """Return what tells whether nobody has edited the labels; see `PairSource`."""
         labels = self._labels()
-        return still_holds_it(labels) if labels is not None else lambda: False
+        if labels is None:
+            return lambda: False
+        told = labels.metadata.get(METADATA_KEY)
+        if isinstance(told, dict) and "store" in told and is_lazy(labels.data):
+            return lambda: True  # streamed labels cannot be painted on
+        return still_holds_it(labels)
 
     def _read(
         self, parts: "list[_Part]", outlines: list[Outline] | None, copied: bool
@@ -171,11 +179,18 @@ class LayerPair:
 
     def _image_key(self, place: tuple[int, ...]) -> tuple[Any, ...]:
         at = iter(place)
-        keys = {"C": slice(None) if self.fit.channel is None else self.fit.channel}
-        return tuple(
-            next(at) if letter in "TZ" else keys.get(letter, slice(None))
-            for letter in self.fit.axes
-        )
+        axes, channel = self.fit.axes, self.fit.channel
+        key: list[Any] = []
+        for letter, (start, stop) in zip(
+            axes, self.fit.box or ((0, None),) * len(axes), strict=True
+        ):
+            if letter in "TZ":
+                key.append(start + next(at))
+            elif letter == "C" and channel is not None:
+                key.append(channel)
+            else:
+                key.append(slice(start, stop))
+        return tuple(key)
 
     def _labels_key(self, place: tuple[int, ...]) -> tuple[Any, ...]:
         at = iter(place)
@@ -195,26 +210,23 @@ class _Part:
 
 
 def find_pairs(viewer: Any) -> list[PairRow]:
-    """Return the pairs of layers that belong together; of an image's, the topmost is used."""
+    """Return the pairs of layers that belong together, those of the topmost labels first."""
     rows: list[PairRow] = []
-    images_used: set[Hashable] = set()
     for labels in reversed(viewer.layers):  # topmost first
         if not isinstance(labels, Labels) or is_ours_to_show(labels):
             continue
         image = image_of(viewer, labels)
         if image is not None:
-            is_first = image.unique_id not in images_used
-            images_used.add(image.unique_id)
-            rows.append(new_row(LayerPair(viewer, image, labels), used=is_first))
+            rows.append(new_row(LayerPair(viewer, image, labels)))
     return rows
 
 
-def new_row(source: LayerPair, used: bool = True) -> PairRow:
+def new_row(source: LayerPair) -> PairRow:
     """Return a row; of a stack only the plane that is shown is taken as checked at first."""
     if source.stack:
         shown = "/".join(map(str, source.shown_plane()))
-        return PairRow(source, used, Checked("these planes", planes=shown))
-    return PairRow(source, used)
+        return PairRow(source, checked=Checked("these planes", planes=shown))
+    return PairRow(source)
 
 
 def _any_on(outlines: list[Outline], place: tuple[int, ...]) -> bool:

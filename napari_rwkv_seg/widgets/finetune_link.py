@@ -121,6 +121,8 @@ class FinetuneLink:
         layer = viewer.add_shapes(
             name="Checked regions",
             ndim=max(2, viewer.dims.ndim),
+            scale=viewer.layers.extent.step,  # edges are as wide as pixels, not millimetres
+            units=getattr(viewer.dims, "units", None),
             edge_color="#56b4e9",
             edge_width=2,
             face_color="#56b4e922",

@@ -1,26 +1,25 @@
 """Which image a Labels layer belongs to, and how its axes follow the image's.
 
-Our own results say which image they were made of. Any other Labels layer belongs
-to the image of the same size and place that lies nearest below it.
+Our own results say which image they were made of, and may be of a part of it. Any other
+Labels layer belongs to the image of the same size and place that lies nearest below it.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 from napari.layers import Image, Labels
-from numpy.typing import NDArray
 
 from napari_rwkv_seg.controllers.finetune_pairs import Meaning
 from napari_rwkv_seg.errors import ImageError
 from napari_rwkv_seg.images.axes import AXES_CHOICES, guess_axes
 
+from .finetune_place import Box, box_of, has_no_place, is_same_place, labels_axes
+from .made_of import made_of, remember_image
 from .regions import level_data
 from .result_layers import METADATA_KEY
 
 ROLE = "role"  # of layers that are shown only, in their metadata; see `is_ours_to_show`
-_SAME_PLACE = 0.01  # of a pixel
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,15 @@ class Fit:
         The level of a multiscale image whose pixels the labels have.
     channel : int, optional
         The only channel that the labels were made of.
+    box : tuple of (int, int), optional
+        Start and stop, along every axis of the image's array, of the part that the labels
+        cover; None if they cover all of it.
     """
 
     axes: str
     level: int = 0
     channel: int | None = None
+    box: Box | None = None
 
 
 def is_ours_to_show(layer: Any) -> bool:
@@ -83,6 +86,9 @@ def fit(image: Image, labels: Labels, *, is_wanted: bool = False) -> Fit:
         for axes in _axes_tried(image, shape, told.get("axes", ""), is_wanted):
             if _follows(shape, axes, tuple(labels.data.shape)):
                 return Fit(axes, tried, channel if "C" in axes else None)
+    part = _fit_of_part(image, labels, told)
+    if part is not None:
+        return part
     sizes = (" × ".join(map(str, one.data.shape)) for one in (labels,))
     shape = " × ".join(map(str, level_data(image, 0).shape))
     raise ImageError(
@@ -93,26 +99,47 @@ def fit(image: Image, labels: Labels, *, is_wanted: bool = False) -> Fit:
 
 def image_of(viewer: Any, labels: Labels) -> Image | None:
     """Return the image that labels belong to, or None."""
-    images = [image for image in image_layers(viewer) if _fits(image, labels)]
-    told = [image for image in images if _told(labels, image)]
+    tried = ((image, _fit_if_any(image, labels)) for image in image_layers(viewer))
+    fits = {image: found for image, found in tried if found is not None}
+    told = [image for image in fits if image is made_of(labels)]
+    told = told or [image for image in fits if _told(labels, image)]
     index = viewer.layers.index(labels)
-    here = [image for image in told or images if _is_same_place(image, labels)] or told
-    below = [image for image in here if viewer.layers.index(image) < index]
-    return next(iter(below or here), None)
+    here = [image for image in told or fits if _is_here(image, labels, fits[image])]
+    below = [image for image in here or told if viewer.layers.index(image) < index]
+    found = next(iter(below or here or told), None)
+    if found in told and found in here:
+        remember_image(labels, found)  # it may be renamed from now on
+    return found
 
 
-def _fits(image: Image, labels: Labels) -> bool:
+def _fit_if_any(image: Image, labels: Labels) -> Fit | None:
     try:
-        fit(image, labels)
+        return fit(image, labels)
     except ImageError:
-        return False
-    return True
+        return None
+
+
+def _fit_of_part(image: Image, labels: Labels, told: dict[str, Any]) -> Fit | None:
+    """Return how labels follow the part of their own image that they lie upon, if they do.
+
+    Such are copies of the view of streamed labels.
+    """
+    axes, level, channel = (told.get(key) for key in ("axes", "level", "channel"))
+    level = level if image.multiscale and level in range(len(image.data)) else 0
+    if axes not in AXES_CHOICES or len(axes) != level_data(image, level).ndim:
+        return None
+    if len(labels_axes(axes, labels.ndim)) != labels.ndim:
+        return None
+    box = box_of(image, labels, axes, level)
+    return None if box is None else Fit(axes, level, channel if "C" in axes else None, box)
 
 
 def _told(labels: Labels, image: Image) -> dict[str, Any]:
     """Return what labels say of the image that they were made of, if it is this one."""
     told = labels.metadata.get(METADATA_KEY)
-    return told if isinstance(told, dict) and told.get("layer") == image.name else {}
+    if not isinstance(told, dict):
+        return {}
+    return told if made_of(labels) is image or told.get("layer") == image.name else {}
 
 
 def meaning(labels: Labels) -> Meaning | Literal[""]:
@@ -147,12 +174,7 @@ def _follows(shape: tuple[int, ...], axes: str, labels: tuple[int, ...]) -> bool
     return labels in (without, single)
 
 
-def labels_axes(axes: str, ndim: int) -> str:
-    """Return one letter for every axis of labels of `ndim` axes, given those of their image."""
-    return axes if len(axes) == ndim else axes.replace("C", "")
-
-
-def check_same_place(image: Image, labels: Labels) -> None:
+def check_same_place(image: Image, labels: Labels, found: Fit) -> None:
     """Refuse labels that say they lie elsewhere than an image; if one says nothing, shapes decide.
 
     Raises
@@ -160,7 +182,7 @@ def check_same_place(image: Image, labels: Labels) -> None:
     ImageError
         If they do.
     """
-    if any(_has_no_place(layer) for layer in (image, labels)) or _is_same_place(image, labels):
+    if any(has_no_place(layer) for layer in (image, labels)) or _is_here(image, labels, found):
         return
     raise ImageError(
         f"The labels {labels.name!r} do not lie where the image {image.name!r} does; give both "
@@ -168,28 +190,6 @@ def check_same_place(image: Image, labels: Labels) -> None:
     )
 
 
-def _has_no_place(layer: Any) -> bool:
-    """Return whether nobody said where a layer lies: its pixels are the world's units."""
-    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    return bool(np.array_equal(_world(layer, corners), corners))
-
-
-def _is_same_place(image: Image, labels: Labels) -> bool:
-    """Return whether the corners of a plane of both lie in the same place of the world."""
-    rows, columns = labels.data.shape[-2:]
-    corners = np.zeros((3, 2))
-    corners[1, 0], corners[2, 1] = rows, columns
-    ours = _world(labels, corners)
-    if image.rgb or not image.multiscale:
-        factors = np.ones(2)
-    else:
-        factors = np.asarray(image.downsample_factors[fit(image, labels).level])[-2:]
-    theirs = _world(image, corners * factors)
-    pixel = np.abs(ours[1:] - ours[0]).max() / max(rows, columns, 1)
-    return bool(np.allclose(ours, theirs, atol=_SAME_PLACE * max(float(pixel), 1e-12)))
-
-
-def _world(layer: Any, corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return where points of a layer's first plane lie, (N, 2) for the last two axes."""
-    first = [0.0] * (layer.ndim - 2)
-    return np.asarray([layer.data_to_world([*first, *corner])[-2:] for corner in corners])
+def _is_here(image: Image, labels: Labels, found: Fit) -> bool:
+    """Return whether labels lie upon the image that they fit, or the part of it."""
+    return found.box is not None or is_same_place(image, labels, found.axes, found.level)

@@ -210,11 +210,9 @@ class FinetuneRunner:
             self._controller.failed.emit(outcome.sentence)
             return
         job = self._controller.job
-        open_images = _open_images(list(self._controller.rows))
+        pairs = _open_pairs(list(self._controller.rows))
         origins = job.origins if job is not None else []
-        known = {
-            number: open_images[key] for number, key in enumerate(origins) if key in open_images
-        }
+        known = {number: pairs[key] for number, key in enumerate(origins) if key in pairs}
         self._layers.show_differences(outcome.value, known)
 
     def _on_ended(self, ended: Ended) -> None:
@@ -233,13 +231,10 @@ class FinetuneRunner:
         self.found.emit(*(outcome.value or ([], [])))
 
 
-def _open_images(rows: list[PairRow]) -> dict[Any, tuple[Any, str, int]]:
-    """Return image, axes and level of the rows of open layers with a single plane."""
-    return {
-        row.source.key: (row.source.image, row.source.fit.axes, row.source.fit.level)
-        for row in rows
-        if isinstance(row.source, LayerPair) and not row.source.stack and row.source.image
-    }
+def _open_pairs(rows: list[PairRow]) -> dict[Any, LayerPair]:
+    """Return the pairs of open layers with a single plane, by their key."""
+    pairs = [row.source for row in rows if isinstance(row.source, LayerPair)]
+    return {pair.key: pair for pair in pairs if not pair.stack and pair.image is not None}
 
 
 def _read_labels(path: str) -> Any:

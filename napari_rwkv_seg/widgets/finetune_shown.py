@@ -1,12 +1,13 @@
 """Layers that a run shows: the present prediction, and where the new model differs.
 
-They are marked as ours to show, so that nothing learns from them. One preview layer
-is kept up to date, until a user paints on it: then the next is a new one. Differences
-lie over their image if it is still open, and bring the image that the run has kept if not.
+They are marked as ours to show, so that nothing learns from them. One preview layer, and
+one of the differences of each pair, is kept up to date, until a user paints on it: then
+the next is a new one. Differences lie over their image if it is still open, and bring
+the image that the run has kept if not.
 """
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +20,17 @@ from napari_rwkv_seg.controllers.finetune_runs import Difference
 from napari_rwkv_seg.errors import ImageError
 from napari_rwkv_seg.zoo.card import ClassCard
 
-from .as_written import digest, remember, rewrite, still_holds_it
+from .as_written import digest
+from .finetune_layers import LayerPair
 from .finetune_matching import ROLE
 from .placement import Placement, place
 from .regions import Region, find_region, level_data, pixel_reader
 from .result_layers import DTYPE, METADATA_KEY
+from .shown_labels import ShownLabels
 
 MOST_PREVIEWED = 16_000_000  # pixels: 64 MB of labels
 RIGHT, WRONG = "#009e73", "#d55e00"  # Okabe and Ito's green and vermillion
+_PREVIEW = "preview"
 _MEANINGS = ("unchanged or not held out", "newly right", "newly wrong")
 
 
@@ -93,7 +97,9 @@ class RunLayers:
 
     def __init__(self, viewer: Any) -> None:
         self._viewer = weakref.ref(viewer)
-        self._preview: weakref.ref[Labels] | None = None
+        self._previews = ShownLabels("preview")
+        self._differences = ShownLabels("differences")
+        self._kept_images: dict[Hashable, weakref.ref[Image]] = {}
 
     def show_preview(
         self, asked: Asked, labels: NDArray[Any], classes: Sequence[ClassCard]
@@ -121,86 +127,67 @@ class RunLayers:
             raise ImageError("The prediction does not fit the view that it was asked for.")
         shape = [part.stop - part.start for part in asked.place.box]
         data = labels.reshape(shape).astype(DTYPE)
-        transform = asked.place.box_transform
-        layer = self._preview() if self._preview is not None else None
-        if layer is None or layer not in viewer.layers or not _is_ours(layer, data.ndim):
-            layer = _add(viewer, data, "preview", transform)
-            self._preview = weakref.ref(layer)
-        else:
-            rewrite(layer, data)
-        remember(layer, digest(data))
+        layer = self._previews.show(viewer, _PREVIEW, data, asked.place.box_transform)
         layer.name = f"{asked.name} · current prediction"
-        for name, value in transform.items():
-            setattr(layer, name, value)
         _dress(layer, classes)
 
-    def show_differences(
-        self, found: Sequence[Difference], images: Mapping[int, tuple[Image, str, int]]
-    ) -> int:
+    def show_differences(self, found: Sequence[Difference], pairs: Mapping[int, LayerPair]) -> int:
         """Show where the models differ; return how many layers of differences that made.
 
         Parameters
         ----------
         found : sequence of Difference
             What to show.
-        images : mapping of int to (Image, axes, level)
-            The image that is still open of pairs, by their number in the run.
+        pairs : mapping of int to LayerPair
+            Those that are still open, by their number in the run.
         """
         viewer = self._viewer()
         if viewer is None:
             return 0
-        preview = self._preview() if self._preview is not None else None
+        preview = self._previews.layer(viewer, _PREVIEW)
         if preview is not None:
             preview.visible = False  # it would cover what is to be seen
         for one in found:
-            transform = _place_of(images.get(one.number), one.changes.shape)
-            if transform is None:
-                transform = {}
-                is_rgb = one.image.ndim == 3 and one.image.shape[-1] in (3, 4)
-                pixels = one.image if is_rgb or one.image.ndim == 2 else one.image[..., 0]
-                told = {METADATA_KEY: {ROLE: "kept image"}}
-                viewer.add_image(pixels, name=one.name, rgb=is_rgb, metadata=told)
-            name = f"{one.name} · differences"
-            layer = _add(viewer, one.changes, "differences", transform)
-            layer.name = name
+            pair = pairs.get(one.number)
+            transform = _place_of(pair, one.changes.shape)
+            if pair is not None and transform is not None:
+                layer = self._differences.show(viewer, pair.key, one.changes, transform)
+            else:
+                key = (one.number, one.name, digest(one.image))
+                layer = self._differences.show(viewer, key, one.changes, {})
+                self._keep_image(viewer, key, one, layer)
+            layer.name = f"{one.name} · differences"
             layer.colormap = _colors({1: RIGHT, 2: WRONG})
             layer.opacity = 1.0
             layer.features = {"index": range(len(_MEANINGS)), "class": list(_MEANINGS)}
         return len(found)
 
+    def _keep_image(self, viewer: Any, key: Hashable, one: Difference, above: Labels) -> None:
+        """Show the image that a run has kept below its differences, unless it is there."""
+        known = self._kept_images.get(key)
+        if known is not None and known() in viewer.layers:
+            return
+        is_rgb = one.image.ndim == 3 and one.image.shape[-1] in (3, 4)
+        pixels = one.image if is_rgb or one.image.ndim == 2 else one.image[..., 0]
+        told = {METADATA_KEY: {ROLE: "kept image"}}
+        layer = viewer.add_image(pixels, name=one.name, rgb=is_rgb, metadata=told)
+        viewer.layers.move(viewer.layers.index(layer), viewer.layers.index(above))
+        self._kept_images[key] = weakref.ref(layer)
 
-def _is_ours(layer: Labels, ndim: int) -> bool:
-    """Return whether a preview can be written anew: nobody has painted on it or locked it."""
-    data = layer.data
-    is_fit = isinstance(data, np.ndarray) and data.ndim == ndim and layer.editable
-    return is_fit and still_holds_it(layer)()
 
-
-def _place_of(
-    known: tuple[Image, str, int] | None, shape: tuple[int, ...]
-) -> dict[str, Any] | None:
+def _place_of(pair: LayerPair | None, shape: tuple[int, ...]) -> dict[str, Any] | None:
     """Return where labels of `shape` lie over an image; None if it is gone or of another shape."""
-    if known is None:
+    image = pair.image if pair is not None else None
+    if pair is None or image is None:
         return None
-    image, axes, level = known
-    box = tuple(slice(0, length) for length in level_data(image, level).shape)
+    spans = pair.fit.box or ((0, length) for length in level_data(image, pair.fit.level).shape)
+    box = tuple(slice(*span) for span in spans)
     try:
-        where = place(image, axes, level, Region(box))
+        where = place(image, pair.fit.axes, pair.fit.level, Region(box))
     except (ImageError, IndexError):
         return None
-    return where.transform if where.shape == shape else None
-
-
-def _add(viewer: Any, data: NDArray[Any], role: str, transform: Mapping[str, Any]) -> Labels:
-    """Add labels on top, from which nothing is to be learnt.
-
-    The selection stays as it is: the user may be painting.
-    """
-    selected = set(viewer.layers.selection)
-    layer = viewer.add_labels(data, name=role, metadata={METADATA_KEY: {ROLE: role}}, **transform)
-    if selected:
-        viewer.layers.selection = selected
-    return layer
+    is_fit = tuple(part.stop - part.start for part in where.box) == shape
+    return where.box_transform if is_fit else None
 
 
 def _colors(colors: Mapping[int, str]) -> DirectLabelColormap:

@@ -103,7 +103,7 @@ class ImageChoice:
                 axes = guess_axes(
                     level_data(layer, 0).shape,
                     rgb=bool(layer.rgb),
-                    labels=_axis_names(layer),
+                    labels=axis_names(layer),
                 )
             except ImageError as error:
                 self._unclear = str(error)
@@ -219,7 +219,7 @@ def _level_sentence(image: Image, axes: str, level: int) -> str:
     return f"Level {level} of 0 to {len(image.data) - 1} is run: one of its pixels is {size}."
 
 
-def _axis_names(layer: Image) -> Sequence[str]:
+def axis_names(layer: Image) -> Sequence[str]:
     """Return what the axes are called: by the metadata of the file, else by the layer."""
     stated = layer.metadata.get("axes") if isinstance(layer.metadata, dict) else None
     is_list = isinstance(stated, list | tuple) and all(isinstance(one, str) for one in stated)

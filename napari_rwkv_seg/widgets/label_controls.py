@@ -81,7 +81,8 @@ class LabelControls(QWidget):
             self.distance.setValue(labels.split_distance)
         self.split.setEnabled(labels.output == "objects")
         self.distance.setEnabled(labels.output == "objects" and labels.split)
-        can_link = labels.output == "objects" and bool(set(settings.axes) & {"Z", "T"})
+        may_be_stack = not self._is_live or bool(set(settings.axes) & {"Z", "T"})
+        can_link = labels.output == "objects" and may_be_stack
         self._show_row(self.link, can_link)
         self._show_row(self.overlap, can_link and bool(labels.link))
 

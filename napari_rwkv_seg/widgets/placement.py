@@ -7,7 +7,7 @@ taken when a run starts, and still good if the image is deleted meanwhile.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -17,6 +17,9 @@ from napari_rwkv_seg.errors import ImageError
 from napari_rwkv_seg.images.napari_io import SOURCE_KEY
 
 from .regions import Region, level_data
+
+if TYPE_CHECKING:
+    import weakref
 
 
 @dataclass(frozen=True)
@@ -171,3 +174,31 @@ def _stretched(transform: dict[str, Any], axis: int, count: int) -> dict[str, An
     scale[axis] *= count
     translate = transform["translate"] + transform["rotate"] @ transform["shear"] @ shift
     return {**transform, "scale": scale, "translate": translate}
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What a job was asked for, as it was when it began."""
+
+    image: "weakref.ref[Image]"
+    name: str
+    axes: str
+    level: int
+    region: Region
+    place: Placement
+
+    def name_now(self) -> str:
+        """Return the image's present name, or the one it had."""
+        image = self.image()
+        return image.name if image is not None else self.name
+
+    def place_now(self) -> Placement:
+        """Return where the result belongs now that the image may have been moved, or is gone."""
+        image = self.image()
+        if image is None or level_data(image, self.level).ndim != len(self.axes):
+            return self.place
+        try:
+            place_now = place(image, self.axes, self.level, self.region)
+        except (ImageError, IndexError):  # no size of a pixel, or no such level any more
+            return self.place
+        return place_now if place_now.shape == self.place.shape else self.place

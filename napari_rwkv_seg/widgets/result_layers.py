@@ -3,20 +3,33 @@
 Every layer gets its own copy of the labels. What we last wrote is remembered as
 a digest: while a layer still holds it, newer labels go into it as one step that
 Ctrl+Z takes back; once a user has changed a pixel, newer labels go into a new layer.
+Labels of another kind, classes for objects, are no step: a layer has one dress.
 """
 
 import weakref
+from collections.abc import Callable, Generator
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QGuiApplication
 
-from .as_written import digest, remember, rewrite
+from .adding import keeping_stroke
+from .as_written import remember
+from .label_changes import (
+    DTYPE,
+    Change,
+    Target,
+    Written,
+    change_steps,
+    find_change,
+    take_back,
+    write,
+)
+from .made_of import remember_image
 
 if TYPE_CHECKING:
     from napari_rwkv_seg.zoo.card import ModelCard
@@ -24,8 +37,7 @@ if TYPE_CHECKING:
     from .placement import Placement
 
 METADATA_KEY = "napari-rwkv-seg"
-DTYPE = np.int32  # classes too: the user may paint a 256th label, or ask for objects later
-MOST_UNDOABLE = 4_000_000  # changed pixels in one undo step; each takes some 40 bytes of history
+__all__ = ["DTYPE", "METADATA_KEY", "Result", "ResultLayers", "dress"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,18 +73,19 @@ class Result:
 
 
 @dataclass(eq=False)
-class _Written:
+class _Made:
     """A layer that we made, and what it held after we wrote to it."""
 
     image: "weakref.ref[Image]"
     model: str
     layer: "weakref.ref[Labels]"
-    output: str
-    digest: int
-    before: int | None = None
-    """What it held before a step that the next adjustment may replace; None if there is none."""
+    written: Written
     maps: dict[int, "weakref.ref[Image]"] = field(default_factory=dict)
     """Probability layers by class."""
+
+    def is_there(self) -> bool:
+        """Return whether a layer of it is still known to anyone."""
+        return any(one() is not None for one in (self.layer, *self.maps.values()))
 
 
 class ResultLayers:
@@ -80,9 +93,25 @@ class ResultLayers:
 
     def __init__(self, viewer: Any) -> None:
         self._viewer = weakref.ref(viewer)
-        self._written: list[_Written] = []
+        self._made: list[_Made] = []
 
-    def show(self, result: Result, *, adjusted: bool = False) -> Labels | None:
+    def begin(
+        self, result: Result, *, adjusted: bool = False
+    ) -> Callable[[Result], Generator[None, None, Change | None]]:
+        """Return what finds, in a worker, what labels change in the layer as it is now.
+
+        Parameters
+        ----------
+        result : Result
+            Says for which image, model and place; that of the worker may hold other labels.
+        adjusted : bool
+            As for `show`.
+        """
+        return partial(change_steps, self._target(result, adjusted))
+
+    def show(
+        self, result: Result, *, adjusted: bool = False, change: Change | None = None
+    ) -> Labels | None:
         """Write labels into the layer of this image and model, or into a new one.
 
         Parameters
@@ -92,25 +121,27 @@ class ResultLayers:
         adjusted : bool
             Whether only the making of the labels was adjusted: then consecutive
             adjustments become one step of undo.
+        change : Change, optional
+            What a worker has found; it is found here if there is none, or it fits no more.
 
         Returns
         -------
         Labels or None
             The layer; None if the viewer is gone, or there is no layer left to adjust.
         """
-        viewer = self._viewer()
-        if viewer is None or (adjusted and self._layer(viewer, self._latest(result)) is None):
+        viewer, made = self._viewer(), self._latest(result)
+        layer = self._layer(made)
+        if viewer is None or (adjusted and layer is None):
             return None
-        record = self._latest(result)
-        layer = self._layer(viewer, record)
-        held = digest(layer.data) if layer is not None and _fits(layer, result) else None
-        is_ours = record is not None and held is not None and held in (record.digest, record.before)
-        if record is None or layer is None or not is_ours:
-            return self._add(viewer, result)
-        if adjusted and record.before is not None and held == record.digest:
-            layer.undo()  # one step of undo for all adjustments in a row
-            held = record.before
-        self._update(record, layer, result, held if adjusted else None)
+        target = self._target(result, adjusted)
+        if change is None or not change.still_fits(target):
+            change = find_change(target, result)
+        if made is None or layer is None or change.held is None:
+            return self._add(viewer, result, change)
+        if change.replaced is not None and not take_back(layer, change.replaced):
+            target = replace(target, written=replace(made.written, step=None))
+            change = find_change(target, result)
+        self._update(made, layer, result, change)
         return layer
 
     def show_probabilities(self, result: Result) -> None:
@@ -127,7 +158,7 @@ class ResultLayers:
                 continue
             result.place.fill(whole, result.probabilities[index])
             layer = _add_map(viewer, result, index, whole)
-            labels = self._layer(viewer, record)
+            labels = self._layer(record)
             if labels is not None:
                 viewer.layers.move(viewer.layers.index(layer), viewer.layers.index(labels))
             record.maps[index] = weakref.ref(layer)
@@ -135,60 +166,57 @@ class ResultLayers:
     def hide_probabilities(self) -> None:
         """Remove the probability layers again."""
         viewer = self._viewer()
-        for record in self._written:
+        for record in self._made:
             for reference in record.maps.values():
                 layer = reference()
                 if viewer is not None and layer is not None and layer in viewer.layers:
                     viewer.layers.remove(layer)
             record.maps.clear()
 
-    def _latest(self, result: Result) -> _Written | None:
+    def _latest(self, result: Result) -> _Made | None:
         """Return the newest record of this image and model."""
-        same_model = (one for one in reversed(self._written) if one.model == result.card.name)
+        same_model = (one for one in reversed(self._made) if one.model == result.card.name)
         return next((one for one in same_model if _is_same(one.image, result.image)), None)
 
-    def _layer(self, viewer: Any, record: _Written | None) -> Labels | None:
+    def _layer(self, made: _Made | None) -> Labels | None:
         """Return the layer of a record, if it is still in the viewer."""
-        layer = record.layer() if record else None
-        return layer if layer is not None and layer in viewer.layers else None
+        viewer, layer = self._viewer(), made.layer() if made else None
+        return layer if viewer is not None and layer in viewer.layers else None
 
-    def _add(self, viewer: Any, result: Result) -> Labels:
+    def _target(self, result: Result, adjusted: bool) -> Target:
+        """Return where labels go now."""
+        made = self._latest(result)
+        layer = self._layer(made)
+        data = layer.data if layer is not None and _fits(layer, result) else None
+        return Target(data, made.written if made else None, adjusted)
+
+    def _add(self, viewer: Any, result: Result, change: Change) -> Labels:
         """Add a layer of the full image size with the region filled."""
-        data = np.zeros(result.place.shape, dtype=DTYPE)
-        result.place.fill(data, result.labels)
-        active = viewer.layers.selection.active
         place = result.place
-        layer = viewer.add_labels(
-            data, name=result.title, metadata=dict(place.source), **place.transform
-        )
-        if QGuiApplication.mouseButtons() != Qt.MouseButton.NoButton:
-            viewer.layers.selection.active = active  # the end of a stroke must reach its layer
+        with keeping_stroke(viewer):
+            layer: Labels = viewer.add_labels(
+                change.data, name=result.title, metadata=dict(place.source), **place.transform
+            )
         _dress(layer, result)
-        held = digest(data)
-        remember(layer, held)
-        record = _Written(result.image, result.card.name, weakref.ref(layer), result.output, held)
+        remember(layer, change.written.digest)
+        remember_image(layer, result.image())
+        made = _Made(result.image, result.card.name, weakref.ref(layer), change.written)
         previous = self._latest(result)
-        record.maps = previous.maps if previous else {}
-        self._written = [one for one in self._written if one.layer() is not None]
-        self._written.append(record)
+        made.maps = previous.maps if previous else {}
+        self._made = [one for one in self._made if one.is_there()]
+        self._made.append(made)
         return layer
 
-    def _update(self, record: _Written, layer: Labels, result: Result, before: int | None) -> None:
-        """Write newer labels into a layer that holds what we wrote last.
-
-        `before` is what the next adjustment may go back to; None after a run.
-        """
-        data = _refilled(layer.data, result)
-        undoable = _write(layer, data)
-        record.before = before if undoable else None
-        record.digest = digest(layer.data)
-        remember(layer, record.digest)
-        if record.output != result.output:
+    def _update(self, made: _Made, layer: Labels, result: Result, change: Change) -> None:
+        """Write newer labels into a layer that holds what we wrote last."""
+        output = made.written.output
+        made.written = write(layer, change)
+        remember(layer, made.written.digest)
+        if output != result.output:
             _dress(layer, result)
-            record.output = result.output
         provenance = {METADATA_KEY: deepcopy(result.provenance)}
         layer.metadata = {**layer.metadata, **result.place.source, **provenance}
-        if before is None:
+        if not change.target.adjusted:
             _set_transform(layer, result.place.transform)
 
 
@@ -206,32 +234,6 @@ def _fits(layer: Labels, result: Result) -> bool:
     data = layer.data
     is_array = isinstance(data, np.ndarray) and data.flags.writeable
     return is_array and data.shape == result.place.shape and layer.editable
-
-
-def _refilled(held: NDArray[Any], result: Result) -> NDArray[Any]:
-    """Return a copy of `held` with the region's labels; objects take numbers free outside of it."""
-    if not result.place.is_partial:
-        return result.labels.reshape(held.shape).astype(DTYPE)
-    data = held.copy()
-    result.place.fill(data, np.zeros_like(result.labels, dtype=held.dtype))
-    offset = int(data.max(initial=0)) if result.output == "objects" else 0
-    labels = result.labels.astype(DTYPE)
-    result.place.fill(data, np.where(labels > 0, labels + offset, 0))
-    return data
-
-
-def _write(layer: Labels, data: NDArray[Any]) -> bool:
-    """Make `layer` hold `data`; return whether that is a step of undo."""
-    changed = layer.data != data
-    count = int(np.count_nonzero(changed))
-    if count == 0:
-        return False
-    if count <= MOST_UNDOABLE:
-        where = np.nonzero(changed)
-        layer.data_setitem(where, data[where])
-        return True
-    rewrite(layer, data)
-    return False
 
 
 def dress(layer: Labels, classes: Any, output: str, provenance: dict[str, Any]) -> None:

@@ -109,6 +109,12 @@ class RunRow(QWidget):
         self._show_idle()
         self.problem.say(problem or self._problem)
 
+    def show_aside(self, status: str, problem: str = "") -> None:
+        """Show what happened beside a job that goes on."""
+        if status:
+            self.status.say(status)
+        self.problem.say(problem)
+
     def _show_idle(self) -> None:
         hint = self._problem or self._words.hint
         self._show_button(self._start, hint, is_enabled=not self._problem)

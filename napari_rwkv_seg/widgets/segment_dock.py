@@ -178,7 +178,7 @@ class SegmentDock(ClosingDock):
         notes = outcome.segmentation.notes if outcome.segmentation else ()
         notes = [note for note in notes if note != outcome.running_on[1]]  # shown there already
         self.job.show_device(outcome)
-        self.job.show_end(summary(outcome.segmentation), "\n".join(notes))
+        self.job.show_end(self._summary(outcome), "\n".join(notes))
 
     def _show_streamed(self, outcome: Outcome) -> None:
         self.job.show_device(outcome)
@@ -187,7 +187,10 @@ class SegmentDock(ClosingDock):
         self.stream.show_copy(True)
 
     def _show_relabelled(self, outcome: Outcome) -> None:
-        self.job.show_summary(summary(outcome.segmentation))
+        self.job.show_summary(self._summary(outcome))
+
+    def _summary(self, outcome: Outcome) -> str:
+        return summary(outcome.segmentation, self._link.mask_of(outcome))
 
     def _show_cancelled(self, job: Job) -> None:
         folder = self._link.store if job.plan is not None else None
@@ -198,7 +201,8 @@ class SegmentDock(ClosingDock):
         self.job.name_start("Continue")
 
     def _show_failed(self, sentence: str) -> None:
-        self.job.show_end("", sentence)
+        is_running = self._controller.running is not None  # something else has failed
+        (self.job.show_aside if is_running else self.job.show_end)("", sentence)
         show_error(sentence)
 
 

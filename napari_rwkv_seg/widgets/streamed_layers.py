@@ -18,6 +18,8 @@ from napari.layers import Labels
 from napari_rwkv_seg.controllers.streaming import open_store
 from napari_rwkv_seg.errors import ImageError
 
+from .adding import keeping_stroke
+from .as_written import digest, remember
 from .placement import Placement, shifted, transform_of
 from .regions import check_view, data_point
 from .result_layers import METADATA_KEY, dress
@@ -69,14 +71,15 @@ class StreamedLayers:
         if levels[0].ndim < len(place.shape):
             levels = [_WithAxis(level, axes.index("C")) for level in levels]
         is_pyramid = len(levels) > 1
-        layer = viewer.add_labels(
-            levels if is_pyramid else levels[0],
-            name=title,
-            multiscale=is_pyramid,
-            cache=False,  # what lies on the disk changes
-            metadata={**place.source, METADATA_KEY: {"store": str(folder)}},
-            **place.box_transform,
-        )
+        with keeping_stroke(viewer):
+            layer = viewer.add_labels(
+                levels if is_pyramid else levels[0],
+                name=title,
+                multiscale=is_pyramid,
+                cache=False,  # what lies on the disk changes
+                metadata={**place.source, METADATA_KEY: {"store": str(folder)}},
+                **place.box_transform,
+            )
         layer.editable = False
         self._shown = [one for one in self._shown if one.layer() is not None]
         self._shown.append(_Streamed(folder, weakref.ref(layer)))
@@ -126,6 +129,7 @@ class StreamedLayers:
             metadata=deepcopy(layer.metadata),
             **shifted(transform_of(layer), start),
         )
+        remember(copied, digest(data))
         return copied
 
     def has_layer(self) -> bool:

@@ -7,8 +7,8 @@ thread only, and everything is let go when the dock or the window closes.
 
 import logging
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,44 +21,18 @@ from napari_rwkv_seg.errors import ImageError, RwkvSegError
 
 from .image_choice import ImageChoice
 from .job_runner import JobRunner, ignored
-from .placement import Placement, place
-from .regions import Region, find_region, level_data, pixel_reader
+from .label_changes import Change
+from .placement import Asked, place
+from .regions import find_region, level_data, pixel_reader
 from .result_layers import Result, ResultLayers
 from .stream_choice import stream_forecast, stream_plan
 from .streamed_layers import StreamedLayers
 
 if TYPE_CHECKING:
-    from napari.layers import Image
+    import numpy as np
+    from numpy.typing import NDArray
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """What a job was asked for, as it was when it began."""
-
-    image: "weakref.ref[Image]"
-    name: str
-    axes: str
-    level: int
-    region: Region
-    place: Placement
-
-    def name_now(self) -> str:
-        """Return the image's present name, or the one it had."""
-        image = self.image()
-        return image.name if image is not None else self.name
-
-    def place_now(self) -> Placement:
-        """Return where the result belongs now that the image may have been moved, or is gone."""
-        image = self.image()
-        if image is None or level_data(image, self.level).ndim != len(self.axes):
-            return self.place
-        try:
-            place_now = place(image, self.axes, self.level, self.region)
-        except (ImageError, IndexError):  # no size of a pixel, or no such level any more
-            return self.place
-        return place_now if place_now.shape == self.place.shape else self.place
 
 
 class ViewerLink:
@@ -80,7 +54,7 @@ class ViewerLink:
         self._streamed = StreamedLayers(viewer)
         self._network = JobRunner("Segment", on_cancel=controller.stop)
         self._labels = JobRunner()
-        self._asked: dict[int, _Asked] = {}
+        self._asked: dict[int, Asked] = {}
         self._adjust_again = False
         self._with_probabilities = False
         self.store: Path | None = None  # what the last streamed run fills
@@ -98,12 +72,13 @@ class ViewerLink:
     def run(self) -> None:
         """Begin a job on the chosen image, as the controller's settings say."""
         try:
-            asked, image, about, plan = self._prepare()
+            settings = self._settings_of_run()
+            asked, image, about, plan = self._prepare(settings)
         except RwkvSegError as error:
             self._controller.failed.emit(str(error))
             return
         self.store = None
-        job = self._controller.begin(image, about, plan)
+        job = self._controller.begin(image, about, plan, settings)
         self._asked = {job.number: asked, **self._kept_asked()}
         self._network.start(
             partial(self._controller.steps, job),
@@ -122,10 +97,14 @@ class ViewerLink:
 
     def forecast(self) -> str:
         """Return what will happen if the chosen image is streamed; "" if it will not be."""
-        layer, settings = self.choice.image, self._controller.settings
+        layer = self.choice.image
         if layer is None or self.choice.facts().problem:
             return ""
-        return stream_forecast(layer, settings)
+        return stream_forecast(layer, self._settings_of_run())
+
+    def mask_of(self, outcome: Outcome) -> "NDArray[np.bool_] | None":
+        """Return which pixels (Y, X) of a result count; None if all do."""
+        return self._asked[outcome.job.number].region.mask
 
     def copy_view(self) -> None:
         """Copy what is in view of streamed labels into a layer that can be painted on."""
@@ -156,17 +135,16 @@ class ViewerLink:
         self.choice.close()
 
     def _prepare(
-        self,
-    ) -> tuple[_Asked, Callable[[], Any], dict[str, Any], StreamPlan | None]:
+        self, settings: SegmentSettings
+    ) -> tuple[Asked, Callable[[], Any], dict[str, Any], StreamPlan | None]:
         """Return where the result goes, what reads the pixels, facts, and how it is streamed."""
-        viewer, layer, settings = self._viewer(), self.choice.image, self._controller.settings
+        viewer, layer = self._viewer(), self.choice.image
         problem = self.choice.facts().problem
         if viewer is None or layer is None or problem:
             raise ImageError(problem)
-        settings = self._with_spacing(settings)
         region = find_region(viewer, layer, settings.scope, settings.axes, settings.level)
         where = place(layer, settings.axes, settings.level, region)
-        asked = _Asked(weakref.ref(layer), layer.name, settings.axes, settings.level, region, where)
+        asked = Asked(weakref.ref(layer), layer.name, settings.axes, settings.level, region, where)
         about = {
             "layer": layer.name,
             "scope": settings.scope,
@@ -179,14 +157,14 @@ class ViewerLink:
             return asked, lambda: Crop(pixels, region.box), about, plan
         return asked, pixel_reader(pixels, region.box), about, None
 
-    def _with_spacing(self, settings: SegmentSettings) -> SegmentSettings:
-        """Tell the controller what planes from the side need; a part is seen across Z alone."""
-        if settings.directions != "Z":
-            whole = settings.scope == "whole layer"
-            spacing = self.choice.spacing() if whole else None
-            directions = settings.directions if whole else "Z"
-            self._controller.choose(spacing=spacing, directions=directions)
-        return self._controller.settings
+    def _settings_of_run(self) -> SegmentSettings:
+        """Return the choices for a run now: only a whole volume has planes from the side."""
+        settings = self._controller.settings
+        if settings.directions == "Z":
+            return settings
+        if settings.scope == "whole layer" and self.choice.facts().is_volume:
+            return replace(settings, spacing=self.choice.spacing())
+        return replace(settings, directions="Z", spacing=None)
 
     def _on_step(self, job: Job, progress: Any) -> None:
         self._controller.hear(job, progress)
@@ -204,13 +182,25 @@ class ViewerLink:
             self._streamed.refresh(self.store)
 
     def _on_end(self, job: Job, outcome: Outcome | None) -> None:
+        """Let a worker find what a new result changes, before the job is said to have ended."""
+        is_wanted = self._controller.running is job and not job.stopped.is_set()
+        if outcome is None or outcome.segmentation is None or not is_wanted:
+            self._on_found(job, outcome, None)
+            return
+        result = self._result(outcome)
+        find = partial(self._results.begin(result), result)
+        self._labels.start(find, ignored, partial(self._on_found, job, outcome))
+
+    def _on_found(self, job: Job, outcome: Outcome | None, change: Change | None) -> None:
         """Show new labels; make them anew if the user has adjusted the settings meanwhile."""
         kept = self._finish(job, outcome)
         if kept is not None:
-            self._show(partial(self._show_new, kept))
-            self._adjust()
+            self._show(partial(self._show_new, kept, change))
         elif job.plan is not None and self.store is not None:
             self._show(partial(self._show_streamed, self.store, outcome))
+        if kept is not None or self._adjust_again:
+            self._adjust_again = False
+            self._adjust()
 
     def _show_streamed(self, folder: Path, outcome: Outcome | None) -> None:
         """Show a store as the run has left it."""
@@ -221,9 +211,9 @@ class ViewerLink:
             output = done.settings.output
             self._streamed.end(folder, done.card.classes, output, done.provenance)
 
-    def _show_new(self, outcome: Outcome) -> None:
+    def _show_new(self, outcome: Outcome, change: Change | None) -> None:
         result = self._result(outcome)
-        self._results.show(result)
+        self._results.show(result, change=change)
         if self._with_probabilities:
             self._results.show_probabilities(result)
 
@@ -253,19 +243,37 @@ class ViewerLink:
             return
         job = self._controller.begin_relabel()
         if job is not None:
-            self._labels.start(
-                partial(self._controller.steps, job), ignored, partial(self._on_adjusted, job)
-            )
+            result = self._result(kept)
+            find = self._results.begin(result, adjusted=True)
+            steps = partial(self._relabel, job, result, find)
+            self._labels.start(steps, ignored, partial(self._on_adjusted, job))
 
-    def _on_adjusted(self, job: Job, outcome: Outcome | None) -> None:
+    def _relabel(
+        self,
+        job: Job,
+        result: Result,
+        find: Callable[[Result], Generator[None, None, Change | None]],
+    ) -> Generator[Any, None, tuple[Outcome, Change | None]]:
+        """Make labels anew and find what they change; in a worker."""
+        outcome = yield from self._controller.steps(job)
+        made = outcome.segmentation
+        if made is None:
+            return outcome, None
+        newer = replace(result, labels=made.labels, output=made.settings.output)
+        change = yield from find(newer)
+        return (Outcome(job) if job.stopped.is_set() else outcome), change
+
+    def _on_adjusted(self, job: Job, found: tuple[Outcome, Change | None] | None) -> None:
+        outcome, change = found or (None, None)
         kept = self._finish(job, outcome)
         if kept is not None:
-            self._show(lambda: self._results.show(self._result(kept), adjusted=True))
+            show = self._results.show
+            self._show(lambda: show(self._result(kept), adjusted=True, change=change))
         if self._adjust_again:
             self._adjust_again = False
             self._adjust()
 
-    def _kept_asked(self) -> dict[int, _Asked]:
+    def _kept_asked(self) -> dict[int, Asked]:
         """Return what the kept result was asked for, which adjustments still need."""
         kept = self._controller.kept
         return {} if kept is None else {kept.job.number: self._asked[kept.job.number]}

@@ -30,6 +30,7 @@ class ArrayPair:
 
     def __init__(self, key: str = "cells", labels: np.ndarray | None = None) -> None:
         self.key = key
+        self.covers = (key, None)
         if labels is None:
             labels = np.zeros((64, 200), dtype=np.int32)
             labels[10:30, 10:30] = labels[10:40, 90:110] = labels[20:50, 160:190] = 1

@@ -126,6 +126,80 @@ def test_pairs_of_layers_come_and_go_and_others_stay():
     assert not rows.get("b").used
 
 
+def labels_of(image, name, part=None):
+    """Return a row of labels of an image."""
+    source = ArrayPair(f"{image} + {name}")
+    source.covers = (image, part)
+    return PairRow(source)
+
+
+def counted(rows, **as_written):
+    """Count rows by name, and say which hold what a model wrote."""
+    for name, written in as_written.items():
+        row = next(row for row in rows if row.source.key.endswith(name))
+        rows.take(row, PairFacts(highest=1, as_written=written))
+
+
+def used(rows):
+    """Return the names of the labels that are ticked."""
+    return sorted(row.source.key.partition(" + ")[2] for row in rows.used)
+
+
+def test_of_several_labels_of_an_image_the_topmost_that_somebody_has_corrected_are_used():
+    rows = PairRows()
+    rows.offer([labels_of("cells", name) for name in ("new", "mine", "older")])
+    assert used(rows) == ["new"]
+
+    counted(rows, new=True, mine=False, older=False)
+
+    assert used(rows) == ["mine"]
+
+
+def test_a_result_that_comes_later_does_not_join_or_replace_labels_that_were_corrected():
+    rows = PairRows()
+    rows.offer([labels_of("cells", "mine")])
+    counted(rows, mine=False)
+
+    rows.offer([labels_of("cells", "new"), labels_of("cells", "mine")])
+    assert used(rows) == ["mine"]
+
+    counted(rows, new=True)
+    assert used(rows) == ["mine"]
+
+
+def test_an_empty_layer_does_not_take_the_place_of_labels():
+    rows = PairRows()
+    rows.offer([labels_of("cells", "empty"), labels_of("cells", "mine")])
+    counted(rows, mine=False)
+
+    rows.take(rows.get("cells + empty"), PairFacts(highest=0))
+
+    assert used(rows) == ["mine"]
+
+
+def test_what_the_user_has_ticked_of_an_image_stays_so():
+    rows = PairRows()
+    rows.offer([labels_of("cells", "mine")])
+    counted(rows, mine=False)
+    rows.use("cells + mine", False)
+
+    rows.offer([labels_of("cells", "new"), labels_of("cells", "mine")])
+    assert used(rows) == []
+
+    rows.use("cells + new", True)
+    counted(rows, new=True)
+    assert used(rows) == ["new"]
+
+
+def test_labels_of_two_parts_of_an_image_are_both_used():
+    rows = PairRows()
+    whole, left, right = (labels_of("slide", name, name) for name in ("whole", "left", "right"))
+    rows.offer([right, left, whole])
+    counted(rows, right=False, left=False, whole=True)
+
+    assert used(rows) == ["left", "right"]
+
+
 def test_a_pair_that_was_added_can_be_removed_and_one_of_open_layers_is_only_not_used():
     rows = PairRows()
     rows.offer([PairRow(ArrayPair("a"))])

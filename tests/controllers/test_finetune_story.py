@@ -137,6 +137,14 @@ def test_labels_that_nobody_has_corrected_are_told():
     assert pairs_warning([replace(own, used=False), mine]) == ""
 
 
+def test_two_ticked_labels_of_one_image_are_warned_of():
+    one, other = PairRow(ArrayPair(), facts=FACTS), PairRow(ArrayPair(), facts=FACTS)
+
+    assert "Several ticked labels are of one image (cells)" in pairs_warning([one, other])
+    assert pairs_warning([one, replace(other, used=False)]) == ""
+    assert pairs_warning([one, PairRow(ArrayPair("other"), facts=FACTS)]) == ""
+
+
 def test_objects_of_several_classes_are_refused_with_the_reason():
     card = make_entry(classes=3).card
     choices = FinetuneChoices("bright", "objects", tuple(card.classes))

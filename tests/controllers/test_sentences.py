@@ -115,3 +115,12 @@ def test_a_result_of_objects_tells_how_many_there_are(output, highest, text) -> 
     result = Segmentation(labels, np.zeros((2, 1, 2)), make_card(), settings, "YX", (), {})
 
     assert summary(result) == text
+
+
+def test_objects_of_a_part_are_counted_within_its_outline() -> None:
+    labels = np.array([[[1, 0, 2], [3, 0, 2]]])
+    mask = np.array([[True, True, True], [False, True, False]])
+    settings = LabelSettings(output="objects")
+    result = Segmentation(labels, np.zeros((2, 1, 2, 3)), make_card(), settings, "ZYX", (), {})
+
+    assert summary(result, mask) == "Done: 2 objects."

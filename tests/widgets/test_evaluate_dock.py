@@ -80,6 +80,25 @@ def test_differences_are_added_once_and_again_after_they_were_removed(evaluate, 
     assert len(viewer.layers) == 3
 
 
+def test_newer_differences_of_the_same_layers_take_the_place_of_the_older(
+    evaluate, two, viewer, until, truth
+):
+    run(evaluate, until)
+    evaluate.result.differences.click()
+    shown = viewer.layers[-1]
+    two[1].data = truth.copy()
+    run(evaluate, until)
+    evaluate.result.differences.click()
+    assert [layer for layer in viewer.layers if layer not in two] == [shown]
+    assert np.array_equal(shown.data == 1, truth > 0)
+    assert not (shown.data > 1).any()
+
+    shown.data_setitem((np.array([0]), np.array([0])), 2)
+    evaluate.result.differences.click()
+    assert not shown.visible
+    assert np.array_equal(viewer.layers[-1].data == 1, truth > 0)
+
+
 def test_the_prediction_is_a_result_of_ours_or_the_topmost_layer(evaluate, viewer, truth):
     assert NO_LAYERS in evaluate.run.problem.text()
     assert not evaluate.run.button.isEnabled()
@@ -220,6 +239,30 @@ def test_a_job_can_be_cancelled_and_leaves_all_as_it_was(
     assert "Cancelled" in evaluate.run.status.text()
     assert evaluate.run.button.text() == "Evaluate"
     assert len(viewer.layers) == 2
+
+
+def test_saving_the_last_scores_during_a_job_leaves_it_its_cancel(
+    evaluate, two, until, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run(evaluate, until)
+    gate, steps_of = threading.Event(), room.evaluate_steps
+
+    def slow(*arguments: Any) -> Any:
+        gate.wait(20)
+        return (yield from steps_of(*arguments))
+
+    monkeypatch.setattr(room, "evaluate_steps", slow)
+    evaluate.run.button.click()
+    for folder, line in ((".", evaluate.run.status), ("no", evaluate.run.problem)):
+        evaluate.ask_file = lambda folder=folder: str(tmp_path / folder / "scores.csv")
+        evaluate.result.save.click()
+        until(lambda line=line: "scores.csv" in line.text())
+        assert evaluate.run.button.text() == "Cancel"
+        assert not evaluate.run.bar.isHidden()
+    gate.set()
+    until(lambda: not evaluate._link.is_busy)
+    assert evaluate.run.button.text() == "Evaluate"
+    assert evaluate.run.status.text() == "Done."
 
 
 def test_closing_the_dock_ends_a_job_and_lets_go_of_the_layers(

@@ -15,6 +15,7 @@ from napari_rwkv_seg.controllers.finetune import FinetuneController
 from napari_rwkv_seg.training.run_folder import RunFolder, locked
 from napari_rwkv_seg.widgets.finetune_dock import FinetuneDock
 from napari_rwkv_seg.widgets.finetune_link import FinetuneLink
+from napari_rwkv_seg.widgets.made_of import made_of
 from napari_rwkv_seg.widgets.model_news import news_of
 from napari_rwkv_seg.zoo.store import ModelEntry, list_models, user_folder
 
@@ -219,6 +220,40 @@ def test_boxes_say_what_is_checked(open_dock, viewer, with_cells, until) -> None
     layer.data = [np.array([[0, 0], [0, 100], [40, 100], [40, 0]])]
     until(lambda: "class 1 " in row_text(dock) and "400 px" not in row_text(dock))
     until(lambda: dock.pairs.warning.text() == "")
+
+
+def test_boxes_are_drawn_in_the_pixels_and_the_unit_of_the_image(
+    open_dock, viewer, labels, until
+) -> None:
+    grid = {"scale": (0.0005, 0.0005), "units": ("mm", "mm")}
+    viewer.add_image((labels * 200).astype(np.uint8), name="cells", **grid)
+    viewer.add_labels(labels, name="mine", **grid)
+    dock = open_dock()
+    units = getattr(viewer.dims, "units", None)
+
+    dock.pairs.checked.new_boxes.click()
+    layer = viewer.layers["Checked regions"]
+    layer.add_rectangles(np.array([[9.5, 9.5], [29.5, 29.5]]))
+
+    np.testing.assert_allclose(layer.scale, (0.0005, 0.0005))
+    assert getattr(viewer.dims, "units", None) == units
+    until(lambda: "in boxes: class 1 400 px" in row_text(dock))
+
+
+def test_a_second_result_leaves_the_corrected_one_ticked(
+    dock, segment, image, viewer, open_dock, until
+) -> None:
+    layer = viewer.add_image(image, name="cells")
+    corrected = segment(dock)
+    assert made_of(corrected) is layer
+    corrected.paint((2, 2), 1)
+    tune = open_dock()
+    segment(dock)
+
+    until(lambda: tune.pairs.list.count() == 2 and "not corrected" in row_text(tune, 1))
+    until(lambda: "px" in row_text(tune, 0))
+    ticked = [row.source.labels for row in tune._controller.rows.used]
+    assert ticked == [corrected]
 
 
 def test_of_a_stack_the_plane_that_is_shown_is_checked_at_first(

@@ -7,6 +7,7 @@ import pytest
 from napari.components import Dims, ViewerModel
 
 from napari_rwkv_seg.controllers.finetune_pairs import Checked
+from napari_rwkv_seg.controllers.finetune_runs import Difference
 from napari_rwkv_seg.errors import ImageError
 from napari_rwkv_seg.widgets import finetune_shown
 from napari_rwkv_seg.widgets.finetune_layers import LayerPair
@@ -174,3 +175,58 @@ def test_too_much_in_view_is_refused_before_it_is_read(model, monkeypatch) -> No
 
     with pytest.raises(ImageError, match=r"20 × 30 pixels are in view.*zoom in"):
         in_view(model, image, "YX", None)
+
+
+def difference(value: int, name: str = "cells") -> Difference:
+    """Return differences that are `value` everywhere."""
+    return Difference(0, name, np.zeros((20, 30)), np.full((20, 30), value, dtype=np.uint8))
+
+
+def test_differences_of_a_pair_are_one_layer_that_is_kept_up_to_date(model) -> None:
+    image = model.add_image(np.zeros((20, 30)), name="cells", scale=(2, 3))
+    labels = model.add_labels(np.zeros((20, 30), dtype=int), scale=(2, 3))
+    pair, layers = LayerPair(model, image, labels), RunLayers(model)
+
+    layers.show_differences([difference(1)], {0: pair})
+    layers.show_differences([difference(2)], {0: pair})
+
+    (shown,) = model.layers[2:]
+    assert (shown.data == 2).all()
+    np.testing.assert_array_equal(shown.scale, (2, 3))
+
+
+def test_differences_on_which_somebody_has_painted_make_way_and_are_kept(model) -> None:
+    layers = RunLayers(model)
+    layers.show_differences([difference(1)], {})
+    painted = model.layers[-1]
+    painted.data_setitem((np.array([3]), np.array([4])), 7)
+
+    layers.show_differences([difference(2)], {})
+
+    names = [layer.name for layer in model.layers]
+    assert names == ["cells", "cells · differences", "cells · differences [1]"]
+    assert not painted.visible
+    assert painted.data[3, 4] == 7
+
+
+def test_an_image_that_a_run_has_kept_is_brought_once_and_lies_below_its_differences(model) -> None:
+    layers = RunLayers(model)
+    for _ in range(2):
+        layers.show_differences([difference(1)], {})
+    assert [layer.name for layer in model.layers] == ["cells", "cells · differences"]
+
+    del model.layers["cells"]
+    layers.show_differences([difference(1)], {})
+
+    assert [layer.name for layer in model.layers] == ["cells", "cells · differences"]
+
+
+def test_differences_of_a_part_of_an_image_lie_on_that_part(model) -> None:
+    image = model.add_image(np.zeros((60, 90)), name="slide", scale=(2, 3))
+    told = {"napari-rwkv-seg": {"layer": "slide", "axes": "YX"}}
+    place = {"scale": (2, 3), "translate": (20, 60), "metadata": told}
+    labels = model.add_labels(np.zeros((20, 30), dtype=int), **place)
+
+    RunLayers(model).show_differences([difference(1)], {0: LayerPair(model, image, labels)})
+
+    np.testing.assert_allclose(model.layers[-1].data_to_world((0, 0)), (20, 60))

@@ -1,5 +1,6 @@
 """Results become ordinary layers, and what a user has edited is never touched; without a window."""
 
+import gc
 import weakref
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
-from napari_rwkv_seg.widgets import result_layers
+from napari_rwkv_seg.inference.steps import drained
+from napari_rwkv_seg.widgets import label_changes
 from napari_rwkv_seg.widgets.placement import Placement, place
 from napari_rwkv_seg.widgets.regions import Region
 from napari_rwkv_seg.widgets.result_layers import METADATA_KEY, Result, ResultLayers
@@ -24,10 +26,19 @@ def model() -> ViewerModel:
     return model
 
 
-@pytest.fixture
-def results(model: ViewerModel) -> ResultLayers:
+class FoundBefore(ResultLayers):
+    """Lets what labels change be found first, as a worker does."""
+
+    def show(self, result: Result, *, adjusted: bool = False, change: Any = None) -> Labels | None:
+        found = drained(self.begin(result, adjusted=adjusted)(result))
+        return super().show(result, adjusted=adjusted, change=found)
+
+
+@pytest.fixture(params=[ResultLayers, FoundBefore], ids=["at once", "found before"])
+def results(request: pytest.FixtureRequest, model: ViewerModel) -> ResultLayers:
     """Return what writes the layers."""
-    return ResultLayers(model)
+    written: ResultLayers = request.param(model)
+    return written
 
 
 def result(model: ViewerModel, labels: Any, region: Region | None = None, **changes: Any) -> Result:
@@ -298,20 +309,136 @@ def test_classes_keep_their_numbers_in_every_region(model, results) -> None:
     assert set(np.unique(layer.data)) == {0, 1}
 
 
-def test_many_objects_fit_into_a_layer_that_held_classes_and_ctrl_z_brings_these_back(
-    model, results
-) -> None:
+def test_many_objects_fit_into_a_layer_that_held_classes(model, results) -> None:
     layer = results.show(result(model, two().astype(np.uint8), output="classes"))
-    results.show(result(model, two(700, 2)), adjusted=True)
+
+    assert results.show(result(model, two(700, 2)), adjusted=True) is layer
 
     assert layer.data.max() == 700
+
+
+@pytest.mark.parametrize("first", ["classes", "objects"])
+def test_ctrl_z_never_leaves_numbers_that_mean_something_else_than_their_layer_says(
+    model, results, first
+) -> None:
+    second = "objects" if first == "classes" else "classes"
+    layer = results.show(result(model, two(), output=first))
+    results.show(result(model, two(3, 2), output=first), adjusted=True)
+    results.show(result(model, two(4, 5), output=second), adjusted=True)
+
     layer.undo()
 
+    np.testing.assert_array_equal(layer.data, two(4, 5))
+    assert layer.features.empty == (second == "objects")
+
+
+def test_a_run_for_another_output_takes_nothing_away_that_ctrl_z_could_not_bring_back(
+    model, results
+) -> None:
+    first = results.show(result(model, two(), output="objects"))
+
+    second = results.show(result(model, two(1, 1), output="classes"))
+
+    assert second is not first
+    np.testing.assert_array_equal(first.data, two())
+
+
+def test_objects_of_another_region_do_not_become_classes_with_the_last_one(model, results) -> None:
+    ones = np.ones((3, 3), dtype=np.int32)
+    here, there = Region((slice(1, 4), slice(1, 4))), Region((slice(5, 8), slice(6, 9)))
+    objects = results.show(result(model, ones, here))
+    results.show(result(model, ones, there))
+    before = objects.data.copy()
+
+    classes = results.show(result(model, ones, there, output="classes"), adjusted=True)
+
+    assert classes is not objects
+    np.testing.assert_array_equal(objects.data, before)
+    assert results.show(result(model, ones, there), adjusted=True) is classes
+
+
+def test_a_step_that_the_user_made_after_an_adjustment_is_not_taken_for_ours(
+    model, results
+) -> None:
+    layer = results.show(result(model, two()))
+    results.show(result(model, two(3, 2)), adjusted=True)
+    for value in (5, 0):
+        layer.data_setitem((np.array([4]), np.array([4])), value)
+    painted = layer.data.copy()
+    layer.undo()
+    edited = layer.data.copy()
+    layer.redo()
+
+    results.show(result(model, two(4, 2)), adjusted=True)
+
+    np.testing.assert_array_equal(layer.data, two(4, 2))
+    layer.undo()
+    np.testing.assert_array_equal(layer.data, painted)
+    layer.undo()
+    np.testing.assert_array_equal(layer.data, edited)
+
+
+def _paint(layer: Labels) -> None:
+    layer.paint((4, 4), 5)
+
+
+def _write_as_scripts_do(layer: Labels) -> None:
+    layer.data[4, 4] = 7
+
+
+def _replace(layer: Labels) -> None:
+    layer.data = layer.data[::-1].copy()
+
+
+def _undo(layer: Labels) -> None:
+    layer.undo()
+
+
+@pytest.mark.parametrize("edit", [_paint, _write_as_scripts_do, _replace, _undo])
+@pytest.mark.parametrize("adjusted", [True, False], ids=["adjusted", "run"])
+def test_what_a_user_does_while_a_worker_looks_for_changes_is_never_overwritten(
+    model, edit, adjusted
+) -> None:
+    results = ResultLayers(model)
+    layer = results.show(result(model, two()))
+    results.show(result(model, two(2, 3)))
+    newer = result(model, two(4, 2))
+    change = drained(results.begin(newer, adjusted=adjusted)(newer))
+    edit(layer)
+    edited = layer.data.copy()
+
+    shown = results.show(newer, adjusted=adjusted, change=change)
+
+    assert shown is not layer
+    np.testing.assert_array_equal(layer.data, edited)
+    np.testing.assert_array_equal(shown.data, two(4, 2))
+
+
+def test_two_results_that_were_looked_at_together_go_into_one_layer(model) -> None:
+    results = ResultLayers(model)
+    first, second = result(model, two()), result(model, two(2, 1))
+    found = [drained(results.begin(one)(one)) for one in (first, second)]
+
+    layer = results.show(first, change=found[0])
+
+    assert results.show(second, change=found[1]) is layer
+    np.testing.assert_array_equal(layer.data, two(2, 1))
+    layer.undo()
     np.testing.assert_array_equal(layer.data, two())
 
 
+def test_a_worker_without_enough_memory_leaves_the_work_to_the_window(model, monkeypatch) -> None:
+    def find(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(label_changes, "find_change", find)
+    results = FoundBefore(model)
+
+    np.testing.assert_array_equal(results.show(result(model, two())).data, two())
+
+
 def test_a_change_too_large_for_the_history_is_written_without(model, results, monkeypatch) -> None:
-    monkeypatch.setattr(result_layers, "MOST_UNDOABLE", 3)
+    monkeypatch.setattr(label_changes, "MOST_UNDOABLE", 3)
     layer = results.show(result(model, two()))
 
     results.show(result(model, two(2, 1)))
@@ -323,7 +450,7 @@ def test_a_change_too_large_for_the_history_is_written_without(model, results, m
 def test_the_mode_of_a_layer_stays_when_its_history_is_forgotten(
     model, results, monkeypatch
 ) -> None:
-    monkeypatch.setattr(result_layers, "MOST_UNDOABLE", 3)
+    monkeypatch.setattr(label_changes, "MOST_UNDOABLE", 3)
     layer = results.show(result(model, two()))
     layer.mode = "paint"
 
@@ -392,3 +519,18 @@ def test_hiding_probabilities_twice_or_after_their_deletion_does_no_harm(model, 
     results.hide_probabilities()
 
     assert len(model.layers) == 2
+
+
+def test_probabilities_whose_labels_were_deleted_are_hidden_too(model, results) -> None:
+    first = result(model, two())
+    results.show(first)
+    results.show_probabilities(first)
+    model.layers.pop()
+    model.add_image(np.zeros((9, 13)), name="others")
+    gc.collect()
+    other = result(model, two(), image=weakref.ref(model.layers["others"]))
+
+    results.show(other)
+    results.hide_probabilities()
+
+    assert [layer.name for layer in model.layers] == ["cells", "others", "cells · bright"]

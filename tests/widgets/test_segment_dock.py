@@ -237,6 +237,27 @@ def test_p08_an_error_is_told_once_and_stays_in_the_dock(
     assert dock.job.button.isEnabled()
 
 
+def test_something_else_that_fails_during_a_run_leaves_it_its_cancel(
+    dock, viewer, image, engine, until, idle
+) -> None:
+    viewer.add_image(image)
+    engine.gate.clear()
+    dock.job.button.click()
+    until(engine.waiting.is_set)
+
+    dock.stream.copy_wanted.emit()
+
+    assert "no streamed labels" in dock.job.problem.text()
+    assert dock.job.button.text() == "Cancel"
+    assert not dock.job.bar.isHidden()
+    dock.job.button.click()
+    engine.gate.set()
+    idle(dock)
+    assert engine.runs <= 1
+    assert "Cancelled" in dock.job.status.text()
+    assert dock.job.problem.text() == ""
+
+
 def test_the_threshold_changes_the_labels_at_once_without_the_network(
     dock, viewer, image, engine, segment, idle
 ) -> None:

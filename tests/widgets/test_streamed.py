@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from napari.layers import Labels
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QGuiApplication
 
 from napari_rwkv_seg.controllers.engine import InferenceEngine
 from napari_rwkv_seg.controllers.segment import SegmentController
@@ -16,7 +18,9 @@ from napari_rwkv_seg.inference.loading import Model
 from napari_rwkv_seg.inference.segment import segment_steps
 from napari_rwkv_seg.inference.stream_folder import read_progress
 from napari_rwkv_seg.widgets import streamed_layers
-from napari_rwkv_seg.widgets.placement import transform_of
+from napari_rwkv_seg.widgets.placement import place, transform_of
+from napari_rwkv_seg.widgets.regions import Region
+from napari_rwkv_seg.widgets.streamed_layers import StreamedLayers
 from napari_rwkv_seg.zoo.card import Normalization
 
 from .conftest import PATIENCE_MS, FakeEngine, make_card
@@ -293,3 +297,18 @@ def test_a_slice_that_is_streamed_lies_in_its_place(dock, viewer, spots, stream)
     assert np.asarray(labels.data).any()
     ome = read_progress(dock._link.store)
     assert ome["state"]["complete"]
+
+
+def test_a_streamed_run_that_begins_during_a_stroke_leaves_the_brush_its_layer(
+    viewer, spots, monkeypatch
+):
+    image = viewer.add_image(spots)
+    mine = viewer.add_labels(np.zeros(spots.shape, dtype=np.int32))
+    monkeypatch.setattr(streamed_layers, "open_store", lambda _: [np.zeros_like(mine.data)])
+    monkeypatch.setattr(QGuiApplication, "mouseButtons", lambda: Qt.MouseButton.LeftButton)
+    where = place(image, "YX", 0, Region(tuple(slice(0, length) for length in spots.shape)))
+
+    StreamedLayers(viewer).begin(Path("store"), "spots · bright", where, "YX")
+
+    assert len(viewer.layers) == 3
+    assert viewer.layers.selection.active is mine

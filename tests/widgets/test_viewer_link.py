@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from functools import partial
 
 import dask.array as da
 import numpy as np
@@ -14,6 +15,7 @@ from qtpy.QtCore import Qt, QThreadPool
 from qtpy.QtGui import QGuiApplication
 
 from napari_rwkv_seg.controllers.segment import SegmentController
+from napari_rwkv_seg.widgets import label_changes
 from napari_rwkv_seg.widgets.result_layers import ResultLayers
 from napari_rwkv_seg.widgets.segment_dock import SegmentDock
 from napari_rwkv_seg.widgets.viewer_link import ViewerLink
@@ -150,6 +152,59 @@ def test_l08_a_result_that_comes_during_a_stroke_leaves_the_brush_its_layer(
 
     assert len(viewer.layers) == 3
     assert viewer.layers.selection.active is first
+
+
+def test_strokes_painted_while_a_worker_looks_for_changes_survive(
+    dock, viewer, image, segment, controller, until, idle, monkeypatch
+):
+    viewer.add_image(image)
+    first = segment(dock)
+    find, looked, painted = label_changes.find_change, threading.Event(), threading.Event()
+
+    def slow(*args):
+        change = find(*args)
+        looked.set()
+        painted.wait(20)
+        return change
+
+    monkeypatch.setattr(label_changes, "find_change", slow)
+    controller.choose(threshold=0.7)
+    until(looked.is_set)
+    first.paint((30, 5), 9)
+    strokes = first.data.copy()
+
+    painted.set()
+    idle(dock)
+
+    assert len(viewer.layers) == 3
+    np.testing.assert_array_equal(first.data, strokes)
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True], ids=["anew", "cancelled"])
+def test_a_run_goes_on_until_what_it_changes_is_found(
+    dock, viewer, image, controller, until, idle, monkeypatch, is_cancelled
+):
+    find, looked, gate = label_changes.find_change, threading.Event(), threading.Event()
+
+    def slow(*args):
+        looked.set()
+        gate.wait(20)
+        return find(*args)
+
+    monkeypatch.setattr(label_changes, "find_change", slow)
+    viewer.add_image(image)
+    dock.job.button.click()
+    until(looked.is_set)
+    assert controller.running is not None
+    controller.choose(threshold=0.7)
+    (controller.stop if is_cancelled else dock._link.run)()
+
+    gate.set()
+    idle(dock)
+
+    assert len(viewer.layers) == (1 if is_cancelled else 2)
+    if not is_cancelled:
+        np.testing.assert_array_equal(viewer.layers[1].data > 0, image > 0.7 * image.max())
 
 
 def test_c05_a_result_that_cannot_be_shown_is_told_and_the_next_run_works(
@@ -446,7 +501,7 @@ def test_c03_twenty_docks_opened_and_closed_leave_no_callback(viewer, image):
     assert count() == before
 
 
-def test_c03_a_closed_dock_can_be_forgotten(viewer, image, qtbot):
+def test_c03_a_closed_dock_can_be_forgotten(viewer, image, until):
     viewer.add_image(image)
     controller = SegmentController(FakeEngine())
     link = ViewerLink(viewer, controller)
@@ -456,20 +511,19 @@ def test_c03_a_closed_dock_can_be_forgotten(viewer, image, qtbot):
     viewer.window.remove_dock_widget(dock)
     del dock, link, controller
 
-    qtbot.wait(50)
-    gc.collect()
-
-    assert [one() for one in watched] == [None, None]
+    until(partial(_are_gone, watched))
 
 
-def test_c03_a_dock_closed_in_the_middle_of_its_job_can_be_forgotten(viewer, image, qtbot, until):
+def test_c03_a_dock_closed_in_the_middle_of_its_job_can_be_forgotten(viewer, image, until):
     viewer.add_image(image)
 
     watched = _close_in_the_middle(viewer, until)
-    qtbot.wait(50)
-    gc.collect()
+    until(partial(_are_gone, watched))
 
-    assert [one() for one in watched] == [None, None]
+
+def _are_gone(watched):
+    gc.collect()
+    return all(one() is None for one in watched)
 
 
 def _close_in_the_middle(viewer, until):
@@ -564,6 +618,23 @@ def test_the_selected_shapes_alone_are_filled(dock, viewer, image, segment):
 
     assert labels.data.shape == image.shape
     np.testing.assert_array_equal(labels.data > 0, image > 200)
+
+
+def test_objects_are_counted_within_the_selected_shapes(dock, viewer, image, segment, idle):
+    viewer.add_image(image)
+    shapes = viewer.add_shapes([[[0, 0], [0, 45], [32, 0]]], shape_type="polygon")
+    shapes.selected_data = {0}
+    dock._controller.choose(
+        scope="selected shapes", output="objects", threshold=0.5, smallest_object=0
+    )
+
+    labels = segment(dock)  # the second square lies in the shape's box, but not in the shape
+
+    assert len(np.unique(labels.data)) == 2
+    assert dock.job.status.text() == "Done: 1 object."
+    dock._controller.choose(fill_holes=True)
+    idle(dock)
+    assert dock.job.status.text() == "Done: 1 object."
 
 
 def test_the_current_view_alone_is_filled(make_napari_viewer, controller, image, segment, until):

@@ -46,6 +46,31 @@ def test_a_part_of_a_volume_is_seen_across_z(dock, viewer, stack, segment):
     assert dock._controller.kept.job.settings.directions == "Z"
 
 
+def test_a_run_of_a_part_leaves_the_planes_of_the_whole_as_they_were_chosen(
+    dock, viewer, stack, segment
+):
+    viewer.add_image(stack)
+    dock._controller.choose(axes="ZYX", directions="Y", scope="current slice")
+
+    segment(dock)
+
+    assert dock._controller.settings.directions == "Y"
+
+
+def test_planes_from_the_side_are_not_taken_of_what_is_no_volume_any_more(
+    dock, viewer, stack, segment
+):
+    viewer.add_image(stack)
+    dock._controller.choose(axes="ZYX", directions="Y")
+    dock._controller.choose(axes="TYX", stream="always")
+    assert "streamed" in dock._link.forecast()
+    dock._controller.choose(stream="never")
+
+    segment(dock)
+
+    assert dock._controller.kept.job.settings.directions == "Z"
+
+
 def test_objects_are_linked_at_once_and_let_go_again(dock, viewer, stack, segment, until, idle):
     viewer.add_image(stack)
     dock._controller.choose(axes="ZYX", output="objects", smallest_object=0)
