@@ -127,8 +127,8 @@ def _row(data: str, network: str, cells: list[dict[str, Any]]) -> str:
     steps = round(statistics.mean(cell["steps"] for cell in cells))
     return (
         f"| {data} | {NAMES[network]} | {first['parameters'] / 1e6:.1f} M | {' | '.join(scores)} "
-        f"| {len(cells)} | {steps} | {_mean(cells, 'train_seconds'):.0f} "
-        f"| {_mean(cells, 'seconds_per_image'):.3f} | {_mean(cells, 'peak_megabytes'):.0f} |"
+        f"| {len(cells)} | {steps} | {_timed(cells, 'train_seconds', 0)} "
+        f"| {_timed(cells, 'seconds_per_image', 3)} | {_timed(cells, 'peak_megabytes', 0)} |"
     )
 
 
@@ -140,10 +140,10 @@ def _over_seeds(values: list[float | None]) -> str:
     return f"{mean} ± {statistics.stdev(numbers):.3f}" if len(numbers) > 1 else mean
 
 
-def _mean(cells: list[dict[str, Any]], name: str) -> float:
-    """Return the mean of what was timed: of seeds that had the seconds, not the steps, given."""
-    timed = [cell for cell in cells if not cell["plan"].get("steps")]
-    return statistics.mean(cell[name] for cell in timed or cells)
+def _timed(cells: list[dict[str, Any]], name: str, digits: int) -> str:
+    """Return the mean over the cells that had the seconds, not the steps, given; "–" without."""
+    timed = [cell[name] for cell in cells if not cell["plan"].get("steps")]
+    return f"{statistics.mean(timed):.{digits}f}" if timed else "–"
 
 
 def _notes(cells: list[dict[str, Any]]) -> Iterator[str]:
