@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from napari_rwkv_seg.networks import RWKV_UNET_CONFIGS, RWKVUNet, RWKVUNetEncoder, View
+from napari_rwkv_seg.networks import RWKV_UNET_CONFIGS, RWKVUNet, RWKVUNetEncoder
 
 USED = {"T": 3_145_786, "S": 9_701_970, "B": 17_125_538}  # specification, section 3.5, 2 classes
 VARIANTS = list(RWKV_UNET_CONFIGS)
@@ -103,17 +103,6 @@ def test_the_margin_that_is_cut_off_repeats_the_last_pixels(tiny):
     padded = functional.pad(image, (0, 9, 0, 15), mode="replicate")
     with torch.no_grad():
         torch.testing.assert_close(tiny(image), tiny(padded)[..., :33, :7])
-
-
-def test_zoomed_logits_are_means_of_those_of_the_enlarged_image(tiny):
-    zoomed = RWKVUNet("T", view=View(zoom=3)).eval()
-    zoomed.load_state_dict(tiny.state_dict())  # no weight is of another shape
-    image = torch.randn(1, 3, 21, 40)
-    with torch.inference_mode():
-        large = tiny.eval()(functional.interpolate(image, size=(63, 120), mode="bilinear"))
-        found = zoomed(image)
-    assert found.shape == (1, 2, 21, 40)
-    torch.testing.assert_close(found, functional.avg_pool2d(large, 3), rtol=1e-4, atol=1e-4)
 
 
 def test_images_of_a_batch_do_not_see_each_other(tiny):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from napari_rwkv_seg.networks import View, build_network
 
@@ -58,3 +59,20 @@ def test_a_network_sees_small_images_as_its_settings_say_but_crops_as_they_are(a
 def test_a_least_side_that_is_no_number_of_pixels_is_refused(side):
     with pytest.raises(ValueError, match=f"'least_side' is a number from 1 to 512, got {side!r}"):
         build_network("rwkv_unet", "T", least_side=side)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings"),
+    [("med_urwkv", {}), ("med_urwkv", {"encoder": "plain"}), ("rwkv_unet", {})],
+)
+def test_zoomed_logits_are_means_of_those_of_the_enlarged_image(architecture, settings):
+    torch.manual_seed(42)
+    plain = build_network(architecture, "T", **settings).eval()
+    zoomed = build_network(architecture, "T", zoom=3, **settings).eval()
+    zoomed.load_state_dict(plain.state_dict())  # no weight is of another shape
+    image = torch.randn(1, 3, 21, 40)
+    with torch.inference_mode():
+        large = plain(functional.interpolate(image, size=(63, 120), mode="bilinear"))
+        found = zoomed(image)
+    assert found.shape == (1, 2, 21, 40)
+    torch.testing.assert_close(found, functional.avg_pool2d(large, 3), rtol=1e-4, atol=1e-4)

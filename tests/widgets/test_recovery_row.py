@@ -374,16 +374,22 @@ def test_two_docks_of_one_viewer_show_the_same(open_row, crashed):
     assert first.offers == second.offers == []
 
 
-def test_labels_that_one_dock_restores_cannot_be_restored_in_another_meanwhile(
-    open_row, crashed, viewer, until, monkeypatch
-):
-    gate = threading.Event()
+@pytest.fixture
+def gate(monkeypatch):
+    """Return what lets go of copies that are being read."""
+    opened = threading.Event()
 
     def slow(entry: Any) -> Any:
-        gate.wait(20)
+        opened.wait(20)
         return read_entry(entry)
 
     monkeypatch.setattr(recovery_row, "read_entry", slow)
+    return opened
+
+
+def test_labels_that_one_dock_restores_cannot_be_restored_in_another_meanwhile(
+    open_row, crashed, viewer, until, gate
+):
     crashed("1-1")
     crashed("2-1", number=2)
     first, second = open_row(), open_row()
@@ -399,15 +405,8 @@ def test_labels_that_one_dock_restores_cannot_be_restored_in_another_meanwhile(
 
 
 def test_a_dock_that_goes_while_it_restores_leaves_the_offer_to_the_others(
-    open_row, crashed, viewer, until, monkeypatch
+    open_row, crashed, viewer, until, gate
 ):
-    gate = threading.Event()
-
-    def slow(entry: Any) -> Any:
-        gate.wait(20)
-        return read_entry(entry)
-
-    monkeypatch.setattr(recovery_row, "read_entry", slow)
     crashed()
     first, second = open_row(), open_row()
     first.offers[0].restore.click()
