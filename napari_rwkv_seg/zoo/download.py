@@ -1,8 +1,6 @@
 """Fetching one file over HTTP: safely, with progress, and continued where it broke off.
 
-Only https is spoken (http to this machine itself), and redirects are followed to
-named hosts only. Certificates are checked by a context of our own, whatever else
-the process has switched off. What has arrived stays in a `.part` file, which the
+`addresses` says what may be asked. What has arrived stays in a `.part` file, which the
 next attempt continues by a range request. Pooch checks the SHA-256 and puts the
 file in its place.
 """
@@ -11,10 +9,8 @@ import contextlib
 import http.client
 import logging
 import shutil
-import ssl
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,11 +20,12 @@ from typing import Any
 from napari_rwkv_seg.errors import DownloadError
 from napari_rwkv_seg.files import append_chunks, read_bytes, write_atomically
 
+from .addresses import check_address, opener
+
 CHUNK_BYTES = 1 << 18
 TRIES = 3  # connections, before the user is asked to try again
 PAUSE_S = 1.0  # between them
 TIMEOUT_S = 30.0  # without a byte
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _ETAG_LIMIT = 1000  # bytes
 
 
@@ -135,31 +132,6 @@ def _quiet(logger: logging.Logger) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def check_address(url: str, hosts: tuple[str, ...] = ()) -> None:
-    """Raise DownloadError unless an address is one that may be asked.
-
-    Parameters
-    ----------
-    url : str
-        The address.
-    hosts : tuple of str
-        If there are any, its host must be one of them, or a subdomain.
-    """
-    try:
-        parts = urllib.parse.urlsplit(url)
-        host, has_user = (parts.hostname or "").lower(), parts.username or parts.password
-        is_loopback = parts.scheme == "http" and host in _LOOPBACK
-    except ValueError as error:
-        raise DownloadError(f"{url!r} is not an address: {error}.") from error
-    shown = urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
-    if has_user:
-        raise DownloadError(f"The address {shown!r} carries a user name; give it without.")
-    if not host or not (parts.scheme == "https" or is_loopback):
-        raise DownloadError(f"The address {shown!r} is refused: only https is used.")
-    if hosts and not any(host == each or host.endswith(f".{each}") for each in hosts):
-        raise DownloadError(f"The address {shown!r} is refused: its host is not a known one.")
-
-
 def _fetch_part(download: Download, report: Report) -> None:
     """Complete the part file, with several connections if they break."""
     for attempt in range(1, TRIES + 1):
@@ -216,7 +188,7 @@ def _open(download: Download, start: int) -> Any:
             headers["If-Range"] = read_bytes(download.mark, _ETAG_LIMIT).decode("ascii", "replace")
     request = urllib.request.Request(download.url, headers=headers)
     try:
-        return _opener(download).open(request, timeout=TIMEOUT_S)
+        return opener(download.url, download.hosts).open(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and start:  # the part does not belong to this file
@@ -258,35 +230,3 @@ def _forget(download: Download) -> None:
 
 def _too_large(download: Download) -> str:
     return f"{download.url} is larger than it should be ({download.limit / 1e6:.0f} MB at most)."
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a redirect only where `check_address` lets it go."""
-
-    max_redirections = 5
-
-    def __init__(self, hosts: tuple[str, ...]) -> None:
-        self.hosts = hosts
-
-    def redirect_request(
-        self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str
-    ) -> Any:
-        fp.close()  # what else the answer says, however long it is, is of no interest
-        check_address(newurl, self.hosts)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _opener(download: Download) -> urllib.request.OpenerDirector:
-    """Return what speaks http and https and nothing else, with certificates checked."""
-    hosts = (urllib.parse.urlsplit(download.url).hostname or "", *download.hosts)
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(context=ssl.create_default_context()),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        _Redirects(hosts),
-    ):
-        opener.add_handler(handler)
-    return opener

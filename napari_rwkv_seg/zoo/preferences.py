@@ -7,7 +7,7 @@ from typing import Any
 from napari_rwkv_seg.errors import SettingsError, UnreadableFileError
 from napari_rwkv_seg.files import read_bytes, write_atomically
 
-from .download import check_address
+from .addresses import check_address
 from .folders import make_home
 from .store import PACKAGE
 

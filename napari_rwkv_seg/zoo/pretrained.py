@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 from napari_rwkv_seg.errors import DownloadError, ModelError, OutputError, UnreadableFileError
 from napari_rwkv_seg.files import read_bytes, write_atomically
 
-from .download import Download, Report, check_address, fetch
+from .addresses import check_address
+from .download import Download, Report, fetch
 from .encoders import EncoderEntry, encoders_folder, find_encoder, list_encoders
 from .folders import is_taken, make_home
 from .preferences import read_mirror

@@ -5,7 +5,6 @@ import ssl
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
@@ -16,8 +15,9 @@ from napari_rwkv_seg.errors import (
     OutputError,
     SettingsError,
 )
-from napari_rwkv_seg.zoo import download, preferences, pretrained
-from napari_rwkv_seg.zoo.download import Download, check_address, fetch
+from napari_rwkv_seg.zoo import addresses, download, preferences, pretrained
+from napari_rwkv_seg.zoo.addresses import check_address
+from napari_rwkv_seg.zoo.download import Download, fetch
 from napari_rwkv_seg.zoo.encoders import find_encoder, list_encoders, read_encoder
 from napari_rwkv_seg.zoo.pretrained import HOSTS, PRETRAINED, Pretrained, get_encoder
 
@@ -223,6 +223,7 @@ def test_a_redirect_on_the_same_host_is_followed(file, server):
         ("https://huggingface.co.example.org/net.pth", "host is not a known one"),
         ("data:,net", "is not allowed"),
         ("/redirect", "infinite loop"),
+        ("https://[net.pth", "points to what is no address"),
     ],
 )
 def test_a_redirect_to_elsewhere_is_not_followed(location, reason, file, server):
@@ -257,14 +258,14 @@ def test_an_address_that_may_not_be_asked_is_refused(url):
 def test_certificates_are_checked_whatever_others_have_switched_off(monkeypatch):
     monkeypatch.setattr(ssl, "_create_default_https_context", ssl._create_unverified_context)
     contexts = []
-    handler = download.urllib.request.HTTPSHandler
+    handler = addresses.urllib.request.HTTPSHandler
 
     def note(context):
         contexts.append(context)
         return handler(context=context)
 
-    monkeypatch.setattr(download.urllib.request, "HTTPSHandler", note)
-    download._opener(Download("https://huggingface.co/x", Path("x"), 1))
+    monkeypatch.setattr(addresses.urllib.request, "HTTPSHandler", note)
+    addresses.opener("https://huggingface.co/x", ())
     assert [context.verify_mode for context in contexts] == [ssl.CERT_REQUIRED]
     assert contexts[0].check_hostname
 
