@@ -18,7 +18,7 @@ from napari_rwkv_seg.images.image_file import ImageFile
 from .adding import keeping_stroke
 from .batch_layers import add_image, add_labels, items_of
 from .job_runner import JobRunner, ignored
-from .result_layers import METADATA_KEY
+from .marks import METADATA_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,9 +22,9 @@ from napari_rwkv_seg.controllers.finetune_work import attempt
 
 from .finetune_matching import is_ours_to_show, meaning
 from .job_runner import JobRunner, ignored
+from .marks import METADATA_KEY
 from .placement import transform_of
 from .regions import is_lazy, level_data
-from .result_layers import METADATA_KEY
 from .shown_labels import ShownLabels
 
 OPACITY = 0.8  # the image stays visible beneath

@@ -34,8 +34,8 @@ from .finetune_matching import (
 )
 from .finetune_place import labels_axes
 from .finetune_shapes import Outline, filled, outlines_on
+from .marks import METADATA_KEY
 from .regions import data_point, is_lazy, level_data
-from .result_layers import METADATA_KEY
 
 
 class LayerPair:

@@ -16,10 +16,8 @@ from napari_rwkv_seg.images.axes import AXES_CHOICES, guess_axes
 
 from .finetune_place import Box, box_of, has_no_place, is_same_place, labels_axes
 from .made_of import made_of, remember_image
+from .marks import METADATA_KEY, ROLE
 from .regions import level_data
-from .result_layers import METADATA_KEY
-
-ROLE = "role"  # of layers that are shown only, in their metadata; see `is_ours_to_show`
 
 
 @dataclass(frozen=True)

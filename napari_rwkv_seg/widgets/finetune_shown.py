@@ -22,10 +22,10 @@ from napari_rwkv_seg.zoo.card import ClassCard
 
 from .as_written import digest
 from .finetune_layers import LayerPair
-from .finetune_matching import ROLE
+from .marks import METADATA_KEY, ROLE
 from .placement import Placement, place
 from .regions import Region, find_region, level_data, pixel_reader
-from .result_layers import DTYPE, METADATA_KEY
+from .result_layers import DTYPE
 from .shown_labels import ShownLabels
 
 MOST_PREVIEWED = 16_000_000  # pixels: 64 MB of labels

@@ -19,9 +19,9 @@ from napari_rwkv_seg.controllers.sentences import NO_IMAGE
 from napari_rwkv_seg.errors import ImageError
 from napari_rwkv_seg.images.axes import AXES_CHOICES, check_axes, describe_axes, guess_axes
 
+from .marks import METADATA_KEY
 from .placement import transform_of
 from .regions import level_data
-from .result_layers import METADATA_KEY
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from napari_rwkv_seg.controllers.journal_snapshot import Facts
 from napari_rwkv_seg.controllers.journal_source import plain_source, source_of
 from napari_rwkv_seg.images.napari_io import SOURCE_KEY
 
+from .marks import METADATA_KEY
 from .placement import transform_of
-from .result_layers import METADATA_KEY
 
 PLACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 MOST_CLASSES = 300  # colours and names of more are not kept

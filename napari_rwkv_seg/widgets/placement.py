@@ -138,6 +138,12 @@ def transform_of(layer: Image | Labels, level: int = 0) -> dict[str, Any]:
     return {**keywords, "scale": keywords["scale"] * factors}
 
 
+def lay_over(layer: Image | Labels, transform: dict[str, Any]) -> None:
+    """Give an existing layer the place that the keywords say."""
+    for name, value in transform.items():
+        setattr(layer, name, value)
+
+
 def shifted(transform: dict[str, Any], start: NDArray[np.float64]) -> dict[str, Any]:
     """Return the keywords for a layer that begins at the pixel `start` of another."""
     linear = transform["rotate"] @ transform["shear"] @ np.diag(transform["scale"])

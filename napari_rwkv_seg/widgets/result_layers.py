@@ -30,14 +30,16 @@ from .label_changes import (
     write,
 )
 from .made_of import remember_image
+from .marks import METADATA_KEY
+from .placement import lay_over
+from .probability_layers import add_map, update_map
 
 if TYPE_CHECKING:
     from napari_rwkv_seg.zoo.card import ModelCard
 
     from .placement import Placement
 
-METADATA_KEY = "napari-rwkv-seg"
-__all__ = ["DTYPE", "METADATA_KEY", "Result", "ResultLayers", "dress"]
+__all__ = ["DTYPE", "Result", "ResultLayers", "dress"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,16 +151,13 @@ class ResultLayers:
         viewer, record = self._viewer(), self._latest(result)
         if viewer is None or record is None:
             return
+        labels = self._layer(record)
         for index in range(1, len(result.card.classes)):
-            whole = np.zeros(result.place.shape, dtype=np.float32)
             old = record.maps.get(index, _nothing)()
-            if old is not None and old in viewer.layers and old.data.shape == whole.shape:
-                result.place.fill(old.data, result.probabilities[index])
-                old.refresh()
+            if old is not None and old in viewer.layers:
+                update_map(old, result, index)
                 continue
-            result.place.fill(whole, result.probabilities[index])
-            layer = _add_map(viewer, result, index, whole)
-            labels = self._layer(record)
+            layer = add_map(viewer, result, index)
             if labels is not None:
                 viewer.layers.move(viewer.layers.index(layer), viewer.layers.index(labels))
             record.maps[index] = weakref.ref(layer)
@@ -217,7 +216,7 @@ class ResultLayers:
         provenance = {METADATA_KEY: deepcopy(result.provenance)}
         layer.metadata = {**layer.metadata, **result.place.source, **provenance}
         if not change.target.adjusted:
-            _set_transform(layer, result.place.transform)
+            lay_over(layer, result.place.transform)
 
 
 def _nothing() -> None:
@@ -266,26 +265,3 @@ def dress(layer: Labels, classes: Any, output: str, provenance: dict[str, Any]) 
 def _dress(layer: Labels, result: Result) -> None:
     """Dress a layer as a result says."""
     dress(layer, result.card.classes, result.output, result.provenance)
-
-
-def _set_transform(layer: Labels, transform: dict[str, Any]) -> None:
-    """Lay an existing layer over the image, in case that was moved."""
-    for name, value in transform.items():
-        setattr(layer, name, value)
-
-
-def _add_map(viewer: Any, result: Result, index: int, data: NDArray[np.float32]) -> Image:
-    """Add the probabilities of one class as an image, and leave the selection as it is."""
-    one = result.card.classes[index]
-    selected = set(viewer.layers.selection)
-    layer = viewer.add_image(
-        data,
-        name=f"{result.title} · probability of {one.name}",
-        colormap="magma",
-        contrast_limits=(0, 1),
-        blending="additive",
-        metadata={METADATA_KEY: deepcopy(result.provenance)},
-        **result.place.transform,
-    )
-    viewer.layers.selection = selected
-    return layer

@@ -12,8 +12,7 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from .as_written import digest, remember, rewrite, still_holds_it
-from .finetune_matching import ROLE
-from .result_layers import METADATA_KEY
+from .marks import METADATA_KEY, ROLE
 
 
 class ShownLabels:

@@ -14,7 +14,7 @@ from napari_rwkv_seg.widgets.contributions import Evaluate
 from napari_rwkv_seg.widgets.evaluate_dock import EvaluateDock
 from napari_rwkv_seg.widgets.evaluate_link import facts_of
 from napari_rwkv_seg.widgets.finetune_matching import is_ours_to_show
-from napari_rwkv_seg.widgets.result_layers import METADATA_KEY
+from napari_rwkv_seg.widgets.marks import METADATA_KEY
 
 pytestmark = pytest.mark.gui
 

@@ -12,9 +12,9 @@ from napari_rwkv_seg.widgets import streamed_layers
 from napari_rwkv_seg.widgets.finetune_layers import LayerPair, find_pairs
 from napari_rwkv_seg.widgets.finetune_matching import Fit, check_same_place, fit
 from napari_rwkv_seg.widgets.made_of import remember_image
+from napari_rwkv_seg.widgets.marks import METADATA_KEY
 from napari_rwkv_seg.widgets.placement import place, transform_of
 from napari_rwkv_seg.widgets.regions import Region
-from napari_rwkv_seg.widgets.result_layers import METADATA_KEY
 from napari_rwkv_seg.widgets.streamed_layers import StreamedLayers
 
 VOLUME = np.zeros((8, 20, 30), dtype=np.uint8)

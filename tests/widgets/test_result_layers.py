@@ -11,9 +11,10 @@ from napari.layers import Image, Labels
 
 from napari_rwkv_seg.inference.steps import drained
 from napari_rwkv_seg.widgets import label_changes
+from napari_rwkv_seg.widgets.marks import METADATA_KEY
 from napari_rwkv_seg.widgets.placement import Placement, place
 from napari_rwkv_seg.widgets.regions import Region
-from napari_rwkv_seg.widgets.result_layers import METADATA_KEY, Result, ResultLayers
+from napari_rwkv_seg.widgets.result_layers import Result, ResultLayers
 
 from .conftest import make_card
 
@@ -487,6 +488,41 @@ def test_probabilities_lie_below_the_labels_and_are_updated(model, results) -> N
     kinds = [type(layer) for layer in model.layers]
     assert kinds == [Image, Image, Labels]
     np.testing.assert_array_equal(model.layers[1].data > 0.5, two(0, 2) > 0)
+
+
+def test_probabilities_of_a_whole_image_are_not_copied_and_cannot_be_changed(model, results):
+    first = result(model, two())
+    results.show(first)
+    results.show_probabilities(first)
+
+    shown = model.layers[1].data
+    assert np.shares_memory(shown, first.probabilities)
+    assert not shown.flags.writeable
+    assert first.probabilities.flags.writeable
+
+
+def test_probabilities_of_a_region_leave_those_of_the_whole_image_as_they_are(model, results):
+    whole = result(model, two())
+    part = result(model, np.zeros((4, 13), np.int32), Region((slice(0, 4), slice(0, 13))))
+    for each in (whole, part, part):
+        results.show(each)
+        results.show_probabilities(each)
+
+    np.testing.assert_array_equal(model.layers[1].data[4:] > 0.5, two()[4:] > 0)
+    assert not model.layers[1].data[:4].any()
+    np.testing.assert_array_equal(whole.probabilities[1] > 0.5, two() > 0)
+
+
+def test_probabilities_go_with_an_image_that_was_moved(model, results) -> None:
+    first = result(model, two())
+    results.show(first)
+    results.show_probabilities(first)
+    model.layers[0].translate = (5, 7)
+    moved = result(model, two())
+    results.show(moved)
+    results.show_probabilities(moved)
+
+    np.testing.assert_array_equal(model.layers[1].translate, (5, 7))
 
 
 def test_probabilities_lie_directly_below_labels_that_are_not_on_top(model, results) -> None:
