@@ -132,14 +132,16 @@ RWKV_INLINE void forward_means(const Call& call, float* shared) {
   }
   __syncthreads();
   const Carry before = taken(past, place.warp);
-  Carry after = taken(future, place.warp + 1);
-  const V level = larger(peak.level, before.level);
+  const Carry after = taken(future, place.warp + 1);
+  // Far enough up that what comes from the future stays within float32; a level is raised, never
+  // lowered: at -1e9, the key of masked tokens, a limit that is added is lost to rounding.
+  const V level =
+      larger(larger(peak.level, before.level), after.level - lane.channel.limit);
   const V scale = power_of_two(peak.level - level);
   for (int t = 0; t < kChunk; ++t) {
     weight[t] = weight[t] * scale;
     part[t] = part[t] * scale;
   }
-  after.level = smaller(level + lane.channel.limit, after.level);
   emit_means(part, weight, seen_at(before, level), seen_at(after, level), lane.channel, y);
   if (lane.is_stored) store_rows(call.y, call, place, y);
 }

@@ -138,6 +138,7 @@ RWKV_INLINE SteepToken token_of(const Call& call, const Steep& steep, unsigned s
   SteepToken token = {steep.origin + t * call.channels, t < call.tokens, 0.0, 0.0};
   if (!token.exists) return token;
   token.key = float_from(call.k[token.at]);
+  if (token.key < kNothing) token.key = kNothing;  // -inf minus -inf is NaN; a NaN passes
   token.value = float_from(call.v[token.at]);
   return token;
 }

@@ -126,10 +126,12 @@ def _candidates() -> Iterator[Path]:
 
 
 def _folders() -> Iterator[Path]:
-    """Yield where torch and NVIDIA's wheels keep their libraries."""
+    """Yield where torch, conda and NVIDIA's wheels keep their libraries."""
     torch = find_spec("torch")
     if torch is not None and torch.origin:
         yield Path(torch.origin).parent / "lib"
+    conda = Path(sys.prefix)  # whose torch leaves the library to the package cuda-nvrtc
+    yield from (conda / "lib", conda / "Library" / "bin", conda / "Library" / "bin" / "x64")
     nvidia = find_spec("nvidia")
     for root in (nvidia.submodule_search_locations or ()) if nvidia is not None else ():
         for package in sorted(Path(root).glob("c*"), reverse=True):  # cu13, cuda_nvrtc

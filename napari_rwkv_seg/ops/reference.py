@@ -74,6 +74,7 @@ def bi_wkv_reference(w: Tensor, u: Tensor, k: Tensor, v: Tensor) -> Tensor:
     dtype = v.dtype
     inner = torch.promote_types(torch.promote_types(k.dtype, v.dtype), torch.float32)
     w, u, k, v = (x.to(inner) for x in (w, u, k, v))
+    k = k.clamp(min=_NOTHING)  # -inf masks a token, and -inf minus -inf is NaN
     if k.numel() == 0:
         return (k * v).to(dtype)
     mild = (w.abs() * _CHUNK <= _LARGEST_RANGE) & (u.abs() <= _LARGEST_BONUS)

@@ -3,14 +3,17 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.append(str(FOLDER))
+import gpu_check  # noqa: E402
 from fake_driver import FakeDriver  # noqa: E402
 from gpu import authors, checks, timings  # noqa: E402
 
@@ -82,3 +85,37 @@ def test_every_column_is_timed():
     for figures in rows.values():
         assert set(figures) == {"copy", "ours", "reference"}
         assert all(times["call_us"] > 0 for times in figures.values())
+
+
+@pytest.fixture
+def sanitizer(monkeypatch, tmp_path):
+    """Return what makes a stand-in for compute-sanitizer of a line of shell."""
+    if sys.platform == "win32":
+        pytest.skip("the stand-in is a shell script")
+
+    def make(line):
+        script = tmp_path / "compute-sanitizer"
+        script.write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
+        script.chmod(0o755)
+        monkeypatch.setattr(gpu_check.shutil, "which", lambda _: str(script))
+
+    return make
+
+
+def test_the_sanitizer_sees_every_allocation_by_itself(sanitizer):
+    sanitizer('echo "caching off: $PYTORCH_NO_CUDA_MEMORY_CACHING"')
+    assert gpu_check.sanitize("memcheck") == {"passed": True, "said": "caching off: 1\n"}
+
+
+def test_a_sanitizer_that_does_not_end_takes_along_what_it_has_started(
+    sanitizer, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(gpu_check, "SANITIZER_S", 1)
+    sanitizer(f"sleep 60 & echo $! > {tmp_path}/child; wait")
+    assert gpu_check.sanitize("memcheck") == {"passed": None, "said": "did not end in 1 s"}
+    child = int((tmp_path / "child").read_text())
+    for _ in range(100):
+        if not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie":
+            return
+        time.sleep(0.1)
+    pytest.fail("what the sanitizer started still runs")

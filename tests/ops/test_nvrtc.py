@@ -48,6 +48,18 @@ def test_without_a_compiler_the_error_says_what_to_install(monkeypatch, tmp_path
         _nvrtc.find_compiler.__wrapped__()
 
 
+@pytest.mark.parametrize(
+    ("system", "place"),
+    [("linux", "lib/libnvrtc.so.12"), ("win32", "Library/bin/nvrtc64_120_0.dll")],
+)
+def test_the_compiler_of_a_conda_environment_is_found(system, place, monkeypatch, tmp_path):
+    (tmp_path / place).parent.mkdir(parents=True)
+    (tmp_path / place).touch()
+    monkeypatch.setattr(_nvrtc.sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(_nvrtc.sys, "platform", system)
+    assert tmp_path / place in list(_nvrtc._candidates())
+
+
 def test_a_library_that_is_none_is_named(monkeypatch, tmp_path):
     for name in ("libnvrtc.so.13", "nvrtc64_130.dll"):
         (tmp_path / name).write_bytes(b"not a library")

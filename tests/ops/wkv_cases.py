@@ -34,6 +34,15 @@ def _ramp(batch: int, tokens: int, channels: int) -> Tensor:
     return torch.linspace(-80, 80, tokens)[:, None].repeat(batch, 1, channels)
 
 
+def _masked_start(key: float) -> Callable[[int, int, int], Tensor]:
+    """Return what masks the first third of an image, as one does with a very negative key."""
+
+    def keys(batch: int, tokens: int, channels: int) -> Tensor:
+        return torch.randn(batch, tokens, channels).index_fill(1, torch.arange(tokens // 3), key)
+
+    return keys
+
+
 def _normal_keys(scale: float) -> Callable[[int, int, int], Tensor]:
     return lambda *size: torch.randn(*size) * scale
 
@@ -61,6 +70,17 @@ CASES: dict[str, tuple[Callable[[int, int], Tensor], Callable[[int], Tensor], Ca
         lambda t, c: -torch.rand(c) * 1.5,
         lambda c: _uniform(c) * 20,
         lambda *s: _uniform(*s) * 80,
+    ),
+    "start masked by -1e9": (lambda t, c: _uniform(c) * 8 / t, torch.randn, _masked_start(-1e9)),
+    "start masked by -inf": (
+        lambda t, c: _uniform(c) * 8 / t,
+        torch.randn,
+        _masked_start(float("-inf")),
+    ),
+    "start masked beyond float32": (
+        lambda t, c: _uniform(c) * 3,
+        torch.randn,
+        _masked_start(float("-inf")),
     ),
     "beyond float32": (
         lambda t, c: _uniform(c) * 100,

@@ -101,7 +101,7 @@ def runs_give_the_same_bits(device: torch.device) -> Figures:
     for turn in range(20):
         with _side_stream(device, turn % 2 == 1):
             again = _gradients(bi_wkv, w, u, k, v, grad, torch.float32)
-        same = all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+            same = all(torch.equal(a, b) for a, b in zip(first, again, strict=True))  # on it, too
         must(same, f"run {turn} gave other bits")
     return {}
 
