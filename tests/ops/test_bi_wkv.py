@@ -38,8 +38,9 @@ def test_operator_agrees_over_16384_tokens(case):
     got = with_gradients(bi_wkv, inputs, grad, torch.float32)
     want = with_gradients(bi_wkv_reference, inputs, grad, torch.float64)
     # Keys that rise by 160 let all tokens look at the last hundred: dw, which counts the way
-    # there, is 1e-4 of the terms that it is a difference of.
-    _check(got, want, grad, largest=2e-4 if case == "ramp" else 1e-4)
+    # there, is 1e-4 of the terms that it is a difference of; of 5000 masked tokens still less.
+    largest = {"ramp": 2e-4, "start masked beyond float32": 1e-2}
+    _check(got, want, grad, largest=largest.get(case, 1e-4))
 
 
 def test_every_instruction_set_holds_its_precision_over_16384_tokens(instruction_set):
