@@ -6,7 +6,6 @@ window calls these on its own. Knows no Qt, no napari and no torch.
 """
 
 import logging
-import shlex
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -26,6 +25,7 @@ from .batch_run import News
 from .segment import SegmentController
 from .sentences import mishap
 from .settings import SegmentSettings
+from .shell import joined
 
 _log = logging.getLogger(__name__)
 
@@ -228,7 +228,7 @@ class BatchController:
         if self._wishes.source == "layers" or self.problem():
             return ""
         choices = choices_of(self.settings.settings, self._wishes)
-        return shlex.join(
+        return joined(
             [
                 *("napari-rwkv-seg", "segment", *map(str, self._images())),
                 *("-o", str(Path(self._wishes.out).expanduser())),

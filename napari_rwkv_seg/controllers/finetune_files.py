@@ -25,6 +25,7 @@ class FilePair:
 
     stack: tuple[int, ...] = ()
     means: Meaning | Literal[""] = ""
+    made_by = ""
     problem = ""
 
     def __init__(self, image: Path, mask: Path) -> None:

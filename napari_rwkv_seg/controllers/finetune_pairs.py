@@ -57,6 +57,8 @@ class PairSource(Protocol):
     """How many planes there are along the first axes; () for a single plane."""
     means: Meaning | Literal[""]
     """What the numbers in the labels stand for, if that is known."""
+    made_by: str
+    """The model that made the labels, as far as the user has not; "" if that is not known."""
     problem: str
     """Why the pair cannot be used, in a sentence; "" if it can."""
 

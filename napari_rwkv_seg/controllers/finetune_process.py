@@ -56,8 +56,9 @@ class TrainerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,  # the same events are in events.jsonl
                 stderr=log,
-                # The folder that napari was started in must not hide the installed package.
-                env={**os.environ, "PYTHONSAFEPATH": "1"},
+                # The folder that napari was started in must not hide the installed package,
+                # and `complaint` reads UTF-8, which is not what Windows would write.
+                env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONIOENCODING": "utf-8"},
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
 

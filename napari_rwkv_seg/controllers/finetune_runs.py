@@ -7,7 +7,6 @@ user says so, and its pairs to later runs. Knows no Qt, no napari and no torch.
 
 import contextlib
 import json
-import shlex
 import shutil
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from napari_rwkv_seg.zoo.store import list_models, user_folder
 from .finetune_choices import free_name, slug
 from .finetune_pairs import Checked, Meaning, Planes
 from .finetune_story import EventTail, RunStory
+from .shell import joined
 
 ACCEPTED_FILE = "accepted.json"
 RESULT_LIMIT = 10_000_000
@@ -154,7 +154,7 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 def command_line(folder: Path) -> str:
     """Return the command that repeats a run."""
-    return shlex.join(["napari-rwkv-seg", "finetune", str(RunFolder(folder).settings_file)])
+    return joined(["napari-rwkv-seg", "finetune", str(RunFolder(folder).settings_file)])
 
 
 def run_settings(folder: Path | None) -> RunSettings | None:
@@ -223,7 +223,9 @@ class SnapshotSource:
         self.covers: tuple[Hashable, Hashable] = (self.key, None)
         self.image_name = f"{run.pairs} pair{'s' * (run.pairs != 1)} of an earlier run"
         self.labels_name = f"{run.name}, {run.when:%Y-%m-%d %H:%M}"
-        self.means: Meaning | Literal[""] = self._run.settings().labels
+        settings = self._run.settings()
+        self.means: Meaning | Literal[""] = settings.labels
+        self.made_by = settings.model
 
     def planes(self, checked: Checked, *, copied: bool) -> Planes:
         """Return what reads the pairs; the files do not change, so nothing needs to be copied."""

@@ -56,18 +56,19 @@ def is_alive(process: Path) -> bool:
 def _start_of(pid: int) -> str:
     """Return what tells a process from another of the same number; "" if it does not run.
 
-    On Linux counted from the start of the system, since psutil's time of day
-    moves when the clock is set.
+    It must not move when the clock is set, as psutil's `create_time` does on Linux and macOS.
+    On Linux it is counted from the start of the system.
     """
     import psutil
 
     try:
-        if psutil.Process(pid).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+        process = psutil.Process(pid)
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
             return ""
         with contextlib.suppress(OSError, IndexError):
             status = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
             boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
             return f"{boot}-{int(status[19])}"
-        return repr(psutil.Process(pid).create_time())
+        return repr(process._ident[1])  # by which psutil itself tells processes apart
     except psutil.Error:
         return ""

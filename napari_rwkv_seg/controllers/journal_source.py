@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_rwkv_seg.errors import ImageError
 from napari_rwkv_seg.images.axes import check_axes
-from napari_rwkv_seg.images.geometry import DicomSeries, Geometry, NiftiHeader
+from napari_rwkv_seg.images.geometry import DicomSeries, Geometry, NiftiHeader, Turn
 from napari_rwkv_seg.images.nifti_place import FIELDS
 from napari_rwkv_seg.images.tiff_meaning import geometry_as_json, geometry_from_json
 
@@ -37,6 +37,7 @@ def plain_source(told: Any) -> dict[str, Any]:
         "geometry": geometry_as_json(geometry),
         "nifti": asdict(nifti) if nifti else None,
         "dicom": asdict(replace(dicom, planes=())) | {"planes": planes} if dicom else None,
+        "turn": asdict(geometry.turn) if geometry.turn else None,
     }
 
 
@@ -53,6 +54,7 @@ def source_of(plain: Mapping[str, Any]) -> dict[str, Any]:
         if geometry is None or not _is_sound(geometry):
             return {}
         geometry = replace(geometry, nifti=_nifti(plain["nifti"]), dicom=_dicom(plain["dicom"]))
+        geometry = replace(geometry, turn=_turn(plain.get("turn"), geometry))
         path = str(plain["path"])
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError, ImageError):
         return {}
@@ -100,3 +102,16 @@ def _dicom(told: Any) -> DicomSeries | None:
     return DicomSeries(
         str(told["series_uid"]), str(told["study_uid"]), str(told["frame_of_reference_uid"]), planes
     )
+
+
+def _turn(told: Any, geometry: Geometry) -> Turn | None:
+    """Return how an array was turned when it was read, if it was; ValueError if it cannot be."""
+    if told is None:
+        return None
+    order, mirrored = tuple(int(axis) for axis in told["order"]), tuple(told["mirrored"])
+    count = len(geometry.axes.replace("T", ""))
+    if sorted(order) != list(range(count)) or [type(one) for one in mirrored] != [bool] * count:
+        raise ValueError("This is no turn of these axes.")
+    if geometry.affine is None:
+        raise ValueError("What has no affine was not turned.")
+    return Turn(order, mirrored)

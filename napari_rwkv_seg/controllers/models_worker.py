@@ -9,16 +9,15 @@ are functions of the zoo, which the commands call too.
 """
 
 import _thread
-import contextlib
 import json
 import os
-import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from napari_rwkv_seg.errors import MisfitError
+from napari_rwkv_seg.training.parent_lines import STDIN, lines_of
 from napari_rwkv_seg.zoo.download import DownloadProgress
 
 from .sentences import mishap
@@ -34,8 +33,9 @@ def main() -> None:
     """Do what the line on standard input wishes."""
     channel = os.dup(1)
     os.dup2(2, 1)  # what libraries print must not be taken for our lines
-    wish = json.loads(sys.stdin.buffer.readline())
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    lines = lines_of(STDIN)
+    wish = json.loads(next(lines))
+    threading.Thread(target=_leave_with_parent, args=(lines,), daemon=True).start()
     _tell(channel, outcome_of(wish, _Reporter(channel)))
 
 
@@ -72,11 +72,10 @@ def _tell(channel: int, content: Result) -> None:
     os.write(channel, f"{json.dumps(content)}\n".encode())
 
 
-def _leave_with_parent() -> None:
+def _leave_with_parent(lines: Iterator[str]) -> None:
     """Interrupt the work when the parent closes the pipe, or is gone."""
-    with contextlib.suppress(OSError):
-        while os.read(0, 1024):
-            pass
+    for _ in lines:
+        pass
     _thread.interrupt_main()
 
 

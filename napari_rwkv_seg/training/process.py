@@ -16,15 +16,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
 
 from napari_rwkv_seg.errors import CancelledError, RwkvSegError
 
 from .control import Control, LeaveError
 from .events import Event, event_line
+from .parent_lines import STDIN, lines_of
 
 DONE, FAILED, LEFT, INTERRUPTED = 0, 1, 3, 130
 """How the process ends: with a model, by a sentence, to be resumed, or cancelled."""
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     choices = parser.parse_args(arguments)
     control = Control()
     if choices.attached:
-        _listen(control, sys.stdin)
+        _listen(control, lines_of(STDIN))
     with stopping_on_signals(control):
         return _run(choices.run, control, is_attached=choices.attached)
 
@@ -117,13 +117,12 @@ def _say(event: Event) -> None:
         sys.stdout.flush()
 
 
-def _listen(control: Control, stream: TextIO) -> None:
+def _listen(control: Control, lines: Iterable[str]) -> None:
     """Hear what the parent says, in a thread that ends with the process."""
 
     def hear() -> None:
-        with contextlib.suppress(OSError, ValueError):
-            for line in stream:
-                hear_line(control, line)
+        for line in lines:
+            hear_line(control, line)
         control.leave()
 
     threading.Thread(target=hear, name="listener", daemon=True).start()

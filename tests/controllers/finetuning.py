@@ -24,6 +24,7 @@ class ArrayPair:
 
     stack: tuple[int, ...] = ()
     means = ""
+    made_by = ""
     problem = ""
     image_name = "cells"
     labels_name = "labels"

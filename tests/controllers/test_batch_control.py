@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from napari_rwkv_seg.cli import app
+from napari_rwkv_seg.controllers import batch_control
 from napari_rwkv_seg.controllers.batch_control import BatchController, BatchJob, BatchOutcome
 from napari_rwkv_seg.errors import SettingsError
 
@@ -22,6 +23,12 @@ def controller(tmp_path: Path) -> BatchController:
     controller.settings.choose(model=str(model), device="cpu", threshold=0.4)
     controller.choose(folder=str(tmp_path / "images"), out=str(tmp_path / "out"))
     return controller
+
+
+@pytest.fixture
+def read_by_shlex(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands be joined as on Linux, since `shlex` reads no others."""
+    monkeypatch.setattr(batch_control, "joined", shlex.join)
 
 
 def drain(controller: BatchController, job: BatchJob, stop_after: int = -1) -> BatchOutcome:
@@ -89,6 +96,7 @@ def test_an_error_of_the_whole_batch_is_one_sentence(controller: BatchController
     assert controller.table.rows == []
 
 
+@pytest.mark.usefixtures("read_by_shlex")
 def test_the_command_that_is_copied_does_the_same(
     controller: BatchController, tmp_path: Path
 ) -> None:
@@ -99,6 +107,14 @@ def test_the_command_that_is_copied_does_the_same(
     assert "0 done, 2 skipped, 1 failed of 3 images." in result.stderr
 
 
+def test_a_command_is_joined_for_the_terminal_of_this_system(
+    controller: BatchController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_control, "joined", lambda words: f"joined {words[1]}")
+    assert controller.command() == "joined segment"
+
+
+@pytest.mark.usefixtures("read_by_shlex")
 def test_a_pattern_is_part_of_the_command(controller: BatchController) -> None:
     controller.choose(pattern="**/*.tif", overlay=True)
     words = shlex.split(controller.command())
@@ -106,6 +122,7 @@ def test_a_pattern_is_part_of_the_command(controller: BatchController) -> None:
     assert {"--overlay", "--measure"} <= set(words)
 
 
+@pytest.mark.usefixtures("read_by_shlex")
 def test_axes_are_told_to_every_image_and_are_part_of_the_command(
     controller: BatchController,
 ) -> None:

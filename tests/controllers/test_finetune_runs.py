@@ -191,8 +191,10 @@ def test_differences_are_read_with_their_image(run):
     np.testing.assert_array_equal(found.changes, changes)
 
 
-def test_the_command_names_the_run_file_and_survives_spaces(tmp_path):
-    line = command_line(tmp_path / "my run")
+def test_the_command_names_the_run_file_and_is_joined_for_this_system(tmp_path, monkeypatch):
+    monkeypatch.setattr(finetune_runs, "joined", list)
 
-    assert line.startswith("napari-rwkv-seg finetune '")
-    assert line.endswith("my run/run.toml'")
+    assert command_line(tmp_path / "my run") == [
+        *("napari-rwkv-seg", "finetune"),
+        str(tmp_path / "my run" / "run.toml"),
+    ]

@@ -43,6 +43,7 @@ def test_the_place_of_a_nifti_file_comes_back_number_by_number(nifti):
 
     assert repr(again) == repr(nifti)  # equal, NaN included
     assert again["geometry"].nifti.shape == (7, 6, 5)
+    assert again["geometry"].turn.order == (1, 2, 0)
 
 
 def test_the_series_of_dicom_comes_back(tmp_path):
@@ -91,6 +92,10 @@ LIES: dict[str, tuple[str, Any]] = {
     "code": ("nifti.numbers.10", ["qform_code", [float("nan")]]),
     "large code": ("nifti.numbers.12", ["xyzt_units", [300]]),
     "no header": ("nifti", [1]),
+    "no turn": ("turn", [1]),
+    "order": ("turn.order", [0, 0, 1]),
+    "order of a plane": ("turn", {"order": [1, 0], "mirrored": [True, False]}),
+    "mirrors": ("turn.mirrored", [1, 0, 0]),
     "no series": ("dicom", {"planes": [["a.dcm", 0]]}),
     "planes": ("dicom", {"planes": [7], "series_uid": "", "study_uid": ""}),
 }

@@ -161,6 +161,7 @@ def test_the_parent_is_heard_and_its_end_leaves_a_run_to_be_resumed(
     trainer = train(run, "--attached")
     trainer.wait_for("step")
     np.save(tmp_path / "a view.npy", np.zeros((40, 50), np.uint8))
+    trainer.process.stdin.buffer.write(b"\xc1ngel, in the letters of Windows\n")
     trainer.say("what is this")
     trainer.say(f"preview {tmp_path / 'a view.npy'}")
     trainer.wait_for("previewed")
@@ -219,10 +220,21 @@ def test_a_run_that_is_cancelled_by_its_parent_ends_with_its_own_code(
 ) -> None:
     monkeypatch.setattr(process, "settle_process", lambda: None)
     monkeypatch.setattr(process, "_lower_priority", lambda: None)
-    monkeypatch.setattr(sys, "stdin", io.StringIO("stop\ncancel\n"))
+    monkeypatch.setattr(process, "lines_of", lambda descriptor: iter(["stop", "cancel"]))
     assert process.main([str(tiny_run(steps=100_000).path), "--attached"]) == 130
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last["event"] == "cancelled"
+
+
+def test_a_trainer_hears_utf_8_whatever_the_system_prefers(tiny_run, train, tmp_path) -> None:
+    path = tmp_path / "Ángel 王.npy"
+    np.save(path, np.zeros((40, 50), np.uint8))
+    trainer = train(tiny_run(steps=100_000), "--attached", PYTHONIOENCODING="cp1252")
+    trainer.process.stdin.buffer.write(f"preview {path}\n".encode())
+    trainer.process.stdin.buffer.flush()
+    trainer.wait_for("previewed")
+    trainer.say("cancel")
+    assert trainer.end() == 130
 
 
 def test_lines_that_are_not_known_are_ignored() -> None:
