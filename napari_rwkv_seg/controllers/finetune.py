@@ -8,7 +8,7 @@ Knows no Qt, no napari and no torch.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,38 +19,21 @@ from napari_rwkv_seg.training.run_folder import new_run_path
 from napari_rwkv_seg.zoo.card import ModelCard
 from napari_rwkv_seg.zoo.store import ModelEntry
 
-from .finetune_choices import FinetuneChoices, changed, guess_meaning, suggested_name
+from .finetune_choices import (
+    FinetuneChoices,
+    changed,
+    guess_base,
+    guess_meaning,
+    suggested_name,
+)
 from .finetune_process import Command, TrainerProcess, trainer_command
 from .finetune_rows import PairRows
 from .finetune_runs import read_result
 from .finetune_sentences import died, what_is_missing
-from .finetune_story import EventTail, RunStory
+from .finetune_story import Ended, EventTail, How, RunStory
 from .finetune_work import Attempt, RunJob
 
 State = Literal["idle", "preparing", "training", "ended"]
-How = Literal["finished", "cancelled", "failed"]
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a run ended.
-
-    Parameters
-    ----------
-    how : "finished", "cancelled" or "failed"
-        A failed run may be resumed.
-    folder : Path
-        The run's folder.
-    result : dict
-        The content of its result.json; {} unless it finished.
-    sentence : str
-        Why it failed.
-    """
-
-    how: How
-    folder: Path
-    result: dict[str, Any] = field(default_factory=dict)
-    sentence: str = ""
 
 
 class FinetuneController:
@@ -111,14 +94,27 @@ class FinetuneController:
         self._set(changed(self._choices, **changes))
         self._chosen |= set(changes)
 
-    def choose_model(self, key: str, models: Sequence[ModelEntry]) -> None:
-        """Start from another model; its classes are taken unless the user has made some."""
+    def choose_model(self, key: str, models: Sequence[ModelEntry], *, picked: bool = True) -> None:
+        """Start from another model; its classes are taken unless the user has made some.
+
+        Parameters
+        ----------
+        key : str
+            Its name or folder.
+        models : sequence of ModelEntry
+            All that there are.
+        picked : bool
+            Whether the user has picked it, so that it is not guessed any more.
+        """
         self.models = models
-        self._set(changed(self._choices, model=key))
-        base = self.base
-        if base is not None and "classes" not in self._chosen:
-            self._set(changed(self._choices, classes=tuple(base.classes)))
+        self._chosen |= {"model"} if picked else set()
+        self._start_from(key)
         self.guess()
+
+    def _start_from(self, key: str) -> None:
+        self._set(changed(self._choices, model=key))
+        if self.base is not None and "classes" not in self._chosen:
+            self._set(changed(self._choices, classes=tuple(self.base.classes)))
 
     def base_classes(self) -> None:
         """Take the classes of the model to start from, and follow it again."""
@@ -127,7 +123,10 @@ class FinetuneController:
             self._set(changed(self._choices, classes=tuple(self.base.classes)))
 
     def guess(self) -> None:
-        """Guess what the numbers mean, unless the user has said it."""
+        """Guess the model to start from and what the numbers mean, unless the user has said it."""
+        base = "" if "model" in self._chosen else guess_base(list(self.rows), self.models)
+        if base and base != self._choices.model:
+            self._start_from(base)
         if "labels" not in self._chosen:
             meaning = guess_meaning(list(self.rows), self.base)
             self._set(changed(self._choices, labels=meaning))
@@ -183,6 +182,7 @@ class FinetuneController:
         problem = self.problem()
         if problem:
             raise SettingsError(problem)
+        self._chosen.add("model")  # the next round starts from there, too
         name = suggested_name(self._choices.model, {entry.name for entry in self.models})
         settings = self._choices.settings(name)
         planes = tuple(

@@ -12,7 +12,7 @@ from typing import get_args
 from napari_rwkv_seg.errors import SettingsError
 from napari_rwkv_seg.training.run_settings import Depth, Orientation, RunSettings, make_settings
 from napari_rwkv_seg.zoo.card import ClassCard, ModelCard, plain_text
-from napari_rwkv_seg.zoo.store import DEFAULT_MODEL
+from napari_rwkv_seg.zoo.store import DEFAULT_MODEL, ModelEntry
 
 from .finetune_pairs import Meaning, PairRow
 
@@ -142,6 +142,23 @@ def guess_meaning(rows: Sequence[PairRow], card: ModelCard | None) -> Meaning:
     highest = max((row.facts.highest for row in used if row.facts), default=0)
     count = len(card.classes) if card is not None else 2
     return "objects" if count == 2 and highest >= count else "classes"
+
+
+def guess_base(rows: Sequence[PairRow], models: Sequence[ModelEntry]) -> str:
+    """Return the model to start from: the one whose labels were corrected; "" if none is known.
+
+    Of a fine-tuned one, the model that it was made of, if that is there: every round starts
+    from there with all corrections, so that rounds do not drift.
+    """
+    made_by = {row.source.made_by for row in rows if row.used and row.source.made_by}
+    usable = {entry.name: entry.card for entry in reversed(models) if entry.card is not None}
+    name = made_by.pop() if len(made_by) == 1 else ""
+    for _ in usable:  # as many steps as there are models: cards may name each other
+        parent = usable[name].parent if name in usable else None
+        if parent not in usable:
+            break
+        name = parent
+    return name if name in usable else ""
 
 
 def new_classes(base: ModelCard | None, classes: Sequence[ClassCard]) -> list[str]:

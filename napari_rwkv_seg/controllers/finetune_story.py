@@ -5,15 +5,39 @@ that a flood of events cannot hold up a window; `RunStory` takes the events one 
 one. Both work as well on a run of yesterday. Times are seconds of the run's budget.
 """
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from napari_rwkv_seg.training.events import Event, parse_line
 
+How = Literal["finished", "cancelled", "failed"]
 Phase = Literal["starting", "training", "stopping", "finished", "cancelled", "failed"]
 
 BYTES_AT_ONCE = 64_000
 MOST_POINTS = 1000  # of a curve; more than a dock has pixels
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended.
+
+    Parameters
+    ----------
+    how : "finished", "cancelled" or "failed"
+        A failed run may be resumed.
+    folder : Path
+        The run's folder.
+    result : dict
+        The content of its result.json; {} unless it finished.
+    sentence : str
+        Why it failed.
+    """
+
+    how: How
+    folder: Path
+    result: dict[str, Any] = field(default_factory=dict)
+    sentence: str = ""
 
 
 class EventTail:

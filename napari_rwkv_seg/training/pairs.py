@@ -253,7 +253,8 @@ def _unknown_classes(pair: TrainingPair, unknown: Sequence[int], names: Sequence
     numbers = ", ".join(str(number) for number in unknown[:5]) + (", …" if unknown[5:] else "")
     return (
         f"The labels of {pair.name!r} hold {numbers}, but the classes are 0 to {len(names) - 1} "
-        f"({', '.join(names)}); add a class, or say that the numbers are objects."
+        f"({', '.join(names)}); choose the model that made them, add a class, or say that the "
+        "numbers are objects."
     )
 
 

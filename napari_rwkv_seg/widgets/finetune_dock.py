@@ -14,7 +14,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QMessageBox, QSizePolicy, QWidget
 
-from napari_rwkv_seg.controllers.finetune import Ended, FinetuneController
+from napari_rwkv_seg.controllers.finetune import FinetuneController
 from napari_rwkv_seg.controllers.finetune_runs import (
     KeptRun,
     command_line,
@@ -27,6 +27,7 @@ from napari_rwkv_seg.controllers.finetune_sentences import (
     REMOVED,
     interrupted_line,
 )
+from napari_rwkv_seg.controllers.finetune_story import Ended
 from napari_rwkv_seg.controllers.finetune_work import Attempt, Plan
 from napari_rwkv_seg.zoo.store import ModelEntry
 
@@ -102,7 +103,7 @@ class FinetuneDock(ClosingDock):
         self.model.show_models(models)
         entry = self.model.first_usable(self._controller.choices.model)
         if entry is not None:
-            self._controller.choose_model(self.model.key(entry), models)
+            self._controller.choose_model(self.model.key(entry), models, picked=False)
         self.model.show_choice(self._controller.choices.model)
 
     # What ClosingDock asks for.

@@ -31,6 +31,7 @@ from .finetune_matching import (
     image_of,
     is_ours_to_show,
     meaning,
+    model_of,
 )
 from .finetune_place import labels_axes
 from .finetune_shapes import Outline, filled, outlines_on
@@ -62,7 +63,7 @@ class LayerPair:
         self.labels_name = labels.name
         self.covers: tuple[Hashable, Hashable] = (image.unique_id, None)
         self.group = f"{image.name} {str(image.unique_id)[:8]}"
-        self.means = meaning(labels)
+        self.means, self.made_by = meaning(labels), model_of(labels)
         self.problem = ""
         self.stack: tuple[int, ...] = ()
         try:

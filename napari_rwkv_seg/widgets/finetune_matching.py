@@ -148,6 +148,13 @@ def meaning(labels: Labels) -> Meaning | Literal[""]:
     return output if output in ("classes", "objects") else ""
 
 
+def model_of(labels: Labels) -> str:
+    """Return the name of the model that made labels, if they are a result of ours."""
+    told = labels.metadata.get(METADATA_KEY)
+    name = told.get("model") if isinstance(told, dict) else ""
+    return name if isinstance(name, str) else ""
+
+
 def _axes_tried(image: Image, shape: tuple[int, ...], told: str, is_wanted: bool) -> Iterator[str]:
     """Yield orders of axes that an image may have, the likeliest first."""
     if len(told) == len(shape):

@@ -14,7 +14,7 @@ import numpy as np
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from napari_rwkv_seg.controllers.finetune import Ended, FinetuneController
+from napari_rwkv_seg.controllers.finetune import FinetuneController
 from napari_rwkv_seg.controllers.finetune_pairs import PairRow
 from napari_rwkv_seg.controllers.finetune_runs import (
     KeptRun,
@@ -24,7 +24,7 @@ from napari_rwkv_seg.controllers.finetune_runs import (
     read_differences,
     run_settings,
 )
-from napari_rwkv_seg.controllers.finetune_story import RunStory
+from napari_rwkv_seg.controllers.finetune_story import Ended, RunStory
 from napari_rwkv_seg.controllers.finetune_work import Attempt, attempt, prepare, save_pixels
 from napari_rwkv_seg.controllers.sentences import mishap
 from napari_rwkv_seg.errors import ImageError, RwkvSegError

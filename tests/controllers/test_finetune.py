@@ -1,13 +1,15 @@
 """A run from the button to the new model, with a trainer that only pretends to train."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from napari_rwkv_seg.controllers.finetune import Ended, FinetuneController
+from napari_rwkv_seg.controllers.finetune import FinetuneController
 from napari_rwkv_seg.controllers.finetune_pairs import PairRow
 from napari_rwkv_seg.controllers.finetune_process import TrainerProcess
+from napari_rwkv_seg.controllers.finetune_story import Ended
 from napari_rwkv_seg.controllers.finetune_work import attempt, plan, prepare
 from napari_rwkv_seg.errors import SettingsError
 from napari_rwkv_seg.training.run_folder import RunFolder, read_snapshot
@@ -305,12 +307,22 @@ def test_each_run_starts_from_the_chosen_base(tmp_path, ends):
 def test_the_environment_of_the_trainer_does_not_import_from_the_folder_it_starts_in(tmp_path):
     script = "import sys; sys.exit(0 if sys.flags.safe_path else 1)"
     (tmp_path / "run").mkdir()
-    process = TrainerProcess(
-        tmp_path / "run", lambda run: [__import__("sys").executable, "-c", script]
-    )
+    process = TrainerProcess(tmp_path / "run", lambda run: [sys.executable, "-c", script])
     process.end_now()
 
     assert process._process.returncode == 0
+
+
+def test_trainer_and_window_speak_utf_8_whatever_the_system_prefers(tmp_path, monkeypatch):
+    """On Windows a pipe would have the code page, in which some paths cannot be written."""
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
+    script = "import sys; sys.exit(ascii(sys.stdin.readline().strip()) + ' Müller')"
+    path = Path("Ángel") / "王.npy"
+    process = TrainerProcess(tmp_path, lambda run: [sys.executable, "-c", script])
+    assert process.preview(path)
+    process.end_now()
+
+    assert process.complaint() == ascii(f"preview {path}") + " Müller"
 
 
 def test_what_the_trainer_complains_of_last_is_kept(tmp_path: Path):

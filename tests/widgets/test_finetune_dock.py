@@ -16,6 +16,7 @@ from napari_rwkv_seg.training.run_folder import RunFolder, locked
 from napari_rwkv_seg.widgets.finetune_dock import FinetuneDock
 from napari_rwkv_seg.widgets.finetune_link import FinetuneLink
 from napari_rwkv_seg.widgets.made_of import made_of
+from napari_rwkv_seg.widgets.marks import METADATA_KEY
 from napari_rwkv_seg.widgets.model_news import news_of
 from napari_rwkv_seg.zoo.store import ModelEntry, list_models, user_folder
 
@@ -88,6 +89,19 @@ def train(until):
 def own_models() -> list[ModelEntry]:
     """Return the models that the user has taken into use."""
     return [entry for entry in list_models() if user_folder() in entry.folder.parents]
+
+
+def test_the_model_that_made_the_labels_is_the_one_to_start_from(open_dock, with_cells, until):
+    with_cells.metadata = {METADATA_KEY: {"model": MODELS[1].name}}
+    dock = open_dock()
+    until(lambda: dock.model.combo.currentText() == MODELS[1].card.title)
+
+    dock.model.combo.setCurrentIndex(0)
+    dock.model.combo.activated.emit(0)
+    dock.on_shown()
+    dock._link.layers_changed.emit()
+    QApplication.processEvents()
+    assert dock.model.combo.currentText() == MODELS[0].card.title
 
 
 def row_text(dock: FinetuneDock, row: int = 0) -> str:

@@ -1,0 +1,95 @@
+"""Which model a fine-tuning starts from while the user has picked none."""
+
+import pytest
+
+from napari_rwkv_seg.controllers.finetune import FinetuneController
+from napari_rwkv_seg.controllers.finetune_choices import guess_base
+from napari_rwkv_seg.controllers.finetune_pairs import PairRow
+from napari_rwkv_seg.zoo.store import ModelEntry
+
+from .finetuning import ArrayPair, fake_command, make_entry, poll_until, start
+
+
+def made_by(*names: str) -> list[PairRow]:
+    """Return a pair for each model that made its labels."""
+    rows = []
+    for number, name in enumerate(names):
+        source = ArrayPair(f"cells {number}")
+        source.made_by = name
+        rows.append(PairRow(source))
+    return rows
+
+
+def child(name: str, parent: str) -> ModelEntry:
+    """Return a model that was fine-tuned from another one."""
+    entry = make_entry(name)
+    return ModelEntry(entry.folder, entry.card.model_copy(update={"parent": parent}))
+
+
+MODELS = [
+    make_entry("bright"),
+    make_entry("dark", 3),
+    child("dark-tuned", "dark"),
+    child("dark-tuned-2", "dark-tuned"),
+    child("orphan", "deleted"),
+    child("hen", "egg"),
+    child("egg", "hen"),
+]
+
+
+@pytest.mark.parametrize(
+    ("names", "base"),
+    [
+        (["dark"], "dark"),
+        (["dark", "", "dark"], "dark"),
+        (["dark", "bright"], ""),
+        ([""], ""),
+        (["deleted"], ""),
+        (["dark-tuned-2"], "dark"),
+        (["orphan"], "orphan"),
+    ],
+)
+def test_the_model_whose_labels_were_corrected_is_the_base(names, base):
+    assert guess_base(made_by(*names), MODELS) == base
+
+
+def test_models_that_name_each_other_as_parents_do_no_harm():
+    assert guess_base(made_by("hen"), MODELS) in ("hen", "egg")
+
+
+def test_pairs_that_are_not_used_say_nothing():
+    dark, bright = made_by("dark", "bright")
+    dark.source.key, unused = "other", PairRow(dark.source, used=False)
+    assert guess_base([unused, bright], MODELS) == "bright"
+
+
+@pytest.fixture
+def controller(tmp_path):
+    """Return a controller to which no model was said, with labels that `dark` made."""
+    controller = FinetuneController(fake_command("good"), tmp_path)
+    controller.choose_model("bright", MODELS, picked=False)
+    controller.rows.add(made_by("dark"))
+    return controller
+
+
+def test_the_base_and_its_classes_follow_the_pairs(controller):
+    controller.guess()
+    assert controller.choices.model == "dark"
+    assert len(controller.choices.classes) == 3
+
+
+def test_a_model_that_the_user_has_picked_stays(controller):
+    controller.choose_model("bright", MODELS)
+    controller.guess()
+    assert controller.choices.model == "bright"
+
+
+def test_the_next_round_starts_from_the_same_model(controller):
+    controller.guess()
+    start(controller)
+    controller.cancel()
+    poll_until(controller, lambda: not controller.is_busy)
+    controller.rows.remove(["cells 0"])
+    controller.rows.add(made_by("", "bright")[1:])
+    controller.guess()
+    assert controller.choices.model == "dark"
