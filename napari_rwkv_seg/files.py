@@ -1,9 +1,11 @@
 """The one way to write a file, and the one way to read a file whole.
 
 A file appears complete or not at all: bytes go to a temporary file beside the
-target, are flushed to the disk, and take the target's name in one step. Files
-are read into memory up to a stated limit, never mapped, so that a file which
-changes later can neither crash the process nor change what was checked.
+target, are flushed to the disk, and take the target's name in one step. So do
+folders. Other programs may hold either for a moment on Windows, so whatever takes
+another name does so here, with patience. Files are read into memory up to a stated
+limit, never mapped, so that a file which changes later can neither crash the process
+nor change what was checked.
 """
 
 import contextlib
@@ -16,9 +18,11 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from napari_rwkv_seg.errors import OutputError, UnreadableFileError
+
+Result = TypeVar("Result")
 
 _PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6) if os.name == "nt" else ()
 
@@ -38,36 +42,48 @@ def write_atomically(target: Path, write: Callable[[BinaryIO], object]) -> None:
     OutputError
         If the file cannot be written; a file that was there before is untouched.
     """
-    name = f".{target.name[:64]}.{secrets.token_hex(8)}.tmp"
-    temporary = target.parent / name
+    temporary = _hidden(target, "tmp")
     try:
         with temporary.open("xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        _take_name(temporary, target)
+        moved(temporary, target)
         _sync_folder(target.parent)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            f"Cannot write {str(target)!r}: {reason}. "
-            "Choose a folder that you may write to and that has room."
-        ) from error
+        raise cannot_write(target, error) from error
     finally:
         with contextlib.suppress(OSError):  # the folder itself may be what is missing
             temporary.unlink()
 
 
-def _take_name(temporary: Path, target: Path) -> None:
-    """Give the temporary file its name; on Windows a scanner may hold either for a moment."""
+def moved(source: Path, target: Path) -> None:
+    """Give a file or a folder another name; a file that has the name is replaced."""
+    patiently(lambda: source.replace(target))
+
+
+def patiently(work: Callable[[], Result]) -> Result:
+    """Return what `work` returns, which may be begun several times.
+
+    On Windows a file that any program has open cannot be replaced, nor can a folder that
+    it lies in be renamed; a scanner or a viewer holds one for a moment only.
+    """
     for pause in _PAUSES_S:
         try:
-            temporary.replace(target)
+            return work()
         except PermissionError:
             time.sleep(pause)
-        else:
-            return
-    temporary.replace(target)
+    return work()
+
+
+def cannot_write(path: Path, error: OSError) -> OutputError:
+    """Return what to tell the user if the system refuses to write `path`."""
+    is_held = isinstance(error, PermissionError)  # on Windows perhaps by another program
+    other = ", or close the file in other programs" if is_held else " and that has room"
+    return OutputError(
+        f"Cannot write {str(path)!r}: {error.strerror or error}. "
+        f"Choose a folder that you may write to{other}."
+    )
 
 
 def in_memory(write: Callable[[BinaryIO], object]) -> memoryview:
@@ -123,11 +139,7 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            f"Cannot write {str(path)!r}: {reason}. "
-            "Choose a folder that you may write to and that has room."
-        ) from error
+        raise cannot_write(path, error) from error
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
@@ -196,28 +208,52 @@ def write_folder_atomically(
     OutputError
         If it is there already, or cannot be written; what was there before is untouched.
     """
-    token = secrets.token_hex(8)
-    temporary = target.parent / f".{target.name[:64]}.{token}.tmp"
-    aside = target.parent / f".{target.name[:64]}.{token}.old"
+    temporary = None
     try:
         with _told(target):
             if os.path.lexists(target) and not replace:
                 raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
-            temporary.mkdir()
+            temporary = folder_beside(target)
             write(temporary)
             _sync_tree(temporary)
-            if os.path.lexists(target):
-                target.rename(aside)
-            try:
-                temporary.rename(target)
-            except OSError:
-                if aside.exists():
-                    aside.rename(target)
-                raise
-            _sync_folder(target.parent)
-            shutil.rmtree(aside, ignore_errors=True)  # here only: else it is all that there is
+            put_in_place(temporary, target)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def folder_beside(target: Path) -> Path:
+    """Make a hidden, empty folder beside `target`, and return it.
+
+    Unlike one of `tempfile.mkdtemp`, which on Windows nobody but its maker can ever read, nor
+    what is moved out of it, it has the rights of any other folder there.
+    """
+    folder = _hidden(target, "tmp")
+    folder.mkdir()
+    return folder
+
+
+def put_in_place(made: Path, target: Path) -> None:
+    """Give the folder `made` the name `target`; what has the name goes, or comes back if it fails.
+
+    Both must lie on one disk.
+    """
+    aside = _hidden(target, "old")
+    if os.path.lexists(target):
+        moved(target, aside)
+    try:
+        moved(made, target)
+    except OSError:
+        if aside.exists():
+            moved(aside, target)
+        raise
+    _sync_folder(target.parent)
+    shutil.rmtree(aside, ignore_errors=True)  # here only: else it is all that there is
+
+
+def _hidden(target: Path, ending: str) -> Path:
+    """Return a name beside `target` that nothing has."""
+    return target.parent / f".{target.name[:64]}.{secrets.token_hex(8)}.{ending}"
 
 
 def _sync_tree(folder: Path) -> None:

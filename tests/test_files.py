@@ -5,8 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from napari_rwkv_seg import files
 from napari_rwkv_seg.errors import OutputError, UnreadableFileError
-from napari_rwkv_seg.files import read_bytes, write_atomically, write_folder_atomically
+from napari_rwkv_seg.files import (
+    folder_beside,
+    moved,
+    patiently,
+    put_in_place,
+    read_bytes,
+    write_atomically,
+    write_folder_atomically,
+)
 
 
 def test_a_file_is_written_whole(tmp_path):
@@ -146,14 +155,98 @@ def test_a_folder_that_is_there_is_kept_unless_it_may_go(tmp_path):
 def test_a_folder_that_cannot_be_replaced_comes_back(tmp_path, monkeypatch):
     (tmp_path / "a.zarr").mkdir()
     (tmp_path / "a.zarr" / "mine").write_bytes(b"x")
-    rename = Path.rename
+    replace = Path.replace
 
     def fail(self, target):
         if self.name.endswith(".tmp"):
             raise OSError(errno.EACCES, "Permission denied")
-        return rename(self, target)
+        return replace(self, target)
 
-    monkeypatch.setattr(Path, "rename", fail)
+    monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OutputError, match="Permission denied"):
         write_folder_atomically(tmp_path / "a.zarr", fill, replace=True)
     assert [p.name for p in tmp_path.rglob("*")] == ["a.zarr", "mine"]
+
+
+@pytest.fixture
+def scanner(monkeypatch):
+    """Let another program hold what is moved at the first two tries of each move, as on Windows."""
+    replace, tries = Path.replace, {}
+
+    def held(self, target):
+        tries[self] = tries.get(self, 0) + 1
+        if tries[self] <= 2:
+            raise PermissionError(errno.EACCES, "Access is denied", str(self), None, str(target))
+        return replace(self, target)
+
+    monkeypatch.setattr(files, "_PAUSES_S", (0.1, 0.2, 0.4))
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(Path, "replace", held)
+
+
+@pytest.mark.usefixtures("scanner")
+def test_a_file_and_a_folder_are_moved_though_a_scanner_holds_them_for_a_moment(tmp_path):
+    (tmp_path / "a").write_bytes(b"new")
+    (tmp_path / "b").write_bytes(b"old")
+    (tmp_path / "c").mkdir()
+    moved(tmp_path / "a", tmp_path / "b")
+    moved(tmp_path / "c", tmp_path / "d")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b", "d"]
+    assert (tmp_path / "b").read_bytes() == b"new"
+
+
+@pytest.mark.usefixtures("scanner")
+def test_a_folder_is_replaced_though_a_scanner_holds_it_for_a_moment(tmp_path):
+    (tmp_path / "a.zarr").mkdir()
+    write_folder_atomically(tmp_path / "a.zarr", fill, replace=True)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.bin", "a.zarr", "inner"]
+
+
+def test_only_what_is_held_is_tried_again(monkeypatch):
+    monkeypatch.setattr(files, "_PAUSES_S", (0.0, 0.0))
+    tries = []
+
+    def work(error):
+        tries.append(error)
+        raise error
+
+    for error, count in ((PermissionError(), 3), (OSError(errno.ENOSPC, "full"), 1)):
+        tries.clear()
+        with pytest.raises(type(error)):
+            patiently(lambda error=error: work(error))
+        assert len(tries) == count
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file modes are those of POSIX")
+def test_a_folder_that_is_to_be_moved_is_as_open_as_any_other(tmp_path):
+    made = folder_beside(tmp_path / "model")
+    (tmp_path / "plain").mkdir()
+    assert made.parent == tmp_path
+    assert made.name.startswith(".model.")
+    assert made.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_folder_that_neither_takes_its_place_nor_comes_back_is_still_there(tmp_path, monkeypatch):
+    old, made = tmp_path / "a", tmp_path / "made"
+    old.mkdir()
+    fill(old)
+    made.mkdir()
+    replace = Path.replace
+
+    def fail(self, target):
+        if self != old:
+            raise OSError(errno.EIO, "Input/output error")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        put_in_place(made, old)
+    assert [p.read_bytes() for p in tmp_path.rglob("a.bin")] == [b"content"]
+
+
+def test_a_file_that_may_be_held_by_another_program_is_told_as_such(tmp_path):
+    def held(file):
+        raise PermissionError(errno.EACCES, "Access is denied")
+
+    with pytest.raises(OutputError, match=r"a\.csv.*or close the file in other programs\.$"):
+        write_atomically(tmp_path / "a.csv", held)

@@ -41,6 +41,7 @@ BANNED_METHODS = {
     "safe_open": "maps the weights file",
     "load_file": "maps the weights file; read the bytes and use safetensors.torch.load",
     "save_file": "does not flush to the disk; use files.write_atomically",
+    "mkdtemp": "on Windows its maker alone can read it, wherever it goes; use files.folder_beside",
 }
 BANNED_IMPORTS = {
     "pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml", "tarfile",
@@ -160,16 +161,45 @@ def test_readers_that_could_run_code_are_told_not_to() -> None:
     assert offences(trusting) == []
 
 
-def test_files_are_replaced_in_one_place_only() -> None:
-    def replacing(tree: ast.Module) -> Found:
-        for call, dotted in calls(tree):
-            if dotted.rpartition(".")[2] in {"open", "fdopen"}:
-                values = [value.value for value in call.args if isinstance(value, ast.Constant)]
-                modes = [m for m in [*values, keyword_values(call).get("mode")] if m]
-                if any(re.fullmatch(r"[rwaxbt+]*[wx+][rwaxbt+]*", str(mode)) for mode in modes):
-                    yield call.lineno, ast.unparse(call)
+def replacing(tree: ast.Module) -> Found:
+    for call, dotted in calls(tree):
+        if dotted.rpartition(".")[2] in {"open", "fdopen"}:
+            values = [value.value for value in call.args if isinstance(value, ast.Constant)]
+            modes = [m for m in [*values, keyword_values(call).get("mode")] if m]
+            if any(re.fullmatch(r"[rwaxbt+]*[wx+][rwaxbt+]*", str(mode)) for mode in modes):
+                yield call.lineno, ast.unparse(call)
+        # Of a path they take the target alone; texts and dates have more, or keywords.
+        of_a_path = re.search(r"\.(rename|replace)$", dotted) and len(call.args) == 1
+        if dotted in {"os.rename", "os.renames", "os.replace"} or (of_a_path and not call.keywords):
+            yield call.lineno, f"{ast.unparse(call)}: is refused at once; use files.moved"
 
+
+def test_files_are_replaced_in_one_place_only() -> None:
     assert offences(replacing, exempt="napari_rwkv_seg/files.py") == []
+
+
+@pytest.mark.parametrize(
+    ("code", "is_found"),
+    [
+        ("path.open('wb')", True),
+        ("os.rename(a, b)", True),
+        ("os.replace(a, b)", True),
+        ("(folder / 'a').rename(target)", True),
+        ("path.replace(folder / 'a')", True),
+        ("path.open('rb')", False),
+        ("text.replace('a', 'b')", False),
+        ("time.replace(tzinfo=UTC)", False),
+        ("manage.rename('a', 'b')", False),
+        ("moved(path, target)", False),
+    ],
+)
+def test_other_ways_to_replace_a_file_are_known(code: str, *, is_found: bool) -> None:
+    assert bool(list(replacing(ast.parse(code)))) == is_found
+
+
+@pytest.mark.parametrize("code", ["tempfile.mkdtemp(dir=home)", "mkdtemp(dir=home)"])
+def test_a_private_folder_is_found_wherever_it_lies(code: str) -> None:
+    assert list(banned_calls(ast.parse(code)))
 
 
 def test_no_unsafe_or_heavy_module_is_imported() -> None:

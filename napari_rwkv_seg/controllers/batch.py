@@ -105,7 +105,8 @@ def batch_steps(batch: Batch) -> Steps:
                 for row in news.rows:
                     table.put(row)
                 if news.rows:
-                    tables.write_soon(table)
+                    notes = [*news.notes, *tables.write_soon(table)]
+                    news = replace(news, notes=tuple(notes))
                 yield news
         finally:
             steps.close()

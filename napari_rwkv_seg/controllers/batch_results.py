@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_rwkv_seg.errors import OutputError, RwkvSegError
-from napari_rwkv_seg.files import read_bytes, write_atomically
+from napari_rwkv_seg.files import cannot_write, moved, read_bytes, write_atomically
 from napari_rwkv_seg.locks import HeldError, held
 
 from .batch_items import BatchItem, digest_of
@@ -193,25 +193,31 @@ def put_in_place(made: Path, files: ResultFiles) -> None:
     Raises
     ------
     OutputError
-        If a file cannot be moved; the labels are then not there, or are the old ones.
+        If a file cannot be moved; all is then as it was, new files are in `made` again.
     """
-    order = [files.record, files.objects, files.overlay, files.labels]
+    place = files.labels
+    moves: list[tuple[Path, Path]] = []
     try:
-        files.labels.parent.mkdir(parents=True, exist_ok=True)
-        for stale in _stale(made, files):
-            stale.rename(made / f"{stale.name}.old")
-        for target in order:
-            source = made / target.name
-            if not source.exists():
-                continue
-            if source.is_dir() and target.is_dir():
-                target.rename(made / f"{target.name}.old")
-            source.replace(target)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        stale = _stale(made, files)
+        order = (files.record, files.objects, files.overlay, files.labels)
+        new = [path for path in order if (made / path.name).exists()]
+        for place in [*stale, *new]:
+            source = made / place.name
+            if os.path.lexists(place) and place.is_dir() == source.is_dir():
+                _move(place, source.with_name(f"{place.name}.old"), moves)
+            if place in new:
+                _move(source, place, moves)
     except OSError as error:
-        raise OutputError(
-            f"Cannot write {str(files.labels)!r}: {error.strerror or error}. "
-            "Choose a folder that you may write to and that has room."
-        ) from error
+        for source, target in reversed(moves):
+            with contextlib.suppress(OSError):
+                moved(target, source)
+        raise cannot_write(place, error) from error
+
+
+def _move(source: Path, target: Path, moves: list[tuple[Path, Path]]) -> None:
+    moved(source, target)
+    moves.append((source, target))
 
 
 def _stale(made: Path, files: ResultFiles) -> list[Path]:

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from napari_rwkv_seg.errors import OutputError
 from napari_rwkv_seg.files import write_atomically
 
 State = Literal["waiting", "running", "done", "skipped", "failed"]
 
 _LEAST_S = 1.0  # between two writings of a table, and this many times as long as the last took:
 _SHARE = 20.0
+_AFTER_REFUSAL_S = 30.0  # on Windows each try takes three seconds
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _COLUMNS = ("image", "state", "seconds", "note", "labels")
 _OF_SUMMARY = {"image", "class", "objects", "size_unit", "mean_object_size"}
@@ -107,11 +109,23 @@ class TableFiles:
         self.table = folder / f"batch{name}.csv"
         self.summary = folder / f"summary{name}.csv"
         self._next = 0.0
+        self._was_refused = False
 
-    def write_soon(self, table: Table) -> None:
-        """Write the table, unless that was done a moment ago."""
-        if time.monotonic() >= self._next:
+    def write_soon(self, table: Table) -> tuple[str, ...]:
+        """Write the table, unless that was done a moment ago; return what to tell the user.
+
+        A table that cannot be written for now ends no batch: a spreadsheet may hold it open.
+        """
+        if time.monotonic() < self._next:
+            return ()
+        try:
             self.write(table)
+        except OutputError as error:
+            self._next = time.monotonic() + _AFTER_REFUSAL_S
+            if not self._was_refused:
+                self._was_refused = True
+                return (f"{error} The batch goes on meanwhile.",)
+        return ()
 
     def write(self, table: Table) -> None:
         """Write the table, and what was measured; if nothing was, an old summary goes.

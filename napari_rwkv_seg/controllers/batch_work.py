@@ -7,7 +7,6 @@ and renamed into place. Knows no window, no process and no cluster.
 
 import hashlib
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_rwkv_seg.errors import OutputError, RwkvSegError
+from napari_rwkv_seg.files import folder_beside
 
 from .batch_choices import ENDINGS, BatchChoices
 from .batch_files import spacing, write_labels, write_objects, write_overlay
@@ -270,7 +270,7 @@ def _making(order: Order) -> Iterator[Path]:
         If it cannot be made, as where a worker does not see the run's folder.
     """
     try:
-        made = Path(tempfile.mkdtemp(dir=order.making))
+        made = folder_beside(order.making / "result")
     except OSError as error:
         raise OutputError(
             f"Results cannot be written to {str(order.out)!r}: {error.strerror or error}. "

@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from napari_rwkv_seg.files import moved
+
 from .stream_folder import PROGRESS, is_complete, told
 
 ANEW = "anew"
@@ -33,11 +35,11 @@ def settle(folder: Path) -> None:
             old.mkdir(exist_ok=True)
             for part in parts(folder):
                 _take_away(old / part.name)
-                part.rename(old / part.name)
-            (anew / PROGRESS).replace(folder / PROGRESS)
+                moved(part, old / part.name)
+            moved(anew / PROGRESS, folder / PROGRESS)
         if not (anew / PROGRESS).exists():
             for part in parts(anew):
-                part.rename(folder / part.name)
+                moved(part, folder / part.name)
             shutil.rmtree(anew, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
 

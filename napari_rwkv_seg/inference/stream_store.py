@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import RunError
-from napari_rwkv_seg.files import in_memory, read_bytes, write_atomically
+from napari_rwkv_seg.files import in_memory, patiently, read_bytes, write_atomically
 
 from .stream_anew import ANEW, remove
 from .stream_folder import FORMAT, PROGRESS, read_progress, refuse_foreign, told, zarr_module
@@ -249,7 +249,8 @@ class StreamStore:
         rows = slice(start[0], start[0] + values.shape[0])
         columns = slice(start[1], start[1] + values.shape[1])
         with told(self.folder):
-            self._array(name)[(*plane, rows, columns)] = values
+            # The layer that shows the store may be reading the very chunk: zarr tries but once.
+            patiently(lambda: self._array(name).__setitem__((*plane, rows, columns), values))
 
     def _array(self, name: str) -> Any:
         if name not in self._arrays:

@@ -1,10 +1,10 @@
 """From a finished run to a model where its user wants it. Knows no torch."""
 
 import shutil
-import tempfile
 from pathlib import Path
 
 from napari_rwkv_seg.errors import OutputError, RunError
+from napari_rwkv_seg.files import folder_beside, put_in_place
 from napari_rwkv_seg.zoo.card import plain_text, read_card, write_card
 from napari_rwkv_seg.zoo.store import user_folder
 
@@ -64,18 +64,14 @@ def install_model(
     check_target(target, overwrite=overwrite)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{target.name[:64]}.", dir=target.parent))
+        made = folder_beside(target)
         try:
             shutil.copytree(run.model, made / "new")
             card = read_card(made / "new")
             named = {"name": target.name} | ({"title": plain_text(title, 80)} if title else {})
             write_card(made / "new", card.model_copy(update=named))
-            if target.exists():
-                target.rename(made / "old")
-            (made / "new").rename(target)
+            put_in_place(made / "new", target)
         finally:
-            if (made / "old").exists() and not target.exists():
-                (made / "old").rename(target)
             shutil.rmtree(made, ignore_errors=True)
     except OSError as error:
         reason = error.strerror or str(error)

@@ -10,7 +10,6 @@ import hashlib
 import json
 import platform
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import OutputError, RunError, UnreadableFileError
-from napari_rwkv_seg.files import read_bytes, write_atomically
+from napari_rwkv_seg.files import folder_beside, moved, read_bytes, write_atomically
 from napari_rwkv_seg.locks import HeldError, held
 from napari_rwkv_seg.zoo.store import PACKAGE
 
@@ -153,11 +152,10 @@ def prepare_run(folder: Path, settings: RunSettings, pairs: Sequence["TrainingPa
         raise OutputError(f"{str(folder)!r} exists already; choose another folder for the run.")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{folder.name[:64]}.", dir=folder.parent))
+        made = folder_beside(folder)
         try:
             _fill(RunFolder(made), settings, pairs)
-            made.chmod(0o755)
-            made.rename(folder)
+            moved(made, folder)
         finally:
             shutil.rmtree(made, ignore_errors=True)
     except OSError as error:

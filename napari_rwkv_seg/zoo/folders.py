@@ -6,15 +6,15 @@ What is made lies in a hidden folder beside its place until it is complete.
 import contextlib
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from napari_rwkv_seg.errors import OutputError, SettingsError
+from napari_rwkv_seg.files import folder_beside, put_in_place
 
-_MAKING = ".making."
+_MAKING = "making"
 _FORGOTTEN_S = 24 * 3600.0  # nothing takes as long to make
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _RESERVED = {
@@ -65,9 +65,8 @@ def staging(home: Path, what: str = "model") -> Iterator[Path]:
     """
     _sweep(home)
     try:
-        made = Path(tempfile.mkdtemp(prefix=_MAKING, dir=home))
+        made = folder_beside(home / _MAKING)
         try:
-            made.chmod(0o755)  # mkdtemp makes folders for their owner alone
             yield made
         finally:
             shutil.rmtree(made, ignore_errors=True)
@@ -79,26 +78,9 @@ def staging(home: Path, what: str = "model") -> Iterator[Path]:
 def _sweep(home: Path) -> None:
     """Remove what processes that were killed have left half made, a day ago or longer."""
     with contextlib.suppress(OSError):
-        for left in home.glob(f"{_MAKING}*"):
+        for left in home.glob(f".{_MAKING}.*"):
             if time.time() - left.stat().st_mtime > _FORGOTTEN_S:
                 shutil.rmtree(left, ignore_errors=True)
-
-
-def put_in_place(made: Path, folder: Path) -> None:
-    """Give `made` the name `folder`; what had the name before comes back if that fails."""
-    if not folder.exists():
-        made.rename(folder)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name[:64]}.", dir=folder.parent)) / "old"
-    try:
-        folder.rename(aside)
-        try:
-            made.rename(folder)
-        except OSError:
-            aside.rename(folder)
-            raise
-    finally:
-        shutil.rmtree(aside.parent, ignore_errors=True)
 
 
 def make_home(home: Path) -> Path:

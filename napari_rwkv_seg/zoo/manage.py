@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from napari_rwkv_seg.errors import ModelError, OutputError
+from napari_rwkv_seg.files import moved
 
 from .card import CARD_FILE, ModelCard, plain_text, read_card, write_card
 from .encoders import (
@@ -109,7 +110,7 @@ def rename(name: str, new_name: str) -> Entry:
     target = entry.folder.with_name(new_name)
     write_name(entry.folder, new_name)
     try:
-        entry.folder.rename(target)
+        moved(entry.folder, target)
     except OSError as error:
         write_name(entry.folder, entry.name)
         raise _unchanged(entry.folder, error) from error
@@ -149,7 +150,7 @@ def delete(name: str) -> Deleted:
     now = datetime.now(UTC)
     target = make_home(_trash()) / f"{now.strftime(_TIME)}.{kind}.{entry.name}"
     try:
-        entry.folder.rename(target)
+        moved(entry.folder, target)
     except OSError as error:
         raise _unchanged(entry.folder, error) from error
     return Deleted(target, entry.name, kind, now)
@@ -197,7 +198,7 @@ def restore(deleted: Deleted) -> Path:
     home = encoders_folder() if deleted.kind == "encoders" else user_folder()
     target = make_home(home) / deleted.name
     try:
-        deleted.folder.rename(target)
+        moved(deleted.folder, target)
     except OSError as error:
         raise _unchanged(deleted.folder, error) from error
     return target

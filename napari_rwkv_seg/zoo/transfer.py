@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from napari_rwkv_seg.errors import ModelError, OutputError, RwkvSegError
-from napari_rwkv_seg.files import read_bytes
+from napari_rwkv_seg.files import moved, read_bytes
 
 from .archives import is_folder_archive, is_plain, pack_folder, unpack_folder
 from .card import CARD_FILE, read_card
@@ -115,7 +115,7 @@ def import_folder(path: str | Path, *, name: str | None = None) -> Entry:
         target = make_home(homes[kind]) / chosen
         if target.exists():
             raise OutputError(f"{str(target)!r} exists already; choose another name.")
-        made.rename(target)
+        moved(made, target)
     return find_entry(chosen)
 
 

@@ -1,6 +1,7 @@
 """A batch: every image has a row, what is done is kept, and nothing half-made is left."""
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -13,12 +14,12 @@ import pytest
 import tifffile
 
 from napari_rwkv_seg import segment_batch
-from napari_rwkv_seg.controllers import batch_results, batch_work
+from napari_rwkv_seg.controllers import batch_results, batch_rows, batch_work
 from napari_rwkv_seg.controllers.batch import Batch, BatchChoices, batch_steps
 from napari_rwkv_seg.controllers.batch_choices import ENDINGS
 from napari_rwkv_seg.controllers.batch_items import BatchItem
 from napari_rwkv_seg.controllers.batch_results import run_folder_name
-from napari_rwkv_seg.controllers.batch_rows import write_csv
+from napari_rwkv_seg.controllers.batch_rows import Row, Table, TableFiles, write_csv
 from napari_rwkv_seg.errors import ModelError, OutputError, SettingsError
 from napari_rwkv_seg.images import FORMATS
 from napari_rwkv_seg.images.readers import ImageFile
@@ -225,6 +226,59 @@ def test_closing_a_batch_leaves_whole_results_and_nothing_else(model: Path, fold
     assert [row["state"] for row in rows_in(out / "batch.csv")] == ["done", "waiting", "waiting"]
 
 
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_a_table_that_is_open_in_a_spreadsheet_does_not_end_the_batch(
+    model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, *, is_closed: bool
+) -> None:
+    """On Windows it cannot be replaced then."""
+    table, tries = folder.parent / "out" / "batch.csv", []
+    replace = Path.replace
+
+    def held(self: Path, target: Path) -> Path:
+        if target == table:
+            tries.append(target)
+            if not (is_closed and len(list(table.parent.glob("*_labels.tif"))) == 3):
+                raise PermissionError(errno.EACCES, "It is used by another process", str(self))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", held)
+    monkeypatch.setattr(batch_rows, "_LEAST_S", 0.0)
+    monkeypatch.setattr(batch_rows, "_SHARE", 0.0)
+    notes: list[str] = []
+    steps = batch_steps(batch(model, folder))
+    if is_closed:
+        done = drained(steps, lambda news: notes.extend(news.notes))
+        assert [row["state"] for row in rows_in(table)] == ["done"] * 3
+        assert done.count("done") == 3
+    else:
+        with pytest.raises(OutputError, match=r"batch\.csv"):
+            drained(steps, lambda news: notes.extend(news.notes))
+        assert len(list(table.parent.glob("*_labels.tif"))) == 3
+    assert len(tries) == 2  # once while it went on, and at the end
+    [note] = notes
+    assert "batch.csv" in note
+    assert "close the file in other programs. The batch goes on" in note
+
+
+def test_a_table_that_could_not_be_written_is_tried_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(batch_rows.time, "monotonic", lambda: now[0])
+    tables, table = TableFiles(tmp_path), Table([Row(0, "a.tif")])
+    (tmp_path / "batch.csv").mkdir()  # so it cannot be written
+    assert len(tables.write_soon(table)) == 1
+    now[0] += 31
+    assert tables.write_soon(table) == ()  # that is known already
+    (tmp_path / "batch.csv").rmdir()
+    now[0] += 29
+    tables.write_soon(table)
+    assert not (tmp_path / "batch.csv").exists()
+    now[0] += 2
+    tables.write_soon(table)
+    assert (tmp_path / "batch.csv").is_file()
+
+
 @pytest.mark.parametrize("moment", ["put_in_place", "write_labels"])
 @pytest.mark.skipif(os.name == "nt", reason="kills with a signal")
 def test_a_batch_that_is_killed_goes_on_with_the_image_that_ran(
@@ -234,7 +288,7 @@ def test_a_batch_that_is_killed_goes_on_with_the_image_that_ran(
     code = f"""
 import os, signal
 from napari_rwkv_seg import segment_batch
-from napari_rwkv_seg.controllers import batch_results, batch_work
+from napari_rwkv_seg.controllers import batch_results, batch_rows, batch_work
 real = batch_work.{moment}
 count = []
 def kill_in_the_second(*arguments):

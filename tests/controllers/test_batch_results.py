@@ -1,6 +1,8 @@
 """What lies beside labels: never another's, and never of other labels."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -118,3 +120,52 @@ def test_of_another_image_or_version_nothing_is_kept(model: Path, out: Path, cha
         (out / "x_labels.json").write_text(json.dumps(record | {"version": "0.0.1"}))
     segment(model, out, overwrite=True)
     assert visible(out) == ["batch.csv", "x_labels.json", "x_labels.tif"]
+
+
+@pytest.mark.parametrize("name", ["x_objects.csv", "x_labels.tif", "x_overlay.png"])
+@pytest.mark.parametrize("changes", [{"measure": True, "overlay": True}, {}], ids=["all", "labels"])
+def test_a_result_of_which_a_file_is_held_by_another_program_stays_as_it_was(
+    model: Path, out: Path, monkeypatch: pytest.MonkeyPatch, name: str, changes: dict[str, object]
+) -> None:
+    """On Windows what is open in another program can be neither replaced nor renamed."""
+    segment(model, out, measure=True, overlay=True)
+    before = {path: path.read_bytes() for path in out.glob("x_*")}
+    replace = Path.replace
+
+    def held(self: Path, target: Path) -> Path:
+        if out / name in (self, target):
+            raise PermissionError(errno.EACCES, "It is used by another process", str(self))
+        return replace(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", held)
+        row = segment(model, out, **OTHER_LABELS, **changes).rows[0]
+    assert row.state == "failed"
+    assert f"{name}': It is used by another process." in row.note
+    assert row.note.endswith("close the file in other programs.")
+    assert {path: path.read_bytes() for path in out.glob("x_*")} == before
+    assert states(segment(model, out, measure=True, overlay=True)) == {"x.tif": "skipped"}
+
+
+def test_a_folder_in_the_place_of_a_file_is_not_replaced(model: Path, out: Path) -> None:
+    (out / "x_labels.tif").mkdir()
+    (out / "x_labels.tif" / "mine").write_text("mine")
+    row = segment(model, out, overwrite=True).rows[0]
+    assert row.state == "failed"
+    assert "x_labels.tif" in row.note
+    assert visible(out) == ["batch.csv", "x_labels.tif", "x_labels.tif/mine"]
+
+
+def test_results_are_made_in_a_folder_that_others_may_read_too(
+    model: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Windows what is moved out of a private folder stays private."""
+    mkdir, modes = os.mkdir, set()
+
+    def watched(path: Path, mode: int = 0o777, **others: int) -> None:
+        modes.add(mode)
+        mkdir(path, mode, **others)
+
+    monkeypatch.setattr(os, "mkdir", watched)
+    assert segment(model, out).count("done") == 1
+    assert modes == {0o777}

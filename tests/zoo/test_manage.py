@@ -85,7 +85,7 @@ def test_a_rename_that_fails_half_way_leaves_the_old_name_in_the_card(mine, monk
     def fail(self, target):
         raise OSError(13, "Permission denied")
 
-    monkeypatch.setattr(type(mine), "rename", fail)
+    monkeypatch.setattr(type(mine), "replace", fail)
     with pytest.raises(OutputError, match="Permission denied"):
         manage.rename("tiny", "cells")
     assert read_card(mine).name == "tiny"

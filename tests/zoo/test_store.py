@@ -123,14 +123,14 @@ def test_a_model_is_replaced_if_asked_for(model, card, tiny_network):
 
 def test_a_model_that_cannot_be_replaced_stays(model, card, monkeypatch, tiny_network):
     before = (model / WEIGHTS_FILE).read_bytes()
-    rename = Path.rename
+    replace = Path.replace
 
     def fail_for_the_new_one(self, target):
-        if self.parent == model.parent and self.name.startswith("."):
+        if self.parent == model.parent and self.name.startswith(".making."):
             raise OSError(13, "Permission denied")
-        return rename(self, target)
+        return replace(self, target)
 
-    monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
+    monkeypatch.setattr(Path, "replace", fail_for_the_new_one)
     with pytest.raises(OutputError, match="Permission denied"):
         write_model(model, tiny_network(), card, "New.", overwrite=True)
 
