@@ -99,6 +99,7 @@ class BatchController:
     started = Signal()
     rows_changed = Signal(tuple)  # of Row; all rows when a run begins
     progressed = Signal(object)  # a Progress of the image that runs
+    noted = Signal(str)  # what is worth knowing, while it goes on
     ended = Signal(BatchOutcome)
 
     def __init__(self, settings: SegmentController | None = None) -> None:
@@ -200,6 +201,8 @@ class BatchController:
             self.rows_changed.emit(news.rows)
         if news.step is not None:
             self.progressed.emit(news.step)
+        for note in news.notes:
+            self.noted.emit(note)
 
     def finish(self, job: BatchJob, outcome: BatchOutcome | None) -> None:
         """Take in how a run ended; None if it was closed before it could say so."""

@@ -28,7 +28,10 @@ RUN_FOLDER = ".batch."
 _LOCK = ".results.lock"
 _LOCK_WAIT_S = 60  # files are moved, and large ones hashed
 _RECORD_LIMIT = 64_000_000
-_ADVICE = "Overwrite it (--overwrite), or choose another folder for the results."
+_ADVICE = (
+    "Overwrite it (Do all anew in the dock, --overwrite in the command), or choose another "
+    "folder for the results."
+)
 
 
 @dataclass(frozen=True)

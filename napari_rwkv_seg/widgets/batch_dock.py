@@ -117,6 +117,7 @@ class BatchDock(ClosingDock):
             (controller.started, self._show_started),
             (controller.rows_changed, self._show_rows),
             (controller.progressed, self._show_progress),
+            (controller.noted, show_info),
             (controller.ended, self._show_ended),
             (link.layers_changed, self._show_wishes),
             (link.failed, self._show_failed),

@@ -144,3 +144,16 @@ def test_other_images_begin_a_table_of_their_own(controller: BatchController) ->
     assert len(controller.table.rows) == 3
     controller.choose(pattern="*.png")
     assert controller.table.rows == []
+
+
+def test_what_is_worth_knowing_is_told_while_it_goes_on(
+    controller: BatchController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    controller.noted.connect(notes.append)
+    monkeypatch.setattr(
+        "napari_rwkv_seg.controllers.batch_rows.TableFiles.write_soon",
+        lambda *_: ("The table is open elsewhere.",) if not notes else (),
+    )
+    drain(controller, controller.begin())
+    assert notes == ["The table is open elsewhere."]
