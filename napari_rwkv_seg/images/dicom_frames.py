@@ -13,6 +13,7 @@ from napari_rwkv_seg.errors import UnreadableFileError
 from .dicom_headers import check_header
 
 _MOST_FRAMES = 200_000
+_ORDER = ("TemporalPositionIdentifier", "TriggerTime", "AcquisitionTime", "InstanceNumber")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Frame:
         (Y, X) in millimetres.
     thickness : float
         Between planes, by what the header says; used for a single plane only. 0 if unknown.
+    gap : float
+        Between the centres of neighbouring planes, by what the header says. 0 if unknown.
     slope, intercept : float
         From stored numbers to values.
     order : tuple
@@ -89,6 +92,7 @@ class Frame:
     orientation: tuple[float, ...] | None
     spacing: tuple[float, ...] | None
     thickness: float
+    gap: float
     slope: float
     intercept: float
     order: tuple[Any, ...]
@@ -161,15 +165,10 @@ def _frame(path: Path, index: int, header: Any, groups: list[Any]) -> Frame:
         _orthogonal(told("PlaneOrientationSequence", "ImageOrientationPatient", 6)),
         spacing if spacing and min(spacing) > 0 else None,
         abs(thickness[0]) if thickness else 0.0,
+        abs(gap[0]) if gap else 0.0,
         slope[0] if slope and slope[0] else 1.0,
         intercept[0] if intercept else 0.0,
-        (
-            _number(header.get("TemporalPositionIdentifier")),
-            _number(header.get("TriggerTime")),
-            _number(header.get("AcquisitionTime")),
-            _number(header.get("InstanceNumber")),
-            index,
-        ),
+        (*(_number(header.get(keyword)) for keyword in _ORDER), index),
     )
 
 

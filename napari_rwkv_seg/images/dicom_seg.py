@@ -159,6 +159,7 @@ def _sources(path: Path, series: DicomSeries) -> tuple[list[Any], list[int]]:
         ) from error
     for header in headers:
         _forget_patient(header)
+        header.pop("SpacingBetweenSlices", None)  # may be wrong; highdicom measures the positions
     order = list(range(len(series.planes)))
     if len(files) == 1:  # the frames in the order of the file
         order.sort(key=lambda place: series.planes[place][1])

@@ -13,7 +13,7 @@ from napari_rwkv_seg.errors import UnreadableFileError
 
 from .dicom_frames import Frame, declared_bytes, frames_of
 from .dicom_headers import check_header, quiet, referred
-from .dicom_stack import stack_frames
+from .dicom_stack import number_places, stack_frames
 from .image_file import Bounded, ImageFile, check_size
 
 _OBJECT = re.compile(r"object (\d{1,9})$")  # how our writer calls labels that are no classes
@@ -22,6 +22,9 @@ _FRACTIONAL = (
     "Its segments are shares or probabilities (SegmentationType FRACTIONAL); a pixel belongs to "
     "one from a half on."
 )
+_FILLED = "The file leaves out planes between those that it holds; they are read as empty."
+_FITS = 0.25  # of a step, by which places may lie beside those that the header's makes
+_FARTHEST = 100_000  # steps between two planes
 
 
 def read_seg(path: Path, header: Any, limit: int) -> ImageFile:
@@ -45,6 +48,7 @@ def read_seg(path: Path, header: Any, limit: int) -> ImageFile:
             "ImageOrientationPatient or PixelSpacing; save it from its program again."
         )
     rows, firsts = _rows(path, frames)
+    is_filled = len(firsts) > len(set(rows))
     numbers = _numbers(header)
     highest = max(numbers.values(), default=0)
     shape = (len(firsts), *frames[0].shape)
@@ -61,7 +65,7 @@ def read_seg(path: Path, header: Any, limit: int) -> ImageFile:
     stack = stack_frames(path, firsts)
     place = replace(stack.geometry, dicom=referred(header))
     data = labels[0] if stack.axes == "YX" else labels
-    assumed = ((_FRACTIONAL, lowest is not None), (_OVERLAP, overlap))
+    assumed = ((_FILLED, is_filled), (_FRACTIONAL, lowest is not None), (_OVERLAP, overlap))
     notes = (*stack.notes, *(note for note, is_so in assumed if is_so))
     return ImageFile(data, stack.axes, place.pixel_size, path, place, True, notes)
 
@@ -114,20 +118,33 @@ def _rows(path: Path, frames: list[Frame]) -> tuple[list[int], list[Frame]]:
     first = frames[0]
     across, down = np.array(first.orientation or (1, 0, 0, 0, 1, 0)).reshape(2, 3)
     normal = np.cross(across, down)
-    places = np.array([np.dot(normal, frame.position or (0, 0, 0)) for frame in frames])
-    known = np.unique(places.round(3))
-    step = float(np.diff(known).min()) if len(known) > 1 else first.thickness or 1.0
-    rows = np.rint((places - known[0]) / step).astype(int)
-    count = int(rows.max()) + 1
-    if count > 10 * len(known) + 1000:
+    places = number_places(frames, normal)
+    held = dict(zip(places, frames, strict=True))  # a frame of each place
+    positions = np.array([held[place].position for place in range(len(held))])
+    gaps = np.diff(positions @ normal)
+    steps = np.maximum(1, np.rint(gaps / _step(gaps, first.gap)))
+    if steps.sum() > 10 * len(held) + 1000:
         raise UnreadableFileError(
             f"{str(path)!r} holds planes at places that make no stack (ImagePositionPatient, "
             "0020,0032); save it from its program again."
         )
-    at_row = dict(zip(rows.tolist(), frames, strict=True))
-    corner = np.array(frames[int(rows.argmin())].position)
-    between = [
-        at_row.get(row) or replace(first, position=tuple(corner + row * step * normal))
-        for row in range(count)
-    ]
-    return rows.tolist(), between
+    rows = [0, *np.cumsum(steps).astype(int).tolist()]
+    at_row = {row: held[place] for place, row in enumerate(rows)}
+    every = range(rows[-1] + 1)
+    between = np.stack([np.interp(every, rows, along) for along in positions.T], axis=1)
+    planes = [at_row.get(row) or replace(first, position=tuple(between[row])) for row in every]
+    return [rows[place] for place in places], planes
+
+
+def _step(gaps: NDArray[np.float64], told: float) -> float:
+    """Return the distance of neighbours, of which some may be left out.
+
+    It is the header's where that fits all `gaps`, else the one that is usual among them.
+    """
+    if not len(gaps):
+        return 1.0
+    if _FARTHEST * told > gaps.max():
+        steps = np.rint(gaps / told)
+        if steps.min() >= 1 and np.abs(gaps - steps * told).max() < _FITS * told:
+            return told
+    return float(np.sort(gaps)[(len(gaps) - 1) // 2])

@@ -1,6 +1,5 @@
 """Put the planes of a DICOM series in order, and find where the stack lies."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from napari_rwkv_seg.errors import UnreadableFileError
 from .dicom_frames import Frame
 from .geometry import Geometry, as_matrix, unknown_geometry
 
-_SAME_PLACE = 1e-3  # mm between planes that are taken to lie in one place
+_SAME_PLACE = 0.1  # of the usual distance, by which planes of one place may lie apart
+_SAME_ENDS = (5e-4, 0.01)  # mm that this is at least and at most
 _UNEVEN = 0.01  # of the usual distance, by which another may differ without being told
 
 
@@ -100,11 +100,39 @@ def _check_alike(path: Path, frames: Sequence[Frame]) -> None:
 
 def _by_place(frames: Sequence[Frame], normal: NDArray[np.float64]) -> list[list[Frame]]:
     """Return the planes in each place along the normal, in its direction."""
-    groups: dict[int, list[Frame]] = defaultdict(list)
-    for frame in frames:
-        distance = float(np.dot(normal, frame.position or (0.0, 0.0, 0.0)))
-        groups[round(distance / _SAME_PLACE)].append(frame)
-    return [sorted(groups[place], key=lambda frame: frame.order) for place in sorted(groups)]
+    numbers = number_places(frames, normal)
+    groups: list[list[Frame]] = [[] for _ in range(max(numbers) + 1)]
+    for number, frame in zip(numbers, frames, strict=True):
+        groups[number].append(frame)
+    return [sorted(group, key=lambda frame: frame.order) for group in groups]
+
+
+def number_places(frames: Sequence[Frame], normal: NDArray[np.float64]) -> list[int]:
+    """Return for each frame which place along the normal it lies in, counted from 0.
+
+    Positions that were computed anew for each volume of a series in time differ a little.
+    """
+    distances = np.array([np.dot(normal, frame.position or (0.0, 0.0, 0.0)) for frame in frames])
+    order = np.argsort(distances, kind="stable")
+    most = _same_place(np.diff(distances[order]))
+    numbers, number, begin = [0] * len(frames), 0, distances[order[0]]
+    for index in order:
+        if distances[index] - begin > most:
+            number, begin = number + 1, distances[index]
+        numbers[index] = number
+    return numbers
+
+
+def _same_place(gaps: NDArray[np.float64]) -> float:
+    """Return how far apart planes of one place may lie, by the distances of neighbours.
+
+    The usual distance is the one at which longer ones make up half of the stack: tiny ones
+    within a place do not count, however many they are.
+    """
+    gaps = np.sort(gaps)
+    covered = np.cumsum(gaps)
+    usual = gaps[np.searchsorted(covered, covered[-1] / 2)] if len(gaps) else 0.0
+    return float(np.clip(_SAME_PLACE * usual, *_SAME_ENDS))
 
 
 def _placed(

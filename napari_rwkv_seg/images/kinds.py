@@ -34,11 +34,15 @@ def kind_of(path: Path) -> Kind:
     if path.is_dir():
         return _kind_of_folder(path)
     start = first_bytes(path, 132)
-    if start.startswith(TIFF):
+    is_dicom = start[128:] == b"DICM"
+    # What comes before is free in DICOM, and some scanners put the head of a TIFF there; files
+    # that are whole in both formats, as slides may be, go by their name.
+    is_named_tiff = path.suffix.lower() in (".tif", ".tiff")
+    if start.startswith(TIFF) and (is_named_tiff or not is_dicom):
         return Kind.TIFF
     if start.startswith((PNG, JPEG)):
         return Kind.PICTURE
-    if start[128:] == b"DICM":
+    if is_dicom:
         return Kind.DICOM
     if is_nifti(path, start):
         return Kind.NIFTI

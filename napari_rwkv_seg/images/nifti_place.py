@@ -15,6 +15,7 @@ _MILLIMETRES = {1: 1e3, 3: 1e-3}  # codes of space: metres, micrometres; all oth
 _SECONDS = {8: "second", 16: "millisecond", 24: "microsecond"}
 _LARGEST = 1e30  # of the file's units; squares of what is larger cannot be computed with
 _FLAT = 1e-6  # of a box with the same edges, the volume of a voxel that is none
+_SHEAR = 2e-3  # cosine of the angle of two axes, from which on they are no right angle
 _UNKNOWN = "The size of a voxel is not known along {}: 1 mm is used."
 
 
@@ -110,7 +111,8 @@ def write_place(header: Any, geometry: Geometry, shape: tuple[int, ...]) -> None
 
     What came from a NIfTI file of these voxels goes back number by number. Any other gets its
     affine, or one by spacing and origin, as both sform and qform; without a patient x is
-    taken to run to the left and y to the back, so that programs show the image upright.
+    taken to run to the left and y to the back, so that programs show the image upright. A
+    qform cannot hold sheared axes, such as those of CT with gantry tilt: it gets the code 0.
     """
     kept = geometry.nifti
     if kept is not None and kept.shape[:3] == shape[:3]:
@@ -122,12 +124,20 @@ def write_place(header: Any, geometry: Geometry, shape: tuple[int, ...]) -> None
         matrix = _upright(geometry)
     header.set_sform(matrix, code=1)
     header.set_qform(matrix, code=1)
+    if _is_sheared(matrix[:3, :3]):
+        header["qform_code"] = 0
     time = dict(zip(geometry.axes, zip(geometry.spacing, geometry.units, strict=True), strict=True))
     interval, unit = time.get("T", (1.0, "frame"))
     codes = {name: code for code, name in _SECONDS.items()}
     header["xyzt_units"] = 2 + codes.get(unit, 0)
     if len(shape) > 3:
         header["pixdim"][4] = interval
+
+
+def _is_sheared(steps: NDArray[np.float64]) -> bool:
+    """Return whether three steps do not stand on one another."""
+    directions = steps / np.linalg.norm(steps, axis=0)
+    return bool(np.abs(directions.T @ directions - np.eye(3)).max() > _SHEAR)
 
 
 def _upright(geometry: Geometry) -> NDArray[np.float64]:

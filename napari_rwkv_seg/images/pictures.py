@@ -1,6 +1,8 @@
 """Read PNG and JPEG: palettes become colours, grey with alpha becomes grey."""
 
 import io
+import struct
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
 _DEPTH = 24  # where a PNG has its bits a channel; then comes the kind of its colours
 _CHANNELS = {2: 3, 4: 1, 6: 4}  # that are wanted of RGB, of grey with alpha and of RGBA
+_ORIENTATION = 0x0112  # in EXIF: 1 if a picture is to be shown as it is stored, up to 8 if not
+_TURNED = "Its EXIF data say that it is to be shown turned; its pixels are used as they are stored."
 _CUT = (
     "It has 16 bits a channel, of which 8 were read; to get all of them, install imagecodecs "
     "(pip install imagecodecs)."
@@ -54,8 +58,21 @@ def read_picture(path: Path, limit: int) -> ImageFile:
             data, notes = _deep(picture, content)
         else:
             data = np.array(_without_palette(picture))
+        notes += (_TURNED,) if _is_turned(picture) else ()
     axes = "YX" if data.ndim == 2 else "YXC"
     return ImageFile(data, axes, None, path, unknown_geometry(axes), is_labels, notes, indices)
+
+
+def _is_turned(picture: "Image.Image") -> bool:
+    """Return whether viewers turn or mirror a picture; pixels here lie as napari shows them."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damaged EXIF data, which say nothing then
+        try:  # the class's own: that of PNG decodes the pixels again
+            return Image.Image.getexif(picture).get(_ORIENTATION) in range(2, 9)
+        except (KeyError, SyntaxError, TypeError, ValueError, struct.error):
+            return False
 
 
 def _deep(picture: "Image.Image", content: bytes) -> tuple[NDArray[Any], tuple[str, ...]]:

@@ -95,13 +95,18 @@ def _series(path: Path, file: "tifffile.TiffFile") -> "tifffile.TiffPageSeries":
 
 
 def _notes(file: "tifffile.TiffFile", series: "tifffile.TiffPageSeries") -> tuple[str, ...]:
-    """Return a sentence if what the file says of itself was not followed."""
+    """Return a sentence for whatever the file says of itself that was not followed."""
+    notes = []
     if file.ome_metadata and series.kind != "ome":
-        return (
+        notes.append(
             "Its OME-XML does not fit its pages, so the pages were read in their own order: "
-            "check the axes.",
+            "check the axes."
         )
-    return ()
+    if file.pages.first.tags.valueof("Orientation", 1) in range(2, 9):
+        notes.append(
+            "It says that it is to be shown turned; its pixels are used as they are stored."
+        )
+    return tuple(notes)
 
 
 def _level_geometry(

@@ -133,7 +133,8 @@ def _imagej_sizes(file: "tifffile.TiffFile") -> Sizes:
     told: dict[str, Any] = file.imagej_metadata or {}
     unit = unit_of(str(told.get("unit", "")))
     sizes = _plane_sizes(file, unit)
-    depth, interval = _positive(told.get("spacing")), _positive(told.get("finterval"))
+    depth = abs(_finite(told.get("spacing")))  # negative where planes were taken downwards
+    interval = _positive(told.get("finterval"))
     if depth and unit in TO_MICROMETRES:
         sizes["Z"] = (depth, unit)
     if interval:
@@ -160,11 +161,16 @@ def _ratio(value: Any) -> float:
 
 def _positive(value: Any) -> float:
     """Return a number that can be a size, or 0."""
+    return max(_finite(value), 0.0)
+
+
+def _finite(value: Any) -> float:
+    """Return a number, or 0 for what is none."""
     try:
         number = float(value)
     except (TypeError, ValueError):
         return 0.0
-    return number if math.isfinite(number) and number > 0 else 0.0
+    return number if math.isfinite(number) else 0.0
 
 
 def has_more_than_ome(geometry: Geometry) -> bool:
