@@ -15,7 +15,7 @@ from napari_rwkv_seg.zoo.card import Normalization
 
 from .augment import vary_intensity, warp
 from .pairs import LabelKind, TrainingPair
-from .sources import Source, Sources
+from .sources import Source, Sources, unpacked
 from .split import Split
 from .work import Batch
 
@@ -66,6 +66,7 @@ class CropSource:
     ) -> None:
         self.pixels = pixels
         self._turns = turns
+        self._channels = input_channels
         self._sources = Sources(pairs, split, normalization, input_channels, labels)
         self._rarity = self._sources.rarity()
         # A crop that is longer than all images would show nothing more.
@@ -118,7 +119,8 @@ class CropSource:
         source, place = self._place(generator)
         size = (height, width)
         image, truth = warp(source.image, source.truth, place, size, generator, turns=self._turns)
-        return vary_intensity(image, generator), truth
+        image = image.expand(self._channels, *size).contiguous()  # grey is kept once
+        return vary_intensity(image, generator), unpacked(truth)
 
     def _place(self, generator: np.random.Generator) -> tuple[Source, tuple[int, int]]:
         """Draw what a crop is to show: half of the time a class, the rarer the likelier."""

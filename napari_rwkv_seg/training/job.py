@@ -205,7 +205,7 @@ class Job:
     def _seconds_to_compare(self) -> float:
         """Return how long it takes to choose how near the base the new model is to be."""
         held_out = self.held_out
-        if not self._start.is_base_trained:
+        if not self._start.may_stay_near:
             return 0.0
         if len(held_out.compared) < FEW_IMAGES:
             return corrected_in_time(self._seconds, held_out, self._corrected)[1]
@@ -235,7 +235,8 @@ class Job:
         self._pace.step()
         if self._seconds is None or not self._pace.is_slow:
             return
-        if self._start.crops.pixels > LEAST_PIXELS and (what := self._start.crops.shrink()):
+        crops = self._start.crops
+        if crops.pixels // 2 >= LEAST_PIXELS and (what := crops.shrink()):
             self.tell("lighter", what=f"This machine is slow or busy. {what}")
 
     def _tell_stop(self) -> None:

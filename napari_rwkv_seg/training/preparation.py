@@ -13,6 +13,7 @@ from napari_rwkv_seg.zoo.card import ClassCard, ModelCard
 from napari_rwkv_seg.zoo.new_models import FROM_NOTHING
 from napari_rwkv_seg.zoo.store import find_model, read_network
 
+from .clean_up import suited
 from .crops import CPU_PIXELS, CUDA_PIXELS, CropSource
 from .depth import LAYER_DECAY, Depth, choose_depth, parameter_groups
 from .events import Tell
@@ -81,9 +82,9 @@ class Start:
         return [each.name for each in self.card.classes]
 
     @property
-    def is_base_trained(self) -> bool:
-        """Whether the base knows anything that could be forgotten."""
-        return not self.base.untrained
+    def may_stay_near(self) -> bool:
+        """Whether weights near the base may serve: it is trained, and no class is new to it."""
+        return not self.base.untrained and all(self.known)
 
     @property
     def known(self) -> list[bool]:
@@ -111,6 +112,8 @@ def prepare(run: RunFolder, tell: Tell, fabric: "Fabric") -> Start:
     warnings = check_pairs(pairs, settings, card.classes)
     _check_channels(pairs, card.input_channels)
     split = _split(run, settings, pairs, len(card.classes), fabric)
+    objects = suited(base.objects, pairs, split, settings.labels)
+    card = card.model_copy(update={"objects": objects})
     labelled = _labelled(pairs, split, settings)
     torch.manual_seed(settings.seed)
     network = network_for_classes(network, base.classes, card.classes)

@@ -13,6 +13,7 @@ from napari_rwkv_seg.zoo.weights import packed_state
 
 from .between import Weights, between, choose_share, in_words
 from .checkpoints import BEST, LATEST, PREVIOUS, load_checkpoint_file
+from .clean_up import what_differs
 from .events import Event, read_events
 from .preparation import Start
 from .run_folder import RunFolder
@@ -50,6 +51,7 @@ def publish(run: RunFolder, start: Start, job: "Job", loop: "TrainingLoop") -> E
     held_out = job.held_out
     after = _predicted(job, network)
     before = {index: held_out.base[index] for index in after}
+    cleaned = what_differs(start.base.objects, start.card.objects)
     facts = verdict(
         held_out.counts(before),
         held_out.counts(after),
@@ -59,7 +61,7 @@ def publish(run: RunFolder, start: Start, job: "Job", loop: "TrainingLoop") -> E
     )
     _write_differences(run, held_out, before, after)
     result = facts | {
-        "sentence": f"{facts['sentence']} {words}".strip(),
+        "sentence": " ".join(each for each in (facts["sentence"], words, cleaned) if each),
         "regions": len(after),
         "images": len(start.pairs),
         "steps": loop.step,
@@ -100,7 +102,7 @@ def _near_base(
     held_out, share = job.held_out, 1.0
     images = held_out.quick if job.is_stopped else held_out.compared
     base = held_out.counts({index: held_out.base[index] for index in images})
-    if start.is_base_trained:
+    if start.may_stay_near:
         share = choose_share(base, corrected, counts)
     take(share)
     return share, in_words(share, base, len(held_out.order))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -19,8 +20,13 @@ from napari_rwkv_seg.zoo.card import Normalization
 from .pairs import LabelKind, TrainingPair, class_map
 from .split import Split
 from .targets import separated_target
+from .torchrun import is_in_company, sizes
 
-_MEMORY = 1_500_000_000  # bytes of prepared images that are kept; others are prepared anew
+# Of the free memory, for prepared images that are kept; others are prepared anew.
+_SHARE = 0.25
+_MORE_SHARE = 0.5  # where that is little, up to so much:
+_LITTLE = 1_500_000_000  # bytes
+_CLASSES = 256  # at most
 _KEPT_PLACES = 200_000  # of a class in an image; more would fill the memory for nothing
 
 
@@ -31,9 +37,10 @@ class Source:
     Parameters
     ----------
     image : Tensor, float32, shape (C, Y, X)
-        As the network takes it.
-    truth : Tensor, float32, shape (2, Y, X)
-        Class and weight of each pixel; the weight is 0 where nothing is to be learnt.
+        As the network takes it; C is 1 if all channels are the same.
+    truth : Tensor, float32, shape (1, Y, X)
+        For `unpacked`: class and weight of each pixel; the weight is 0 where nothing is to be
+        learnt. Floats, since a crop is read from them; in one channel, to keep more images.
     places : dict of int to array
         Flat indices of pixels to learn from, by class; a sample of them if there are many.
     """
@@ -45,7 +52,8 @@ class Source:
     @property
     def nbytes(self) -> int:
         """Memory that it takes, but for a little."""
-        return int(self.image.nbytes + self.truth.nbytes)
+        places = sum(each.nbytes for each in self.places.values())
+        return self.image.nbytes + self.truth.nbytes + places
 
 
 class Sources:
@@ -69,6 +77,7 @@ class Sources:
         self._parts = [part for part in parts if part[1].any()]
         self._facts = normalization, input_channels, labels
         self._made: OrderedDict[int, Source] = OrderedDict()
+        self._memory = _memory_to_use()
         self.counts = [
             np.bincount(class_map(pair, labels)[train]) for pair, train, _ in self._parts
         ]
@@ -86,7 +95,7 @@ class Sources:
         if index not in self._made:
             self._made[index] = make_source(*self._parts[index], *self._facts)
         self._made.move_to_end(index)
-        while len(self._made) > 1 and sum(s.nbytes for s in self._made.values()) > _MEMORY:
+        while len(self._made) > 1 and sum(s.nbytes for s in self._made.values()) > self._memory:
             self._made.popitem(last=False)
         return self._made[index]
 
@@ -117,16 +126,22 @@ def make_source(
     """
     rows, columns = seen_part(train, held)
     prepared = prepare_plane(_with_channels(pair.image), normalization, channels)
-    weight = train.astype(np.float32)
+    weight = train.astype(np.uint8)
     target = class_map(pair, labels)
     if labels == "objects":
         target, gaps = separated_target(_small_numbers(pair.labels, pair.checked))
-        weight = weight * gaps
+        weight *= gaps.astype(np.uint8)  # whole numbers
     if prepared.invalid is not None:
         weight[prepared.invalid] = 0
-    truth = np.stack([target.astype(np.float32), weight])[:, rows, columns]
-    image = np.ascontiguousarray(prepared.pixels[:, rows, columns])
-    return Source(torch.from_numpy(image), torch.from_numpy(truth.copy()), _places(truth))
+    target, weight = target[rows, columns], weight[rows, columns]
+    truth = weight.astype(np.float32) * _CLASSES + target
+    image = _distinct(prepared.pixels[:, rows, columns]).copy()
+    return Source(torch.from_numpy(image), torch.from_numpy(truth[None]), _places(target, weight))
+
+
+def unpacked(truth: Tensor) -> Tensor:
+    """Return class and weight (2, Y, X) of a source's truth or a crop of it (1, Y, X)."""
+    return torch.cat([truth % _CLASSES, truth // _CLASSES])
 
 
 def seen_part(train: NDArray[np.bool_], held: NDArray[np.bool_]) -> tuple[slice, slice]:
@@ -148,21 +163,36 @@ def seen_part(train: NDArray[np.bool_], held: NDArray[np.bool_]) -> tuple[slice,
     return max(sides, key=lambda side: int(np.count_nonzero(train[side])))
 
 
+def _distinct(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return pixels (C, Y, X), of channels that are all the same only the first."""
+    is_grey = all(np.array_equal(pixels[0], each) for each in pixels[1:])
+    return pixels[:1] if is_grey else pixels
+
+
+def _memory_to_use() -> int:
+    """Return how many bytes this process may fill with prepared images."""
+    free = psutil.virtual_memory().available / (sizes()[1] if is_in_company() else 1)
+    return int(max(_SHARE * free, min(_LITTLE, _MORE_SHARE * free)))
+
+
 def _with_channels(image: NDArray[Any]) -> NDArray[Any]:
     return image if image.ndim == 3 else image[..., None]
 
 
 def _small_numbers(labels: NDArray[Any], checked: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Return objects numbered 1 … n, in which what is not checked is background."""
-    found, numbers = np.unique(np.where(checked, labels, 0), return_inverse=True)
+    """Return numbers of objects that fit; what is not checked is background."""
+    known = np.where(checked, labels, 0)
+    if known.max(initial=0) <= np.iinfo(np.int32).max:
+        return known.astype(np.int32)
+    found, numbers = np.unique(known, return_inverse=True)
     small = numbers.reshape(labels.shape).astype(np.int32)
     return small if found[0] == 0 else small + 1
 
 
-def _places(truth: NDArray[np.float32]) -> dict[int, NDArray[np.int64]]:
+def _places(target: NDArray[np.uint8], weight: NDArray[np.uint8]) -> dict[int, NDArray[np.int64]]:
     """Return the flat indices of pixels with a weight, by class."""
     places = {}
-    for number in np.unique(truth[0][truth[1] > 0]).astype(int).tolist():
-        flat = np.flatnonzero((truth[0] == number) & (truth[1] > 0))
+    for number in np.flatnonzero(np.bincount(target[weight > 0])).tolist():
+        flat = np.flatnonzero((target == number) & (weight > 0))
         places[number] = flat[:: -(-len(flat) // _KEPT_PLACES)]
     return places

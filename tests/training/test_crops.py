@@ -11,7 +11,7 @@ from napari_rwkv_seg.training.crops import CropSource
 from napari_rwkv_seg.training.pairs import TrainingPair
 from napari_rwkv_seg.training.preparation import _crops, batch_pixels
 from napari_rwkv_seg.training.run_settings import make_settings
-from napari_rwkv_seg.training.sources import Sources, make_source
+from napari_rwkv_seg.training.sources import Sources, make_source, unpacked
 from napari_rwkv_seg.training.split import Split, split_pairs
 from napari_rwkv_seg.zoo.card import Normalization
 from napari_rwkv_seg.zoo.store import DEFAULT_MODEL, find_model
@@ -103,7 +103,7 @@ def test_the_image_is_normalised_as_for_prediction(make_cells):
     none = np.zeros(pair.checked.shape, bool)
     made = make_source(pair, pair.checked, none, Normalization(), 3, "objects")
     expected = normalize_plane(pair.image[..., None], Normalization(), 3)
-    assert np.array_equal(made.image.numpy(), expected)
+    assert np.array_equal(made.image.expand(expected.shape).numpy(), expected)
 
 
 def test_pixels_that_are_not_finite_have_no_weight():
@@ -112,7 +112,7 @@ def test_pixels_that_are_not_finite_have_no_weight():
     pair = TrainingPair("a", image, np.ones((40, 50), int), np.ones((40, 50), bool))
     none = np.zeros((40, 50), bool)
     made = make_source(pair, pair.checked, none, Normalization(), 1, "classes")
-    assert (made.truth[1].numpy() == 0).sum() == 3
+    assert (unpacked(made.truth)[1].numpy() == 0).sum() == 3
     assert made.image.isfinite().all()
 
 
@@ -122,8 +122,9 @@ def test_touching_objects_are_parted_and_far_numbers_are_no_harm():
     labels[5:15, 10:18] = 2**63
     pair = TrainingPair("a", np.zeros((20, 20)), labels, np.ones((20, 20), bool))
     made = make_source(pair, pair.checked, labels == 99, Normalization(), 1, "objects")
-    assert made.truth[0, 10, 8:12].tolist() == [1, 0, 0, 1]
-    assert made.truth[1, 10, 8:12].tolist() == [1, 5, 5, 1]
+    classes, weights = unpacked(made.truth)
+    assert classes[10, 8:12].tolist() == [1, 0, 0, 1]
+    assert weights[10, 8:12].tolist() == [1, 5, 5, 1]
 
 
 def test_classes_are_not_parted():
@@ -131,7 +132,7 @@ def test_classes_are_not_parted():
     labels[:, 10:] = 2
     pair = TrainingPair("a", np.zeros((20, 20)), labels, np.ones((20, 20), bool))
     made = make_source(pair, pair.checked, labels == 99, Normalization(), 1, "classes")
-    assert np.array_equal(made.truth[0].numpy(), labels)
+    assert np.array_equal(unpacked(made.truth)[0].numpy(), labels)
 
 
 def test_a_rare_class_is_found(make_cells):
@@ -233,14 +234,14 @@ def test_batches_shrink_until_they_cannot(make_cells):
     assert "20000" in said[0]
 
 
-def test_sources_that_do_not_fit_into_memory_are_made_anew(make_cells, monkeypatch):
+def test_sources_that_do_not_fit_into_memory_are_made_anew(make_cells):
     pairs = [make_cells(seed=seed) for seed in range(3)]
     none = tuple(np.zeros(pair.checked.shape, bool) for pair in pairs)
     split = Split(tuple(pair.checked for pair in pairs), none, "")
     sources = Sources(pairs, split, Normalization(), 3, "objects")
     first = sources[0]
     assert sources[0] is first
-    monkeypatch.setattr("napari_rwkv_seg.training.sources._MEMORY", 2 * first.nbytes)
+    sources._memory = 2 * first.nbytes
     assert sources[1] is not sources[2]
     again = sources[0]
     assert again is not first
