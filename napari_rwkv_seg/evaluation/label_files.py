@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from napari_rwkv_seg.errors import EvaluationError, UnreadableFileError
 from napari_rwkv_seg.images import ImageFile, check_axes, read_image
 from napari_rwkv_seg.images.kinds import Kind, kind_of
+from napari_rwkv_seg.images.orientation import laid_like
 from napari_rwkv_seg.images.partners import by_shared_name, first_names, times, without_channels
 
 from .comparison import LabelPair, as_labels
@@ -106,6 +107,7 @@ def read_label_pair(
     choices = choices or FileChoices()
     notes: list[str] = []
     files = [read_image(path) for path in (found, true)]
+    files[0] = laid_like(*files)
     labels = [_labels(file, notes) for file in files]
     notes.extend(note for file in files for note in file.notes if note not in notes)
     letters = [file.axes.replace("C", "") for file in files]

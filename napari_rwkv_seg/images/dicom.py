@@ -104,8 +104,8 @@ def _chosen(path: Path, found: dict[str, Headers], series: str | None) -> Header
     )
     asked = "" if series is None else f", not one {series!r}"
     raise UnreadableFileError(
-        f"{str(path)!r} holds {len(found)} series{asked}; choose one by its number "
-        f"or UID: {listed}."
+        f"{str(path)!r} holds {len(found)} series{asked}; put each into a folder of its own, or "
+        f"choose one in Python (series=) by its number or UID: {listed}."
     )
 
 

@@ -73,13 +73,35 @@ class DicomSeries:
     series_uid, study_uid, frame_of_reference_uid : str
         As in the files; "" where they say nothing.
     planes : tuple of (Path, int)
-        The file, and the frame in it, of every plane in the order of the array.
+        The file, and the frame in it, of every plane in their order along the normal.
     """
 
     series_uid: str
     study_uid: str
     frame_of_reference_uid: str
     planes: tuple[tuple[Path, int], ...]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How the array of a file was turned when it was read.
+
+    Parameters
+    ----------
+    order : tuple of int
+        Of the file's last axes without C (Z, Y, X or Y, X), in the order of the turned array.
+    mirrored : tuple of bool
+        Whether each of the turned array's axes runs against that of the file.
+    """
+
+    order: tuple[int, ...]
+    mirrored: tuple[bool, ...]
+
+    @property
+    def back(self) -> "Turn":
+        """The turn that undoes this one."""
+        order = tuple(self.order.index(axis) for axis in range(len(self.order)))
+        return Turn(order, tuple(self.mirrored[axis] for axis in order))
 
 
 @dataclass(frozen=True)
@@ -103,7 +125,9 @@ class Geometry:
         "RAS" (x to the patient's right, y to the front, z to the head: NIfTI), "LPS" (x to
         the left, y to the back, z to the head: DICOM), or "" without an affine.
     nifti, dicom
-        What the file's own format needs to be written back exactly.
+        What the file's own format needs to be written back exactly; of the file's own array.
+    turn : Turn, optional
+        How this array was made from the file's, where that lies another way (`orientation`).
     """
 
     axes: str = ""
@@ -114,6 +138,7 @@ class Geometry:
     world: str = ""
     nifti: NiftiHeader | None = None
     dicom: DicomSeries | None = None
+    turn: Turn | None = None
 
     @property
     def pixel_size(self) -> tuple[float, float] | None:
@@ -146,14 +171,16 @@ class Geometry:
                 for place, letter in enumerate(wanted)
             )
 
+        is_same_space = set(wanted) - {"T"} == set(self.axes) - {"T"}
         return replace(
             self,
             axes=wanted,
             spacing=pick(self.spacing, unknown.spacing),
             units=pick(self.units, unknown.units),
             origin=pick(self.origin, unknown.origin),
-            nifti=self.nifti if set(wanted) - {"T"} == set(self.axes) - {"T"} else None,
+            nifti=self.nifti if is_same_space else None,
             dicom=None,
+            turn=self.turn if is_same_space else None,
         )
 
     def coarser(self, factors: Sequence[float]) -> "Geometry":

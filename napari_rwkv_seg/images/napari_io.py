@@ -4,6 +4,7 @@ Layers keep under `SOURCE_KEY` in their metadata where they came from, so that l
 which lie on an image can be saved exactly as its file wants them.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,8 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
 def read_layers(path: str | list[str]) -> list[LayerData]:
     """Return the layers of a file or a folder: of several DICOM series, one layer each.
 
+    Of several series those that cannot be read, such as a localizer, are left out with a warning.
+
     Raises
     ------
     UnreadableFileError
@@ -61,7 +64,18 @@ def read_layers(path: str | list[str]) -> list[LayerData]:
         )
     names = [f"{_name(file)} {number}" for number in range(1, len(series) + 1)]
     names = [_name(file)] if len(series) == 1 else names
-    return [_layer(file, uid, name) for uid, name in zip(series, names, strict=True)]
+    layers: list[LayerData] = []
+    left_out: dict[str, UnreadableFileError] = {}
+    for uid, name in zip(series, names, strict=True):
+        try:
+            layers.append(_layer(file, uid, name))
+        except UnreadableFileError as error:
+            left_out[name] = error
+    for name, reason in left_out.items():
+        if not layers:
+            raise reason
+        warnings.warn(f"The series {name!r} is left out: {reason}", stacklevel=2)  # napari shows it
+    return layers
 
 
 def _name(path: Path) -> str:
@@ -75,13 +89,11 @@ def _name(path: Path) -> str:
 def _layer(path: Path, series: str | None, name: str) -> LayerData:
     """Return an image as napari wants it: lazily, with all its levels."""
     image, data = _opened(path, series)
-    place = place_of(image.geometry)
     is_rgb = image.axes.endswith("C") and image.data.shape[-1] in (3, 4) and not image.is_labels
-    keywords: dict[str, Any] = {"name": name, **place.keywords}
+    keywords: dict[str, Any] = {"name": name, **place_of(image.geometry)}
     channel = image.axes.find("C")
-    data = [_ordered(one, image.axes, place.order) for one in data]
     if image.is_labels:
-        data = [one.astype(np.int32) if one.dtype == bool else one for one in data]
+        data = [to_paint_on(one) for one in data]
     else:
         keywords["rgb"] = is_rgb
         if channel >= 0 and not is_rgb:
@@ -97,15 +109,35 @@ def _layer(path: Path, series: str | None, name: str) -> LayerData:
 
 def _opened(path: Path, series: str | None) -> tuple[ImageFile, list[Any]]:
     """Return an image and the pixels of all its levels, lazily but for labels to be painted on."""
-    image = open_image(path, series=series)
+    image = _without_channel(open_image(path, series=series))
     coarser = levels(path, series=series)[1:] if hasattr(image.data, "dask") else ()
     is_float = image.data.dtype.kind == "f"
     if image.is_labels and (is_float or not coarser):
-        image = read_image(path, series=series) if hasattr(image.data, "dask") else image
+        if hasattr(image.data, "dask"):
+            image = _without_channel(read_image(path, series=series))
         image = _whole_numbers(image) if is_float else image
         return image, [image.data]
-    data = [open_image(path, each.index, series=series).data for each in coarser]
-    return image, [image.data, *data]
+    rest = [_without_channel(open_image(path, each.index, series=series)) for each in coarser]
+    return image, [each.data for each in (image, *rest)]
+
+
+def _without_channel(image: ImageFile) -> ImageFile:
+    """Return labels without their one channel, which napari's have not; as an image if of more."""
+    axis = image.axes.find("C")
+    if axis < 0 or not image.is_labels:
+        return image
+    count = image.data.shape[axis]
+    if count == 1:
+        data = image.data[(slice(None),) * axis + (0,)]
+        return replace(image, data=data, axes=image.axes.replace("C", ""))
+    note = f"It says that it holds labels, but it has {count} channels: it is shown as an image."
+    return replace(image, is_labels=False, notes=(*image.notes, note))
+
+
+def to_paint_on(labels: Any) -> Any:
+    """Return labels in a type in which objects can be added: files hold the smallest that fits."""
+    is_small = isinstance(labels, np.ndarray) and labels.dtype.itemsize < np.int32().itemsize
+    return labels.astype(np.int32) if is_small or labels.dtype == bool else labels
 
 
 def _whole_numbers(image: ImageFile) -> ImageFile:
@@ -125,15 +157,6 @@ def _without_channels(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
     return tuple(length for length, letter in zip(shape, axes, strict=True) if letter != "C")
 
 
-def _ordered(data: Any, axes: str, order: tuple[int, ...]) -> Any:
-    """Return an array with its axes but C in `order`; C stays where it is."""
-    places = [place for place, letter in enumerate(axes) if letter != "C"]
-    wanted = list(range(len(axes)))
-    for place, which in zip(places, order, strict=True):
-        wanted[place] = places[which]
-    return data if wanted == sorted(wanted) else data.transpose(wanted)
-
-
 def write_labels_layer(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
     """Save a Labels layer in the format of the name's ending (npe2 writer of one layer).
 
@@ -146,11 +169,7 @@ def write_labels_layer(path: str, data: Any, meta: Mapping[str, Any]) -> list[st
     metadata = meta.get("metadata") or {}
     told = metadata.get(SOURCE_KEY)
     source = _source(labels, told, meta) if isinstance(told, Mapping) else None
-    if source is None:
-        source = _by_transforms(labels, meta, told)
-    else:
-        order = place_of(source.geometry).order
-        labels = labels.transpose(np.argsort(order)) if sorted(order) != list(order) else labels
+    source = source or _by_transforms(labels, meta, told)
     provenance = metadata.get(PROVENANCE_KEY)
     try:
         save_labels(
@@ -201,10 +220,7 @@ def _source(labels: Any, told: Mapping[str, Any], meta: Mapping[str, Any]) -> Im
     geometry, shape = told.get("geometry"), told.get("shape")
     if not isinstance(geometry, Geometry) or shape is None:
         return None
-    place = place_of(geometry)
-    if tuple(shape[axis] for axis in place.order) != tuple(labels.shape):
-        return None
-    if not is_placed(place, meta):
+    if tuple(shape) != tuple(labels.shape) or not is_placed(geometry, meta):
         return None
     return ImageFile(labels, geometry.axes, None, Path(str(told.get("path", ""))), geometry)
 

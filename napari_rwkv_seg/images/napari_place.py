@@ -2,42 +2,29 @@
 
 The world of medical images is LPS in napari's order of axes: (z, y, x) are millimetres to
 the patient's head, back and left. So NIfTI and DICOM files of one patient lie on one another,
-and a slice looks as radiologists hold it, since napari draws y downwards.
+and a slice looks as radiologists hold it, since napari draws y downwards. Arrays run that way
+already (`orientation`); an affine is left for oblique volumes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import permutations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .geometry import SPELLINGS, TO_MICROMETRES, Geometry, as_matrix, spacing_of, unknown_geometry
+from .orientation import is_upright
 
 _UNITS = frozenset(SPELLINGS.values())  # others would not be understood by napari
 _STRAIGHT = 1e-9  # below which a part of a rotation is rounding
 
 
-@dataclass(frozen=True)
-class Place:
-    """How napari is to show an array.
+def place_of(geometry: Geometry) -> dict[str, Any]:
+    """Return the keywords of the layer of an image (without C): where napari is to show it.
 
-    Parameters
-    ----------
-    order : tuple of int
-        The array's axes (without C) in the order in which napari gets them. Planes that were
-        taken from the side are turned here, because napari slices along its world's axes.
-    keywords : dict
-        scale, translate, units, axis_labels, and affine where a rotation or a mirror remains.
+    scale, translate, units, axis_labels, and affine where a rotation or a mirror remains. A
+    single plane that does not lie in the world's y and x is shown by the size of its pixels.
     """
-
-    order: tuple[int, ...]
-    keywords: dict[str, Any]
-
-
-def place_of(geometry: Geometry) -> Place:
-    """Return how napari is to show an image of a geometry (without C)."""
     units = tuple(unit if unit in _UNITS else "pixel" for unit in geometry.units)
     keywords: dict[str, Any] = {
         "scale": geometry.spacing,
@@ -47,9 +34,9 @@ def place_of(geometry: Geometry) -> Place:
     }
     matrix = geometry.affine_in("LPS")
     space = _space_of(geometry.axes)
-    if matrix is None or (space == "YX" and not _lies_flat(matrix)):
-        return Place(tuple(range(len(geometry.axes))), keywords)
-    return _placed_by(matrix, geometry, space, keywords)
+    if matrix is None or not (is_upright(geometry) if space == "ZYX" else _lies_flat(matrix)):
+        return keywords
+    return keywords | _placed_by(matrix, geometry, len(space))
 
 
 def _space_of(axes: str) -> str:
@@ -63,35 +50,18 @@ def _lies_flat(matrix: NDArray[np.float64]) -> bool:
     return bool((lengths > 0).all() and (np.abs(matrix[2, :2]) < _STRAIGHT * lengths).all())
 
 
-def _placed_by(
-    matrix: NDArray[np.float64], geometry: Geometry, space: str, keywords: dict[str, Any]
-) -> Place:
-    """Return the place of a volume (T, Z, Y, X), or of a plane, by its affine to LPS."""
-    count = len(space)
+def _placed_by(matrix: NDArray[np.float64], geometry: Geometry, count: int) -> dict[str, Any]:
+    """Return translate or affine of a volume (T, Z, Y, X), or of a plane, by its affine to LPS."""
     before = len(geometry.axes) - count
     # Rows are the world's z, y, x; columns are the array's.
-    world = matrix[count - 1 :: -1, count - 1 :: -1]
-    order = _order_of(world / spacing_of(matrix, space)) if count == 3 else (0, 1)
-    spacing = np.array([geometry.spacing[before + axis] for axis in order])
-    linear = world[:, order] / spacing
+    linear = matrix[count - 1 :: -1, count - 1 :: -1] / geometry.spacing[before:]
     shift = matrix[count - 1 :: -1, 3]
     if np.abs(linear - np.eye(count)).max() < _STRAIGHT:
-        keywords["translate"] = (*geometry.origin[:before], *shift.tolist())
-    else:
-        affine = np.eye(before + count + 1)
-        affine[before:-1, before:-1] = linear
-        affine[before:-1, -1] = shift
-        keywords["affine"] = affine
-    keywords["scale"] = (*geometry.spacing[:before], *spacing.tolist())
-    return Place((*range(before), *(before + axis for axis in order)), keywords)
-
-
-def _order_of(turned: NDArray[np.float64]) -> tuple[int, ...]:
-    """Return the axes of a volume in the order in which they run along the world's."""
-    return max(
-        permutations(range(3)),
-        key=lambda each: abs(np.prod([turned[row, column] for row, column in enumerate(each)])),
-    )
+        return {"translate": (*geometry.origin[:before], *shift.tolist())}
+    affine = np.eye(before + count + 1)
+    affine[before:-1, before:-1] = linear
+    affine[before:-1, -1] = shift
+    return {"affine": affine}
 
 
 def geometry_of(axes: str, layer: Mapping[str, Any]) -> Geometry:
@@ -130,10 +100,10 @@ def geometry_of(axes: str, layer: Mapping[str, Any]) -> Geometry:
     )
 
 
-def is_placed(place: Place, layer: Mapping[str, Any]) -> bool:
-    """Return whether a layer still lies where it was put when it was opened."""
-    count = len(place.order)
-    mine, theirs = _whole(place.keywords, count), _whole(layer, count)
+def is_placed(geometry: Geometry, layer: Mapping[str, Any]) -> bool:
+    """Return whether a layer still lies where it was put when its file was opened."""
+    count = len(geometry.axes)
+    mine, theirs = _whole(place_of(geometry), count), _whole(layer, count)
     return all(np.allclose(a, b, rtol=1e-6, atol=1e-9) for a, b in zip(mine, theirs, strict=True))
 
 

@@ -4,7 +4,8 @@ The kind of a file is told by its first bytes, not by its name. What a file
 declares is checked against the free memory before anything is decoded, and
 every decoding failure becomes one error that names the file. Damage that
 decodes to plausible pixels cannot be detected: these formats hold no checksum.
-Pixel sizes are in micrometres, (Y, X).
+Pixel sizes are in micrometres, (Y, X). What says where it lies in a patient is turned to one
+orientation here, for all who read.
 """
 
 from pathlib import Path
@@ -16,6 +17,7 @@ from .image_file import PIXEL_LIMIT, ImageFile, Level, decoding
 from .kinds import Kind, kind_of
 from .nifti import read_nifti
 from .ome_zarr import ome_zarr_levels, read_ome_zarr
+from .orientation import turned, turned_level
 from .pictures import read_picture
 from .tiff import read_tiff, tiff_levels
 
@@ -90,28 +92,33 @@ def levels(path: str | Path, *, series: str | None = None) -> tuple[Level, ...]:
     kind = kind_of(path)
     with decoding(path):
         if kind is Kind.TIFF:
-            return tiff_levels(path)
+            return tuple(turned_level(each) for each in tiff_levels(path))
         if kind is Kind.ZARR:
-            return ome_zarr_levels(path, series)
+            return tuple(turned_level(each) for each in ome_zarr_levels(path, series))
     image = _read(path, 0, PIXEL_LIMIT, series, lazy=True)
     return (Level(0, tuple(image.data.shape), image.axes, image.geometry),)
 
 
 def _read(path: Path, level: int, limit: int, series: str | None, *, lazy: bool) -> ImageFile:
+    """Read or open an image of any kind, and turn it to the one orientation."""
+    with decoding(path):
+        return turned(_as_stored(path, level, limit, series, lazy=lazy))
+
+
+def _as_stored(path: Path, level: int, limit: int, series: str | None, *, lazy: bool) -> ImageFile:
     """Read or open an image of any kind."""
     kind = kind_of(path)
-    with decoding(path):
-        if kind is Kind.TIFF:
-            return read_tiff(path, limit, level, lazy=lazy)
-        if kind is Kind.ZARR:
-            return read_ome_zarr(path, limit, level, series, lazy=lazy)
-        if level:
-            raise UnreadableFileError(f"{str(path)!r} has 1 resolution level; there is no {level}.")
-        if kind is Kind.NIFTI:
-            return read_nifti(path, limit, lazy=lazy)
-        if kind is Kind.DICOM:
-            return read_dicom(path, limit, series, lazy=lazy)
-        return read_picture(path, limit)
+    if kind is Kind.TIFF:
+        return read_tiff(path, limit, level, lazy=lazy)
+    if kind is Kind.ZARR:
+        return read_ome_zarr(path, limit, level, series, lazy=lazy)
+    if level:
+        raise UnreadableFileError(f"{str(path)!r} has 1 resolution level; there is no {level}.")
+    if kind is Kind.NIFTI:
+        return read_nifti(path, limit, lazy=lazy)
+    if kind is Kind.DICOM:
+        return read_dicom(path, limit, series, lazy=lazy)
+    return read_picture(path, limit)
 
 
 __all__ = ["PIXEL_LIMIT", "ImageFile", "levels", "open_image", "read_image"]

@@ -17,6 +17,7 @@ from .geometry import Geometry, flat_geometry
 from .image_file import ImageFile
 from .nifti_writer import write_nifti
 from .ome_zarr_writer import write_ome_zarr
+from .orientation import as_stored
 from .png import write_png
 from .writers import default_axes, write_ome_tiff
 
@@ -97,7 +98,8 @@ def save_labels(
     labels : integer array
         Not negative; 0 is background.
     source : ImageFile, optional
-        The image that they were made from, whose place in the world they get.
+        The image that they were made from, whose place in the world they get; if it was
+        turned when it was read, they are turned back to the array of its file.
     axes : str, optional
         One letter of T, Z, Y, X per axis; those of the source without C if not given.
     format : str, optional
@@ -120,7 +122,7 @@ def save_labels(
     write = _WRITERS[format_of(path, format)]
     axes = axes or _axes_of(labels, source)
     named = tuple(_as_class(each) for each in classes or ())
-    geometry = _geometry(source, check_axes(labels.shape, axes))
+    labels, geometry = as_stored(labels, _geometry(source, check_axes(labels.shape, axes)))
     write(Saving(path, labels, geometry, source, named, dict(provenance or {})))
 
 

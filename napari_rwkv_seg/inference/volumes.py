@@ -68,7 +68,9 @@ def predict_volume_steps(
     _check(directions, spacing)
     image, axes, notes = opened(image, axes, model, channel)
     options: dict[str, Any] = {"tile_size": tile_size, "channel": channel}
-    if directions == "Z" or "Z" not in axes or image.shape[axes.index("Z")] == 1:
+    is_volume = "Z" in axes and image.shape[axes.index("Z")] > 1
+    notes += _coarse(directions, spacing) if is_volume else []
+    if directions == "Z" or not is_volume:
         found = yield from predict_steps(image, model, axes=axes, **options)
         return replace(found, notes=(*notes, *found.notes))
     volume = np.asanyarray(image)
@@ -162,6 +164,20 @@ def _named(
             yield replace(progress, note=" · ".join(filter(None, (progress.note, name))))
     finally:
         steps.close()
+
+
+def _coarse(direction: str, spacing: Spacing | None) -> list[str]:
+    """Return a note if planes across one axis have pixels that are much longer one way."""
+    sizes = dict(zip("ZYX", spacing or (), strict=False))
+    within = {axis: size for axis, size in sizes.items() if axis != direction}
+    longest = max(within, key=lambda axis: within[axis], default="")
+    if direction not in sizes or within[longest] <= 2 * sizes[direction]:
+        return []
+    shown = " × ".join(f"{size:.3g}" for size in within.values())
+    return [
+        f"Planes across {direction} have pixels of {shown} by the volume's spacing; planes across "
+        f"{longest} are finer (Planes, or --directions {longest})."
+    ]
 
 
 def _check(directions: str, spacing: Spacing | None) -> None:

@@ -44,7 +44,8 @@ def build_network(
         What else the architecture can be told: for 'med_urwkv' the encoder,
         ``'adapter'`` or ``'plain'``, and the decoder, ``'taper'``, ``'slim'`` or
         ``'narrow'``; for it and 'rwkv_unet' how many times as large they see images,
-        ``zoom``, and to which sides smaller images are mirrored, ``least_side``; for
+        ``zoom``, to which sides smaller images are mirrored, ``least_side``, and whether
+        they see images turned by 180 degrees, ``half_turn``; for
         'med_urwkv' and both VRWKVs the side of the position embedding, ``grid``, in
         tokens; nothing for 'rwkv_unet_encoder'.
 
@@ -129,6 +130,7 @@ def _take_view(settings: dict[str, Setting]) -> View:
     return View(
         _take_number(settings, "zoom", 1, LARGEST_ZOOM),
         _take_number(settings, "least_side", 1, LARGEST_FRAME),
+        _take_bool(settings, "half_turn"),
     )
 
 
@@ -138,6 +140,14 @@ def _take_number(settings: dict[str, Setting], name: str, usual: int, most: int)
     if type(number) is not int or not usual <= number <= most:
         raise ValueError(f"The setting {name!r} is a number from 1 to {most}, got {number!r}.")
     return number
+
+
+def _take_bool(settings: dict[str, Setting], name: str) -> bool:
+    """Take a yes or no out of the settings; no if it is not there."""
+    value = settings.pop(name, False)
+    if type(value) is not bool:
+        raise ValueError(f"The setting {name!r} is true or false, got {value!r}.")
+    return value
 
 
 def _refuse_settings(architecture: str, settings: dict[str, Setting]) -> None:

@@ -1,7 +1,7 @@
-"""How a network is shown an image: enlarged if objects are of few pixels, framed if it is small."""
+"""How a network is shown an image: turned, enlarged if objects are small, framed if it is small."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,10 +20,14 @@ class View:
         Pixels to which shorter sides are mirrored, outside of training. There, an image that
         is smaller than a crop lies in its middle, mirrored at its borders, and a network whose
         blocks mix all tokens knows no other view of it.
+    half_turn : bool
+        Whether the network sees images upside down, turned by 180 degrees, in training too: for
+        one that learnt planes of volumes which stand the other way than they are read.
     """
 
     zoom: int = 1
     least_side: int = 1
+    half_turn: bool = False
 
     def show(
         self, network: Callable[[Tensor], Tensor], image: Tensor, *, in_training: bool
@@ -39,6 +43,10 @@ class View:
         in_training : bool
             Whether these are crops, as large as is wanted.
         """
+        if self.half_turn:
+            upright = replace(self, half_turn=False)
+            logits = upright.show(network, image.flip(-2, -1), in_training=in_training)
+            return logits.flip(-2, -1)
         height, width = image.shape[-2:]
         if in_training or min(height, width) >= self.least_side:
             return self._zoomed(network, image)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from napari_rwkv_seg.errors import TrainingDataError
 from napari_rwkv_seg.evaluation.label_places import how_far_apart
 from napari_rwkv_seg.images import ImageFile, planes, read_image, stack_shape
+from napari_rwkv_seg.images.orientation import laid_like
 from napari_rwkv_seg.images.partners import by_shared_name, first_names, times, without_channels
 
 from .pairs import TrainingPair
@@ -132,13 +133,15 @@ def read_pair(
         If a file cannot be read.
     """
     picture = read_image(image)
-    mask = read_image(labels)
+    mask = laid_like(read_image(labels), picture)
     numbers, note = _numbers(mask)
     stack = stack_shape(picture.data.shape, picture.axes)
     name = name or image.name
     cut = list(planes(picture.data, picture.axes))
     shape = (*stack, *cut[0][1].shape[:2])
-    trusted = np.ones(shape, bool) if checked is None else _numbers(read_image(checked))[0] > 0
+    trusted = np.ones(shape, bool)
+    if checked is not None:
+        trusted = _numbers(laid_like(read_image(checked), picture))[0] > 0
     if checked is not None and trusted.shape == shape[-2:]:
         trusted = np.broadcast_to(trusted, shape)
     for path, array in ((labels, numbers), (checked, trusted)):

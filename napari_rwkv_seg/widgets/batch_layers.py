@@ -12,7 +12,7 @@ from napari_rwkv_seg.errors import ImageError
 from napari_rwkv_seg.images.axes import check_axes, guess_axes
 from napari_rwkv_seg.images.geometry import Geometry
 from napari_rwkv_seg.images.image_file import ImageFile
-from napari_rwkv_seg.images.napari_io import SOURCE_KEY
+from napari_rwkv_seg.images.napari_io import SOURCE_KEY, to_paint_on
 from napari_rwkv_seg.images.napari_place import geometry_of, is_placed, place_of
 
 from .image_choice import axis_names
@@ -55,16 +55,12 @@ def add_image(viewer: Any, image: ImageFile) -> None:
 def add_labels(viewer: Any, image: ImageFile) -> None:
     """Add the labels that a file holds."""
     data, options = _as_layer(image)
-    viewer.add_labels(data, **options)
+    viewer.add_labels(to_paint_on(data), **options)
 
 
 def _as_layer(image: ImageFile) -> tuple[Any, dict[str, Any]]:
     """Return the pixels of a file as napari slices them, and the keywords of their layer."""
-    place = place_of(image.geometry)
-    return _ordered(image.data, image.axes, place.order), {
-        "name": image.path.name,
-        **place.keywords,
-    }
+    return image.data, {"name": image.path.name, **place_of(image.geometry)}
 
 
 def _reader(layer: Image, name: str, stated: str) -> Callable[[], ImageFile]:
@@ -81,34 +77,23 @@ def _reader(layer: Image, name: str, stated: str) -> Callable[[], ImageFile]:
                 "end with C. Choose others under 'Axes'."
             )
         here = transform if rgb or "C" not in axes else without_axis(transform, axes.index("C"))
-        geometry, order = _geometry(axes, shape, here, told)
+        geometry = _geometry(axes, shape, here, told)
         pixels = data if np.ma.isMaskedArray(data) else np.asarray(data)
-        pixels = _ordered(pixels, axes, order)
         return ImageFile(pixels, axes, geometry.pixel_size, Path(name), geometry)
 
     return read
 
 
-def _geometry(
-    axes: str, shape: tuple[int, ...], transform: dict[str, Any], told: Any
-) -> tuple[Geometry, tuple[int, ...]]:
-    """Return where a layer lies, and the order of its axes (without C) that this is told for.
+def _geometry(axes: str, shape: tuple[int, ...], transform: dict[str, Any], told: Any) -> Geometry:
+    """Return where a layer lies.
 
-    Of a layer that lies as it was opened, both are those of its file, which can hold more than
+    Of a layer that lies as it was opened it is the geometry of its file, which can hold more than
     transforms do: what its format needs to take labels back exactly.
     """
     letters = axes.replace("C", "")
     lengths = tuple(length for length, letter in zip(shape, axes, strict=True) if letter != "C")
     geometry = told.get("geometry") if isinstance(told, Mapping) else None
     if isinstance(geometry, Geometry) and geometry.axes == letters:
-        place, back = place_of(geometry), tuple(np.argsort(place_of(geometry).order).tolist())
-        is_whole = tuple(lengths[axis] for axis in back) == tuple(told.get("shape") or ())
-        if is_whole and is_placed(place, transform):
-            return geometry, back
-    return geometry_of(letters, transform), tuple(range(len(letters)))
-
-
-def _ordered(data: Any, axes: str, order: tuple[int, ...]) -> Any:
-    """Return an array with its axes but C in `order`; C stays where it is."""
-    places = [place for place, letter in enumerate(axes) if letter != "C"]
-    return np.moveaxis(data, [places[which] for which in order], places)
+        if lengths == tuple(told.get("shape") or ()) and is_placed(geometry, transform):
+            return geometry
+    return geometry_of(letters, transform)

@@ -14,7 +14,14 @@ from napari_rwkv_seg.controllers.finetune_pairs import Meaning
 from napari_rwkv_seg.errors import ImageError
 from napari_rwkv_seg.images.axes import AXES_CHOICES, guess_axes
 
-from .finetune_place import Box, box_of, has_no_place, is_same_place, labels_axes
+from .finetune_place import (
+    Box,
+    box_of,
+    has_no_place,
+    is_same_place,
+    is_stored_otherwise,
+    labels_axes,
+)
 from .made_of import made_of, remember_image
 from .marks import METADATA_KEY, ROLE
 from .regions import level_data
@@ -185,8 +192,14 @@ def check_same_place(image: Image, labels: Labels, found: Fit) -> None:
     Raises
     ------
     ImageError
-        If they do.
+        If they do, or are of a file that says nothing while the image was turned when opened.
     """
+    if is_stored_otherwise(image, labels):
+        raise ImageError(
+            f"The image {image.name!r} was turned when it was opened, and the file of the labels "
+            f"{labels.name!r} does not say where they lie; fine-tune on the files (folders), "
+            "where both are turned."
+        )
     if any(has_no_place(layer) for layer in (image, labels)) or _is_here(image, labels, found):
         return
     raise ImageError(

@@ -1,10 +1,13 @@
 """Whether labels lie where an image does: every axis but C counts, in one unit of length."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
+
+from napari_rwkv_seg.images.napari_io import SOURCE_KEY
 
 from .regions import level_data
 
@@ -22,6 +25,16 @@ def has_no_place(layer: Any) -> bool:
     """Return whether nobody said where a layer lies: its pixels are the world's units."""
     points = np.vstack([np.zeros(layer.ndim), np.eye(layer.ndim)])
     return all(np.array_equal(layer.data_to_world(point), point) for point in points)
+
+
+def is_stored_otherwise(image: Image, labels: Labels) -> bool:
+    """Return whether labels of a file that tells no place lie as an image did before it was turned.
+
+    Only if that image was turned when it was opened.
+    """
+    told = image.metadata.get(SOURCE_KEY)
+    turn = getattr(told.get("geometry"), "turn", None) if isinstance(told, Mapping) else None
+    return turn is not None and labels.source.path is not None and has_no_place(labels)
 
 
 def is_same_place(image: Image, labels: Labels, axes: str, level: int) -> bool:

@@ -12,6 +12,7 @@ from napari_rwkv_seg.evaluation.label_files import FileChoices, match_labels, re
 from napari_rwkv_seg.evaluation.lengths import Spacing, read_length, spacing_from
 from napari_rwkv_seg.evaluation.run import evaluate, read_spacing
 from napari_rwkv_seg.images import LabelClass, read_image, save_labels, write_labels
+from tests.images.nifti_files import save_stored_as
 
 
 @pytest.fixture
@@ -143,12 +144,36 @@ def test_volumes_that_lie_elsewhere_or_have_other_voxels_are_refused(tmp_path):
     turned[:2, :2] = [[0, 1], [1, 0]]
     for name, other, said in (
         ("moved", moved, "up to 3 mm apart"),
-        ("turned", turned, "same place"),
+        ("turned", turned, "5 × 7 × 6 pixels"),
         ("larger", larger, r"2 × 1 × 1 mm"),
     ):
         found = write_nifti(tmp_path / f"{name}.nii", labels, other)
         with pytest.raises(EvaluationError, match=said):
             evaluate(found, true)
+
+
+@pytest.mark.parametrize("codes", ["LPS", "ASR", "PIR"])
+def test_labels_stored_another_way_than_the_truth_agree_at_the_same_place(tmp_path, codes):
+    labels = np.random.default_rng(0).integers(0, 3, (5, 6, 7)).astype(np.uint8)
+    true = write_nifti(tmp_path / "true.nii", labels, np.diag([1.0, 1.5, 2.0, 1.0]))
+    save_stored_as(true, tmp_path / "found.nii", codes)
+
+    rows = evaluate(tmp_path / "found.nii", true).rows
+
+    assert [row.dice for row in rows] == [1, 1]
+
+
+@pytest.mark.parametrize("placed", ["found", "true"])
+def test_labels_without_a_place_lie_pixel_on_pixel_on_those_with_one(tmp_path, placed):
+    labels = np.random.default_rng(0).integers(0, 3, (5, 6, 7)).astype(np.uint8)
+    sagittal = np.array([[0, 0, 3.0, 60], [-1, 0, 0, -30], [0, 1, 0, -40], [0, 0, 0, 1]])
+    files = [write_nifti(tmp_path / "placed.nii", labels, sagittal), tmp_path / "plain.tif"]
+    write_labels(files[1], labels)
+
+    rows = evaluate(*(files if placed == "found" else reversed(files))).rows
+
+    assert [row.dice for row in rows] == [1, 1]
+    assert rows[0].unit == "mm"
 
 
 def test_a_volume_as_tiff_takes_its_place_from_the_truth(tmp_path):

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from itertools import permutations, product
+from pathlib import Path
 
 import nibabel
 import npe2
@@ -17,9 +18,14 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from napari_rwkv_seg.errors import OutputError, UnreadableFileError
 from napari_rwkv_seg.images import Geometry, ImageFile, read_image, save_labels
-from napari_rwkv_seg.images.napari_io import SOURCE_KEY, get_reader, write_labels_layer
+from napari_rwkv_seg.images.napari_io import (
+    SOURCE_KEY,
+    get_reader,
+    read_layers,
+    write_labels_layer,
+)
 
-from .dicom_files import voxels, write_series
+from .dicom_files import make, save, voxels, write_series
 
 # napari says of oblique volumes that their slices are not exact
 pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
@@ -101,6 +107,55 @@ def test_every_series_of_a_folder_is_a_layer(tmp_path):
     write_series(tmp_path / "s", voxels(3, 8, 9), series="1.2.3.4.2")
 
     assert [layer.data.shape for layer in open_layers(tmp_path / "s")] == [(4, 6, 7), (3, 8, 9)]
+
+
+def test_a_series_that_cannot_be_read_does_not_keep_the_others_from_being_opened(tmp_path):
+    write_series(tmp_path / "s", voxels(4, 6, 7))
+    for number, rows in enumerate(([1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1]), 1):  # a localizer
+        plane = make(voxels(6, 7), number, series="1.2.3.4.0", ImageOrientationPatient=rows)
+        plane.ImagePositionPatient, plane.PixelSpacing = [0, 0, 0], [1, 1]
+        save(tmp_path / "s" / f"0_{number}.dcm", plane)
+
+    with pytest.warns(UserWarning, match="The series 's 1' is left out: .*ImageOrientationPatient"):
+        [layer] = open_layers(tmp_path / "s")
+
+    assert (layer.name, layer.data.shape) == ("s 2", (4, 6, 7))
+    for path in (tmp_path / "s").glob("1_*"):
+        path.unlink()
+    with pytest.raises(UnreadableFileError, match="ImageOrientationPatient"):
+        open_layers(tmp_path / "s")
+
+
+def labels_with_channels(path, count):
+    """Write OME-Zarr labels of two levels with axes c, z, y, x, as bioformats2raw leaves them."""
+    group = zarr.open_group(str(path), mode="w", zarr_format=2)
+    names = {"c": "channel", "z": "space", "y": "space", "x": "space"}
+    datasets = []
+    for level in range(2):
+        data = np.ones((count, 3, 40 >> level, 60 >> level), np.int32)
+        group.create_array(str(level), data=data, chunks=data.shape)
+        scale = [1, 2, 0.5 * 2**level, 0.25 * 2**level]
+        steps = [{"type": "scale", "scale": scale}]
+        datasets.append({"path": str(level), "coordinateTransformations": steps})
+    axes = [{"name": name, "type": kind} for name, kind in names.items()]
+    told = {"version": "0.4", "axes": axes, "datasets": datasets}
+    group.attrs.update({"multiscales": [told], "image-label": {"version": "0.4"}})
+    return path
+
+
+def test_labels_with_one_channel_are_opened_without_it_at_every_level(tmp_path):
+    [layer] = open_layers(labels_with_channels(tmp_path / "l.zarr", 1))
+
+    assert isinstance(layer, Labels)
+    assert [level.shape for level in layer.data] == [(3, 40, 60), (3, 20, 30)]
+    assert tuple(layer.scale) == (2, 0.5, 0.25)
+
+
+def test_labels_with_several_channels_are_shown_as_an_image_which_says_so(tmp_path):
+    layers = open_layers(labels_with_channels(tmp_path / "l.zarr", 2))
+
+    assert [type(layer) for layer in layers] == [Image, Image]
+    assert "has 2 channels" in layers[0].metadata[SOURCE_KEY]["notes"][-1]
 
 
 def test_i27_layers_do_not_name_the_patient(tmp_path):
@@ -386,3 +441,14 @@ def test_a_plane_of_nifti_is_shown_where_nibabel_has_it_if_it_lies_flat(tmp_path
     expected = LPS @ flat @ [1, 4, 0, 1]
     np.testing.assert_allclose(world_of(layer, 9), expected[:2])
     np.testing.assert_allclose(world_of(upright, 9), [0.5, 3.0])
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint16, np.int32])
+def test_objects_can_be_added_to_labels_that_are_opened(dtype, tmp_path):
+    labels = np.zeros((9, 11), dtype)
+    labels[2:5, 2:5] = True
+    save_labels(tmp_path / "labels.ome.tif", labels, ImageFile(labels, "YX", None, Path("a.tif")))
+    [(data, _, kind)] = read_layers(str(tmp_path / "labels.ome.tif"))
+    assert kind == "labels"
+    assert data.dtype == np.int32
+    np.testing.assert_array_equal(data, labels)

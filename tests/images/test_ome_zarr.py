@@ -116,16 +116,16 @@ def test_labels_in_a_new_folder_come_back(tmp_path):
 
 
 def test_the_affine_of_a_patient_is_kept_too(tmp_path):
-    affine = ((-0.25, 0.1, 0, 3.5), (0, 0.5, 0, 1 / 3), (0, 0, 2, -7), (0, 0, 0, 1))
+    affine = ((0.25, 0.1, 0, 3.5), (0, 0.5, 0, 1 / 3), (0, 0, 2, -7), (0, 0, 0, 1))
     units, place = ("millimeter",) * 3, (0.0,) * 3
-    geometry = Geometry("ZYX", (2.0, 0.5, 0.25), units, place, affine, "RAS")
+    geometry = Geometry("ZYX", (2.0, 0.5, 0.25), units, place, affine, "LPS")
     image = ImageFile(made_labels(), "ZYX", None, None, geometry)
 
     save_labels(tmp_path / "b.zarr", made_labels(), image)
 
     assert read_image(tmp_path / "b.zarr").geometry == geometry
     coarse = open_image(tmp_path / "b.zarr", 1).geometry
-    assert coarse.affine[0] == (-0.5, 0.2, 0, 3.5)
+    assert coarse.affine[0] == (0.5, 0.2, 0, 3.5)
 
 
 def test_a_pyramid_of_labels_holds_no_new_numbers(tmp_path):

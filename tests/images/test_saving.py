@@ -45,13 +45,13 @@ def test_labels_get_the_geometry_of_their_source(tmp_path):
 
 
 def test_what_ome_has_no_words_for_is_kept_too(tmp_path):
-    affine = ((-0.7, 0.1, 0, 3.5), (0, 0.7, 0, 1 / 3), (0, 0, 2.5, -7), (0, 0, 0, 1))
+    affine = ((0.7, 0.1, 0, 3.5), (0, 0.7, 0, 1 / 3), (0, 0, 2.5, -7), (0, 0, 0, 1))
     image = source(
         spacing=(2.5, 0.7, 0.7),
         units=("millimeter",) * 3,
         origin=(0.0,) * 3,
         affine=affine,
-        world="RAS",
+        world="LPS",
     )
 
     save_labels(tmp_path / "a.ome.tif", labels(4, 31, 47), image, provenance={"model": "m"})

@@ -86,6 +86,23 @@ def test_the_distance_of_planes_is_asked_for_in_a_note(pixel_model):
     assert "The distance of planes is not known; it was taken as that of pixels." in result.notes
 
 
+def test_planes_of_long_pixels_are_told_of_with_those_that_are_finer(pixel_model):
+    def notes(directions, spacing, axes="ZYX"):
+        image = volume(3, 8, 9)
+        run = segment(image, pixel_model, axes=axes, directions=directions, spacing=spacing)
+        return [note for note in run.notes if "finer" in note]
+
+    sagittal = (0.7, 0.7, 5.0)
+    assert notes("Z", sagittal) == [
+        "Planes across Z have pixels of 0.7 × 5 by the volume's spacing; planes across X are finer "
+        "(Planes, or --directions X)."
+    ]
+    assert len(notes("Y", sagittal)) == 1
+    assert notes("X", sagittal) == notes("ZYX", sagittal) == notes("Z", None) == []
+    assert notes("Z", (5.0, 0.7, 0.7)) == notes("Z", (1.0, 2.0, 1.0)) == []
+    assert notes("Z", sagittal, "CYX") == []
+
+
 def test_images_without_depth_are_run_as_they_are(pixel_model):
     image = volume(8, 9)
 

@@ -55,6 +55,41 @@ def test_a_network_sees_small_images_as_its_settings_say_but_crops_as_they_are(a
     assert sizes == [(64, 64) if architecture == "med_urwkv" else (48, 48), (64, 64)]
 
 
+@pytest.mark.parametrize("in_training", [False, True])
+def test_a_network_may_see_images_turned_by_half_a_turn_always(in_training):
+    image = torch.randn(1, 2, 35, 51)
+    seen = []
+
+    def network(shown):
+        seen.append(shown)
+        return torch.cumsum(shown, -1)
+
+    found = View(half_turn=True).show(network, image, in_training=in_training)
+
+    assert torch.equal(seen[0], torch.rot90(image, 2, (-2, -1)))
+    expected = torch.rot90(torch.cumsum(torch.rot90(image, 2, (-2, -1)), -1), 2, (-2, -1))
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("architecture", ["med_urwkv", "rwkv_unet"])
+def test_a_half_turn_goes_with_zoom_and_frame(architecture):
+    torch.manual_seed(0)
+    settings = {"zoom": 2, "least_side": 64}
+    plain = build_network(architecture, "T", **settings).eval()
+    turned = build_network(architecture, "T", half_turn=True, **settings).eval()
+    turned.load_state_dict(plain.state_dict())  # no weight is of another shape
+    image = torch.randn(1, 3, 34, 46)
+    with torch.inference_mode():
+        expected = plain(image.flip(-2, -1)).flip(-2, -1)
+        torch.testing.assert_close(turned(image), expected)
+
+
+@pytest.mark.parametrize("value", [1, "true", 0.0], ids=repr)
+def test_a_half_turn_that_is_no_yes_or_no_is_refused(value):
+    with pytest.raises(ValueError, match=f"'half_turn' is true or false, got {value!r}"):
+        build_network("rwkv_unet", "T", half_turn=value)
+
+
 @pytest.mark.parametrize("side", [0, 513, "64", 64.0], ids=repr)
 def test_a_least_side_that_is_no_number_of_pixels_is_refused(side):
     with pytest.raises(ValueError, match=f"'least_side' is a number from 1 to 512, got {side!r}"):

@@ -4,9 +4,10 @@ import torch
 from torch import nn
 
 from napari_rwkv_seg.errors import ModelError
-from napari_rwkv_seg.networks import ARCHITECTURES, build_network
+from napari_rwkv_seg.networks import ARCHITECTURES, View, build_network
+from napari_rwkv_seg.training import preparation
 from napari_rwkv_seg.training.heads import network_for_classes, network_parts
-from napari_rwkv_seg.zoo.card import ClassCard
+from napari_rwkv_seg.zoo.card import ClassCard, ModelCard
 
 ENCODERS = {"rwkv_unet_encoder", "vrwkv", "vrwkv_adapter"}  # have no classes
 SEGMENTING = sorted(set(ARCHITECTURES) - ENCODERS)
@@ -67,3 +68,25 @@ def test_a_network_without_classes_is_refused():
 def test_a_head_with_another_number_of_outputs_is_refused():
     with pytest.raises(ModelError, match="4 outputs"):
         network_for_classes(network("med_urwkv", 3), classes("0", "a", "b", "c"), classes("0", "a"))
+
+
+def test_a_child_sees_images_turned_by_half_a_turn_as_its_parent_does():
+    parent = build_network("rwkv_unet", "T", half_turn=True)
+    config = {"half_turn": True, "zoom": 1}
+    base = ModelCard(
+        name="base",
+        title="Base",
+        purpose="Tests",
+        architecture="rwkv_unet",
+        variant="T",
+        config=config,
+        classes=classes("background", "a"),
+        license="CC0-1.0",
+        training_data="none",
+    )
+
+    child = network_for_classes(parent, base.classes, classes("background", "a", "b"))
+    card = preparation._framed(base, child, 64)
+
+    assert child.view == View(least_side=64, half_turn=True)
+    assert card.config == config | {"least_side": 64}

@@ -7,6 +7,7 @@ from PIL import Image
 from napari_rwkv_seg.errors import ImageError, TrainingDataError, UnreadableFileError
 from napari_rwkv_seg.images import read_image, save_labels
 from napari_rwkv_seg.training.pair_files import match_files, read_pair, read_pairs
+from tests.images.nifti_files import save_stored_as
 
 LABELS = np.zeros((20, 30), np.uint8)
 LABELS[5:10, 5:12] = 3
@@ -165,8 +166,18 @@ def test_volumes_of_medical_files_are_matched_and_cut_into_planes(folders):
     pairs = read_pairs(images, masks).pairs
     assert [pair.name for pair in pairs] == [f"patient_1.nii.gz {z}" for z in range(4)]
     assert {pair.group for pair in pairs} == {"patient_1.nii.gz"}
-    assert np.array_equal([pair.image for pair in pairs], VOLUME)
-    assert np.array_equal([pair.labels for pair in pairs], REGIONS)
+    assert np.array_equal([pair.image for pair in pairs], VOLUME[:, ::-1, ::-1])  # RAS is turned
+    assert np.array_equal([pair.labels for pair in pairs], REGIONS[:, ::-1, ::-1])
+
+
+@pytest.mark.parametrize("codes", ["LAS", "LPS", "ASR", "PIR"])
+def test_a_mask_stored_another_way_than_its_image_belongs_to_it_at_the_same_place(tmp_path, codes):
+    image = save_nifti(tmp_path / "a.nii", VOLUME)
+    save_stored_as(save_nifti(tmp_path / "ras.nii", REGIONS), tmp_path / "mask.nii", codes)
+
+    pairs = read_pair(image, tmp_path / "mask.nii").pairs
+
+    assert np.array_equal([pair.labels for pair in pairs], [pair.image > 200 for pair in pairs])
 
 
 def test_labels_that_were_saved_for_a_volume_in_any_format_belong_to_it(folders):
@@ -191,4 +202,6 @@ def test_labels_that_lie_elsewhere_than_their_image_are_refused(tmp_path):
     nearly[:3, 3] += 0.05  # as a program may round it
     assert len(read_pair(image, save_nifti(tmp_path / "nearly.nii", REGIONS, nearly)).pairs) == 4
     unplaced = save(tmp_path / "plain.tif", REGIONS)  # says nothing, so nothing contradicts
-    assert len(read_pair(image, unplaced).pairs) == 4
+    pairs = read_pair(image, unplaced, save(tmp_path / "checked.png", REGIONS[2])).pairs
+    assert np.array_equal([pair.labels for pair in pairs], REGIONS[:, ::-1, ::-1])
+    assert np.array_equal(pairs[0].checked, REGIONS[2, ::-1, ::-1])

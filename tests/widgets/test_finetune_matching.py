@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.layers._source import layer_source
 
 from napari_rwkv_seg.controllers.finetune_pairs import Checked
 from napari_rwkv_seg.errors import ImageError
+from napari_rwkv_seg.images.napari_io import read_layers
 from napari_rwkv_seg.widgets import streamed_layers
 from napari_rwkv_seg.widgets.finetune_layers import LayerPair, find_pairs
 from napari_rwkv_seg.widgets.finetune_matching import Fit, check_same_place, fit
@@ -45,6 +48,24 @@ def test_labels_belong_to_the_volume_at_whose_height_they_lie(model) -> None:
     assert paired(model) == [("T1", "tumour")]
     assert LayerPair(model, first, labels, is_wanted=True).problem == ""
     assert "do not lie where" in LayerPair(model, second, labels, is_wanted=True).problem
+
+
+def test_labels_of_a_file_without_a_place_do_not_belong_to_an_image_that_was_turned(
+    model, tmp_path
+) -> None:
+    for name, affine in (("turned", np.eye(4)), ("as it is", np.diag([-1.0, -1, 1, 1]))):
+        nibabel.save(nibabel.Nifti1Image(VOLUME.T, affine), tmp_path / f"{name}.nii")
+        [layer] = read_layers(str(tmp_path / f"{name}.nii"))
+        model._add_layer_from_data(*layer)
+    with layer_source(path=str(tmp_path / "mask.tif")):
+        labels = model.add_labels(VOLUME.astype(int), name="mask")
+    painted = model.add_labels(VOLUME.astype(int), name="painted")
+    turned, straight = model.layers["turned"], model.layers["as it is"]
+
+    problem = LayerPair(model, turned, labels, is_wanted=True).problem
+    assert "'turned' was turned when it was opened" in problem
+    assert LayerPair(model, straight, labels, is_wanted=True).problem == ""
+    assert LayerPair(model, turned, painted, is_wanted=True).problem == ""
 
 
 def test_planes_that_lie_farther_apart_are_another_place(model) -> None:

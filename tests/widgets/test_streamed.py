@@ -12,7 +12,7 @@ from qtpy.QtGui import QGuiApplication
 
 from napari_rwkv_seg.controllers.engine import InferenceEngine
 from napari_rwkv_seg.controllers.segment import SegmentController
-from napari_rwkv_seg.images.napari_place import is_placed, place_of
+from napari_rwkv_seg.images.napari_place import is_placed
 from napari_rwkv_seg.images.readers import read_image
 from napari_rwkv_seg.inference.loading import Model
 from napari_rwkv_seg.inference.segment import segment_steps
@@ -122,7 +122,7 @@ def test_the_store_of_a_turned_image_says_where_that_lies(dock, viewer, spots, s
 
     geometry = read_image(user_data / "streamed" / "turned_bright.ome.zarr").geometry
     assert geometry.affine is not None
-    assert is_placed(place_of(geometry), transform_of(labels))
+    assert is_placed(geometry, transform_of(labels))
     np.testing.assert_array_equal(labels.affine.affine_matrix, turned)
 
 
