@@ -160,8 +160,6 @@ class ViewerLink:
     def _settings_of_run(self) -> SegmentSettings:
         """Return the choices for a run now: only a whole volume has planes from the side."""
         settings = self._controller.settings
-        if settings.directions == "Z":
-            return settings
         if settings.scope == "whole layer" and self.choice.facts().is_volume:
             return replace(settings, spacing=self.choice.spacing())
         return replace(settings, directions="Z", spacing=None)

@@ -171,7 +171,8 @@ def test_i26_several_series_are_listed_and_one_is_asked_for(tmp_path):
     write_series(tmp_path / "s", first)
     write_series(tmp_path / "s", second, series="1.2.3.4.2")
 
-    with pytest.raises(UnreadableFileError, match=r"2 series; put .*number 1 \(CT, 4 files"):
+    told = r"2 series; put each into a folder of its own, or choose one.*number 1 \(CT, 4 files"
+    with pytest.raises(UnreadableFileError, match=told):
         read_image(tmp_path / "s")
     with pytest.raises(UnreadableFileError, match="not one '7'"):
         read_image(tmp_path / "s", series="7")

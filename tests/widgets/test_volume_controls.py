@@ -24,6 +24,14 @@ def test_directions_are_offered_for_whole_volumes_only(dock, viewer, image, stac
     assert not dock.image.directions.isVisibleTo(dock.image)
 
 
+def test_planes_across_z_are_run_with_the_layers_spacing_too(dock, viewer, stack, segment):
+    viewer.add_image(stack, scale=(0.7, 5, 0.7))
+    dock._controller.choose(axes="ZYX")
+    segment(dock)
+    settings = dock._controller.kept.job.settings
+    assert (settings.directions, settings.spacing) == ("Z", (0.7, 5, 0.7))
+
+
 def test_three_directions_are_run_with_the_layers_spacing(dock, viewer, stack, segment):
     viewer.add_image(stack, scale=(3, 0.5, 0.5))
     dock._controller.choose(axes="ZYX")
