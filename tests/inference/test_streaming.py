@@ -526,7 +526,7 @@ def test_planes_that_others_have_partly_done_are_begun_anew_with_smaller_tiles(
 
 
 def test_the_affine_of_a_medical_image_is_kept_at_every_level(pixel_model, stream):
-    affine = ((-1.5, 0.0, 0.5, 90.0), (0.0, 1.5, 0.0, -126.0), (0.0, 0.0, 3.0, -72.0))
+    affine = ((-1.5, 0.0, 0.5, 90.0), (0.0, -1.5, 0.0, 126.0), (0.0, 0.0, 3.0, -72.0))
     place = Geometry(
         "ZYX", (3.0, 1.5, 1.5), ("millimeter",) * 3, (0.0,) * 3, (*affine, (0, 0, 0, 1.0)), "RAS"
     )
