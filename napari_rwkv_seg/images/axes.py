@@ -195,3 +195,8 @@ def planes(image: Any, axes: str) -> Iterator[tuple[tuple[int, ...], NDArray[Any
 def _times(shape: Sequence[int]) -> str:
     """Return a shape as "3 × 512 × 512"."""
     return " × ".join(str(length) for length in shape)
+
+
+def lengths_without_channels(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
+    """Return the lengths of all axes but C."""
+    return tuple(length for length, letter in zip(shape, axes, strict=True) if letter != "C")

@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_rwkv_seg.errors import ImageError, OutputError, UnreadableFileError
 
-from .axes import guess_axes
+from .axes import guess_axes, lengths_without_channels
 from .dicom import list_series
 from .geometry import Geometry
 from .image_file import PIXEL_LIMIT, ImageFile
@@ -102,7 +102,7 @@ def _layer(path: Path, series: str | None, name: str) -> LayerData:
     if len(data) > 1:
         keywords["multiscale"] = True
     told = {"path": str(path), "axes": image.geometry.axes, "geometry": image.geometry}
-    told |= {"shape": _without_channels(image.data.shape, image.axes), "notes": image.notes}
+    told |= {"shape": lengths_without_channels(image.data.shape, image.axes), "notes": image.notes}
     keywords["metadata"] = {SOURCE_KEY: told}
     return (data if len(data) > 1 else data[0]), keywords, _KINDS[image.is_labels]
 
@@ -151,10 +151,6 @@ def _whole_numbers(image: ImageFile) -> ImageFile:
 
 
 _KINDS = {False: "image", True: "labels"}
-
-
-def _without_channels(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
-    return tuple(length for length, letter in zip(shape, axes, strict=True) if letter != "C")
 
 
 def write_labels_layer(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .axes import lengths_without_channels
 from .geometry import Geometry, Turn, as_matrix
 from .image_file import ImageFile, Level
 
@@ -42,7 +43,7 @@ def is_upright(geometry: Geometry) -> bool:
 
 def turned(image: ImageFile) -> ImageFile:
     """Return an image of a file in the one orientation, its pixels being a view."""
-    lengths = _without_channels(image.data.shape, image.axes)
+    lengths = lengths_without_channels(image.data.shape, image.axes)
     turn = turn_of(image.geometry, lengths)
     if turn is None:
         return image
@@ -53,7 +54,7 @@ def turned(image: ImageFile) -> ImageFile:
 
 def turned_level(level: Level) -> Level:
     """Return a resolution of an image in the one orientation."""
-    lengths = _without_channels(level.shape, level.axes)
+    lengths = lengths_without_channels(level.shape, level.axes)
     turn = turn_of(level.geometry, lengths)
     if turn is None:
         return level
@@ -96,7 +97,7 @@ def _turned_by(labels: ImageFile, turn: Turn) -> ImageFile:
                 return labels
             turn = _in_plane(turn)
     if set("ZYX"[-len(turn.order) :]) <= set(geometry.axes):
-        geometry = _geometry(geometry, _without_channels(labels.data.shape, axes), turn)
+        geometry = _geometry(geometry, lengths_without_channels(labels.data.shape, axes), turn)
     inner = labels.indices
     inner = None if inner is None else _array(inner, axes.replace("C", ""), turn)
     data = _array(labels.data, axes, turn)
@@ -168,7 +169,3 @@ def _geometry(geometry: Geometry, shape: tuple[int, ...], turn: Turn) -> Geometr
 def _places(axes: str, turn: Turn) -> list[int]:
     """Return where the axes that are turned lie in an array."""
     return [axes.index(letter) for letter in "ZYX"[-len(turn.order) :]]
-
-
-def _without_channels(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
-    return tuple(length for length, letter in zip(shape, axes, strict=True) if letter != "C")

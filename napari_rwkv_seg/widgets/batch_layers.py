@@ -9,7 +9,7 @@ from napari.layers import Image
 
 from napari_rwkv_seg.controllers.batch_items import BatchItem
 from napari_rwkv_seg.errors import ImageError
-from napari_rwkv_seg.images.axes import check_axes, guess_axes
+from napari_rwkv_seg.images.axes import check_axes, guess_axes, lengths_without_channels
 from napari_rwkv_seg.images.geometry import Geometry
 from napari_rwkv_seg.images.image_file import ImageFile
 from napari_rwkv_seg.images.napari_io import SOURCE_KEY, to_paint_on
@@ -91,7 +91,7 @@ def _geometry(axes: str, shape: tuple[int, ...], transform: dict[str, Any], told
     transforms do: what its format needs to take labels back exactly.
     """
     letters = axes.replace("C", "")
-    lengths = tuple(length for length, letter in zip(shape, axes, strict=True) if letter != "C")
+    lengths = lengths_without_channels(shape, axes)
     geometry = told.get("geometry") if isinstance(told, Mapping) else None
     if isinstance(geometry, Geometry) and geometry.axes == letters:
         if lengths == tuple(told.get("shape") or ()) and is_placed(geometry, transform):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .as_written import digest, is_same, rewrite
 
 if TYPE_CHECKING:
-    from .result_layers import Result
+    from .result import Result
 
 DTYPE = np.int32  # classes too: the user may paint a 256th label, or ask for objects later
 MOST_UNDOABLE = 1_000_000  # changed pixels in one undo step; each takes napari some 80 ns to write

@@ -15,7 +15,7 @@ from .marks import METADATA_KEY
 from .placement import lay_over
 
 if TYPE_CHECKING:
-    from .result_layers import Result
+    from .result import Result
 
 
 def add_map(viewer: Any, result: "Result", index: int) -> Image:

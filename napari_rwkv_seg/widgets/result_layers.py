@@ -11,11 +11,10 @@ from collections.abc import Callable, Generator
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels
-from numpy.typing import NDArray
 
 from .adding import keeping_stroke
 from .as_written import remember
@@ -33,45 +32,9 @@ from .made_of import remember_image
 from .marks import METADATA_KEY
 from .placement import lay_over
 from .probability_layers import add_map, update_map
+from .result import Result
 
-if TYPE_CHECKING:
-    from napari_rwkv_seg.zoo.card import ModelCard
-
-    from .placement import Placement
-
-__all__ = ["DTYPE", "Result", "ResultLayers", "dress"]
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """Labels of one run, and all that their layer shows.
-
-    Parameters
-    ----------
-    image : weak reference to an Image layer
-        What was segmented.
-    title : str
-        The name of a new layer.
-    labels, probabilities : array
-        (*spatial) and (K, *spatial) of the region; ours, so they are copied on the way out.
-    card : ModelCard
-        Names and colours of the classes.
-    output : "classes" or "objects"
-        What a number in the labels means.
-    place : Placement
-        Where the region lies.
-    provenance : dict
-        What made the labels, as plain values.
-    """
-
-    image: "weakref.ref[Image]"
-    title: str
-    labels: NDArray[Any]
-    probabilities: NDArray[Any]
-    card: "ModelCard"
-    output: str
-    place: "Placement"
-    provenance: dict[str, Any]
+__all__ = ["DTYPE", "ResultLayers", "dress"]
 
 
 @dataclass(eq=False)

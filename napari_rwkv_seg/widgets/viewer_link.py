@@ -24,7 +24,8 @@ from .job_runner import JobRunner, ignored
 from .label_changes import Change
 from .placement import Asked, place
 from .regions import find_region, level_data, pixel_reader
-from .result_layers import Result, ResultLayers
+from .result import Result
+from .result_layers import ResultLayers
 from .stream_choice import stream_forecast, stream_plan
 from .streamed_layers import StreamedLayers
 

@@ -9,7 +9,8 @@ from napari.layers import Image, Labels
 
 from napari_rwkv_seg.widgets.placement import place
 from napari_rwkv_seg.widgets.regions import Region
-from napari_rwkv_seg.widgets.result_layers import Result, ResultLayers
+from napari_rwkv_seg.widgets.result import Result
+from napari_rwkv_seg.widgets.result_layers import ResultLayers
 from napari_rwkv_seg.zoo.card import ClassCard, ModelCard
 
 

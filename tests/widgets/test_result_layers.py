@@ -14,7 +14,8 @@ from napari_rwkv_seg.widgets import label_changes
 from napari_rwkv_seg.widgets.marks import METADATA_KEY
 from napari_rwkv_seg.widgets.placement import Placement, place
 from napari_rwkv_seg.widgets.regions import Region
-from napari_rwkv_seg.widgets.result_layers import Result, ResultLayers
+from napari_rwkv_seg.widgets.result import Result
+from napari_rwkv_seg.widgets.result_layers import ResultLayers
 
 from .conftest import make_card
 
