@@ -7,6 +7,7 @@ and are "pixel" (of time: "frame") where nobody said.
 """
 
 import html
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -215,6 +216,15 @@ def unknown_geometry(axes: str) -> Geometry:
     axes = axes.replace("C", "")
     units = tuple("frame" if letter == "T" else "pixel" for letter in axes)
     return Geometry(axes, (1.0,) * len(axes), units, (0.0,) * len(axes))
+
+
+def pixel_side(size: tuple[float, float] | None) -> float | None:
+    """Return the side of a square as large as a pixel (Y, X) in micrometres.
+
+    None if the size is not known, or is none: up to a metre is believed.
+    """
+    side = math.sqrt(abs(size[0] * size[1])) if size else 0.0
+    return side if 0 < side <= 1e6 else None
 
 
 def flat_geometry(axes: str, pixel_size: tuple[float, float] | None) -> Geometry:

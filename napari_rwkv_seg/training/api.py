@@ -255,5 +255,6 @@ def pairs_in(settings: RunSettings) -> list[TrainingPair]:
             Path(entry.checked) if entry.checked else None,
             name=entry.name,
             group=entry.group,
+            pixel_size_um=entry.pixel_size_um,
         ).pairs
     ]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from napari_rwkv_seg.errors import TrainingDataError
 from napari_rwkv_seg.evaluation.label_places import how_far_apart
 from napari_rwkv_seg.images import ImageFile, planes, read_image, stack_shape
+from napari_rwkv_seg.images.geometry import pixel_side
 from napari_rwkv_seg.images.orientation import laid_like
 from napari_rwkv_seg.images.partners import by_shared_name, first_names, times, without_channels
 
@@ -110,7 +111,13 @@ def match_files(images: Path, masks: Path) -> MatchedFiles:
 
 
 def read_pair(
-    image: Path, labels: Path, checked: Path | None = None, *, name: str = "", group: str = ""
+    image: Path,
+    labels: Path,
+    checked: Path | None = None,
+    *,
+    name: str = "",
+    group: str = "",
+    pixel_size_um: float | None = None,
 ) -> FoundPairs:
     """Read one image with its labels; each plane of a stack becomes a pair of one group.
 
@@ -122,6 +129,8 @@ def read_pair(
         Above 0 where the labels are right; everywhere if not given. One plane serves a stack.
     name, group : str
         Of the pairs; the name of the image's file, and that again for a stack, if not given.
+    pixel_size_um : float, optional
+        The side of a pixel in micrometres, if the image's file does not tell it.
 
     Raises
     ------
@@ -159,6 +168,7 @@ def read_pair(
             numbers[index],
             np.array(trusted[index]),
             group,
+            pixel_side(picture.pixel_size) or pixel_size_um,
         )
         for index, plane in cut
     ]

@@ -17,6 +17,7 @@ from napari_rwkv_seg.inference.normalize import check_dtype
 from napari_rwkv_seg.zoo.card import ClassCard
 
 from .likeness import first_same, much_alike
+from .pixel_sizes import size_warnings
 
 LabelKind = Literal["classes", "objects"]
 
@@ -37,6 +38,8 @@ class TrainingPair:
         Where the labels are right; elsewhere they are ignored.
     group : str
         What it belongs to, such as a volume or a series; "" if it stands alone.
+    pixel_size_um : float, optional
+        The side of a pixel in micrometres; None where nobody said.
     """
 
     name: str
@@ -44,6 +47,7 @@ class TrainingPair:
     labels: NDArray[Any]
     checked: NDArray[np.bool_]
     group: str = ""
+    pixel_size_um: float | None = None
 
 
 @dataclass(frozen=True)
@@ -163,7 +167,8 @@ def check_pairs(
         raise TrainingDataError(
             "Nothing is labelled: all checked pixels are background. Paint some objects first."
         )
-    return (*_warnings(facts, known), *_twins(pairs))
+    sizes = [(pair.name, pair.pixel_size_um) for pair in pairs]
+    return (*_warnings(facts, known), *_twins(pairs), *size_warnings(sizes))
 
 
 def _twins(pairs: Sequence[TrainingPair]) -> list[str]:

@@ -15,6 +15,7 @@ from .between import Weights, between, choose_share, in_words
 from .checkpoints import BEST, LATEST, PREVIOUS, load_checkpoint_file
 from .clean_up import what_differs
 from .events import Event, read_events
+from .pixel_sizes import common_size
 from .preparation import Start
 from .run_folder import RunFolder
 from .verdict import Counts, luck_of_best, verdict
@@ -182,6 +183,7 @@ def _card(start: Start, result: dict[str, Any], job: "Job") -> ModelCard:
             f"{result['steps']} steps in {result['seconds'] / 60:.1f} minutes on {job.device}; "
             f"weights {result['share']:.0%} of the way from the base to what was learnt",
             "test_scores": {"Dice, held out": result["after"]["mean"] or 0.0, **scores},
+            "pixel_size_um": common_size([pair.pixel_size_um for pair in start.pairs]),
             "untrained": False,
             "note": "",
             "weights_sha256": "",

@@ -185,7 +185,9 @@ def read_snapshot(run: RunFolder) -> "list[TrainingPair]":
         image = _read_array(run, entry.image, digests)
         labels = _read_array(run, entry.labels, digests)
         checked = _read_array(run, entry.checked, digests) > 0
-        pairs.append(TrainingPair(entry.name, image, labels, checked, entry.group))
+        pairs.append(
+            TrainingPair(entry.name, image, labels, checked, entry.group, entry.pixel_size_um)
+        )
     return pairs
 
 
@@ -231,7 +233,8 @@ def _fill(run: RunFolder, settings: RunSettings, pairs: Sequence["TrainingPair"]
             name = f"{number:03d}_{part}.tif"
             digests[name] = _write_array(run.snapshot / name, array)
             places[part] = f"snapshot/{name}"
-        entries.append(PairEntry(name=pair.name, group=pair.group, **places))
+        size = pair.pixel_size_um
+        entries.append(PairEntry(name=pair.name, group=pair.group, pixel_size_um=size, **places))
     run.write_json(run.snapshot / "files.json", digests)
     run.write_json(run.path / "versions.json", _versions())
     write_settings(run.settings_file, settings.model_copy(update={"pairs": entries}))

@@ -31,13 +31,17 @@ class _Strict(BaseModel):
 
 
 class PairEntry(_Strict):
-    """Where a pair lies: files of an image, its labels, and what of it is checked ("" for all)."""
+    """Where a pair lies: files of an image, its labels, and what of it is checked ("" for all).
+
+    `pixel_size_um` is only needed where the image's file does not tell the size of its pixels.
+    """
 
     name: _Line
     image: str = Field(min_length=1)
     labels: str = Field(min_length=1)
     checked: str = ""
     group: _Line = ""
+    pixel_size_um: float | None = Field(default=None, gt=0, le=1e6)
 
 
 class RunSettings(_Strict):

@@ -33,7 +33,7 @@ from .finetune_matching import (
     meaning,
     model_of,
 )
-from .finetune_place import labels_axes
+from .finetune_place import labels_axes, pixel_size_um
 from .finetune_shapes import Outline, filled, outlines_on
 from .marks import METADATA_KEY
 from .regions import data_point, is_lazy, level_data
@@ -129,7 +129,8 @@ class LayerPair:
             )
             for place in places
         ]
-        return lambda: self._read(parts, outlines, copied)
+        size = pixel_size_um(image, self.fit.axes, self.fit.level)
+        return lambda: self._read(parts, outlines, size, copied)
 
     def as_written(self) -> Callable[[], bool]:
         """Return what tells whether nobody has edited the labels; see `PairSource`."""
@@ -142,7 +143,11 @@ class LayerPair:
         return still_holds_it(labels)
 
     def _read(
-        self, parts: "list[_Part]", outlines: list[Outline] | None, copied: bool
+        self,
+        parts: "list[_Part]",
+        outlines: list[Outline] | None,
+        size: float | None,
+        copied: bool,
     ) -> Iterator[TrainingPair]:
         """Yield the planes; in a worker."""
         left = [
@@ -161,7 +166,7 @@ class LayerPair:
             if outlines is not None:
                 mask = filled(outlines, part.place, shape)
             name = plane_name(self.image_name, part.place)
-            yield TrainingPair(name, pixels, labels, mask, self.group)
+            yield TrainingPair(name, pixels, labels, mask, self.group, size)
 
     def _places(self, checked: Checked) -> list[tuple[int, ...]]:
         if checked.how == "these planes" and self.stack:

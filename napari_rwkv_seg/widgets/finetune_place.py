@@ -7,6 +7,7 @@ import numpy as np
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
+from napari_rwkv_seg.images.geometry import TO_MICROMETRES, pixel_side
 from napari_rwkv_seg.images.napari_io import SOURCE_KEY
 
 from .regions import level_data
@@ -104,6 +105,18 @@ def _grid(layer: Any, letters: str, wanted: str) -> tuple[NDArray[np.float64], N
     points = np.vstack([np.zeros(layer.ndim), np.eye(layer.ndim)[at]])
     world = np.asarray([layer.data_to_world(point) for point in points], dtype=np.float64)[:, at]
     return (world[1:] - world[0]).T, world[0]
+
+
+def pixel_size_um(image: Image, axes: str, level: int) -> float | None:
+    """Return the side of a level's pixels in micrometres; None where no unit of length is told."""
+    at = [axes.index(letter) for letter in "YX"]
+    units = [TO_MICROMETRES.get(str(image.units[index])) for index in at]
+    if units[0] is None or units[1] is None:
+        return None
+    points = np.vstack([np.zeros(image.ndim), np.eye(image.ndim)[at]])
+    world = np.asarray([image.data_to_world(point) for point in points], dtype=np.float64)
+    lengths = np.linalg.norm(world[1:] - world[0], axis=1) * _factors(image, axes, level, "YX")
+    return pixel_side((float(lengths[0]) * units[0], float(lengths[1]) * units[1]))
 
 
 def _factors(image: Image, axes: str, level: int, wanted: str) -> NDArray[np.float64]:

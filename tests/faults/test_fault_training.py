@@ -3,6 +3,7 @@
 import io
 import sys
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -38,6 +39,30 @@ def test_images_of_several_sizes_dtypes_and_channels_are_learnt_from_together(ti
     pairs[1] = TrainingPair("small", grey, pairs[1].labels[:70], pairs[1].checked[:70])
     pairs[2] = TrainingPair("rgb", colour, pairs[2].labels[:, :50], pairs[2].checked[:, :50])
     assert run_finetune(tiny.tiny_run(tmp_path, pairs, steps=4).path)["steps"] == 4
+
+
+def test_images_whose_pixels_differ_much_in_size_are_named(tiny, tmp_path):
+    pairs = [
+        replace(each, name=name, pixel_size_um=size)
+        for each, name, size in zip(tiny.bright_pairs(3), "abc", (0.1, 0.65, None), strict=True)
+    ]
+    events = []
+    run = tiny.tiny_run(tmp_path, pairs, steps=2)
+    run_finetune(run.path, events.append)
+    prepared = next(each for each in events if each["event"] == "prepared")
+    warned = [each for each in prepared["warnings"] if "pixel size" in each]
+    assert len(warned) == 1
+    assert "'a' measure 0.1 µm and those of 'b' 0.65 µm" in warned[0]
+    assert find_model(run.model).card.pixel_size_um is None
+
+
+def test_the_card_of_a_new_model_tells_how_large_the_pixels_were(tiny, tmp_path):
+    pairs = [replace(each, pixel_size_um=0.5) for each in tiny.bright_pairs(2)]
+    events = []
+    run = tiny.tiny_run(tmp_path, pairs, steps=2)
+    run_finetune(run.path, events.append)
+    assert not any("pixel size" in text for each in events for text in each.get("warnings", ()))
+    assert find_model(run.model).card.pixel_size_um == 0.5
 
 
 def test_one_image_alone_gives_a_model_of_finite_weights(tiny, tmp_path):

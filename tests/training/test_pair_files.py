@@ -166,6 +166,7 @@ def test_volumes_of_medical_files_are_matched_and_cut_into_planes(folders):
     pairs = read_pairs(images, masks).pairs
     assert [pair.name for pair in pairs] == [f"patient_1.nii.gz {z}" for z in range(4)]
     assert {pair.group for pair in pairs} == {"patient_1.nii.gz"}
+    assert {pair.pixel_size_um for pair in pairs} == {1000.0}
     assert np.array_equal([pair.image for pair in pairs], VOLUME[:, ::-1, ::-1])  # RAS is turned
     assert np.array_equal([pair.labels for pair in pairs], REGIONS[:, ::-1, ::-1])
 

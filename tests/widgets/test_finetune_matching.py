@@ -50,6 +50,22 @@ def test_labels_belong_to_the_volume_at_whose_height_they_lie(model) -> None:
     assert "do not lie where" in LayerPair(model, second, labels, is_wanted=True).problem
 
 
+@pytest.mark.parametrize(
+    ("unit", "scale", "size"),
+    [
+        ("millimeter", (3, 0.5, 2), 1000),
+        ("micrometer", (1, 0.3, 0.3), 0.3),
+        ("pixel", (1, 1, 1), None),
+    ],
+)
+def test_a_pair_of_layers_tells_how_large_its_pixels_are(model, unit, scale, size) -> None:
+    image = model.add_image(VOLUME, scale=scale, units=(unit,) * 3)
+    labels = model.add_labels(VOLUME.astype(int), scale=scale, units=(unit,) * 3)
+    planes = LayerPair(model, image, labels).planes(Checked(), copied=False)
+    (found,) = {pair.pixel_size_um for pair in planes()}
+    assert found is None if size is None else found == pytest.approx(size)
+
+
 def test_labels_of_a_file_without_a_place_do_not_belong_to_an_image_that_was_turned(
     model, tmp_path
 ) -> None:
