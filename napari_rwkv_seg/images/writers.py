@@ -100,6 +100,8 @@ def write_ome_tiff(
     options: dict[str, Any] = {"photometric": "minisblack", "software": SIGNATURE}
     options |= {"compression": "zlib", "metadata": metadata}
     options |= _resolution(geometry)
+    # Places in a plain TIFF have 32 bits; how small the compressed pixels become is not yet known.
+    options["bigtiff"] = data.nbytes > 2**32 - 2**25
 
     def write(file: BinaryIO) -> None:
         made = BytesIO()  # compressed; tifffile wants a file with a name, or one without any

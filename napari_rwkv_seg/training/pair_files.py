@@ -172,7 +172,8 @@ def read_pair(
         )
         for index, plane in cut
     ]
-    return FoundPairs(tuple(pairs), (note,) if note else ())
+    notes = (*picture.notes, *mask.notes, note)
+    return FoundPairs(tuple(pairs), tuple(dict.fromkeys(each for each in notes if each)))
 
 
 def _example(pictures: Sequence[Path], labels: Sequence[Path]) -> str:

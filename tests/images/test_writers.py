@@ -5,7 +5,7 @@ import pytest
 import tifffile
 
 from napari_rwkv_seg.errors import OutputError
-from napari_rwkv_seg.images.readers import read_image
+from napari_rwkv_seg.images.readers import open_image, read_image
 from napari_rwkv_seg.images.writers import write_labels, write_overlay
 
 
@@ -143,3 +143,16 @@ def test_neighbouring_objects_get_different_colours(tmp_path):
 def test_an_overlay_of_another_size_is_refused(tmp_path):
     with pytest.raises(ValueError, match="do not fit"):
         write_overlay(tmp_path / "a.png", np.zeros((31, 47)), labels(31, 46))
+
+
+@pytest.mark.long
+def test_l15_labels_above_4_gb_become_a_tiff_that_can_hold_them(tmp_path):
+    labels = np.zeros((65_600, 65_600), dtype=np.uint8)  # which takes memory only where it is not 0
+    labels[-1, -1] = 7
+    path = tmp_path / "large.tif"
+    write_labels(path, labels)
+    with tifffile.TiffFile(path) as file:
+        assert file.is_bigtiff
+        assert file.pages.first.shape == labels.shape
+    last = open_image(path).data[-1:, -2:]
+    assert np.asarray(last).tolist() == [[0, 7]]

@@ -97,6 +97,21 @@ def test_a_streamed_run_gives_the_labels_of_a_whole_run(
     assert result.count == (want.max() if settings.output == "objects" else 0)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("shape", [(40, 65_000), (65_000, 40)])
+def test_i19_a_strip_of_65_000_pixels_is_segmented_as_a_whole(
+    shape, make_model, pixel_network, stream, whole
+):
+    model = make_model(pixel_network(2), tile_size=512)
+    image = blobs(*shape)
+
+    result = stream(image, model, settings=OBJECTS, axes="YX", options=StreamOptions())
+
+    want = whole(image, model, settings=OBJECTS, axes="YX")
+    np.testing.assert_array_equal(labels_of(result), want)
+    assert result.count == want.max() > 1000
+
+
 def test_a_network_that_sees_the_whole_tile_gives_the_same_labels_in_strips(
     make_model, whole_tile_network, stream, whole, monkeypatch
 ):

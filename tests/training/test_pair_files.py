@@ -102,6 +102,16 @@ def test_a_mask_of_0_and_255_is_read_as_0_and_1(tmp_path):
     assert found.notes == ("Masks of 0 and 255 were read as 0 and 1.",)
 
 
+def test_what_is_said_of_the_files_of_a_pair_is_handed_on(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned
+    Image.fromarray(np.zeros(LABELS.shape, np.uint8)).save(tmp_path / "a.jpg", exif=exif)
+    mask = save(tmp_path / "a.tif", LABELS)
+    notes = read_pair(tmp_path / "a.jpg", mask).notes
+    assert [note for note in notes if "EXIF" in note]
+    assert len(notes) == len(set(notes))
+
+
 def test_many_objects_may_bear_the_number_255(tmp_path):
     labels = LABELS.copy()
     labels[0] = 255

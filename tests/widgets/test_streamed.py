@@ -201,6 +201,17 @@ def test_an_image_too_large_for_memory_is_announced(dock, viewer, spots, monkeyp
     assert dock.stream.text == ""
 
 
+def test_i19_an_image_of_30_000_by_30_000_gets_a_forecast(dock, viewer, tmp_path):
+    dock._controller.choose(stream="auto")
+    pixel = np.zeros((1, 1), dtype=np.uint16)
+
+    viewer.add_image(np.broadcast_to(pixel, (30_000, 30_000)), contrast_limits=(0, 1), name="slide")
+    dock.stream.folder_chosen.emit(str(tmp_path))
+
+    assert "To run this image whole would take about" in dock.stream.text
+    assert "so it is streamed in" in dock.stream.text
+
+
 def test_a_small_image_is_not_streamed(dock, viewer, image):
     dock._controller.choose(stream="auto")
     viewer.add_image(image)
