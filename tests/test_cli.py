@@ -275,14 +275,14 @@ def test_an_output_folder_that_is_a_file_is_a_sentence(
     model: Path, image: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "out").write_bytes(b"")
-    assert "cannot be written to" in one_sentence(segment(model, tmp_path / "out", image))
+    assert "Cannot write" in one_sentence(segment(model, tmp_path / "out", image))
 
 
 def test_an_output_folder_below_a_file_is_a_sentence(
     model: Path, image: Path, tmp_path: Path
 ) -> None:
     said = one_sentence(segment(model, image / "out", image))
-    assert "cannot be written to" in said
+    assert "Cannot write" in said
 
 
 def test_a_result_that_cannot_be_written_is_a_sentence_for_that_image(

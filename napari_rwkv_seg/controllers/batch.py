@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_rwkv_seg.errors import ModelError, OutputError
+from napari_rwkv_seg.errors import ModelError
+from napari_rwkv_seg.files import cannot_write
 from napari_rwkv_seg.inference.steps import drained
 from napari_rwkv_seg.zoo.store import DEFAULT_MODEL, find_model
 
@@ -183,10 +184,7 @@ def prepare_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise OutputError(
-            f"Results cannot be written to {str(folder)!r}: {error.strerror or error}. "
-            "Choose a folder that you may write to."
-        ) from error
+        raise cannot_write(folder, error) from error
 
 
 def _row(number: int, item: BatchItem) -> Row:
@@ -216,9 +214,7 @@ def _making(out: Path) -> Iterator[Path]:
     try:
         making.mkdir()
     except OSError as error:
-        raise OutputError(
-            f"Results cannot be written to {str(out)!r}: {error.strerror or error}."
-        ) from error
+        raise cannot_write(out, error) from error
     try:
         yield making
     finally:

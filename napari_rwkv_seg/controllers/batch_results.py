@@ -181,10 +181,7 @@ def placing(out: Path) -> Iterator[None]:
                 "End it, or choose another folder for the results."
             ) from error
         except OSError as error:
-            raise OutputError(
-                f"Results cannot be written to {str(out)!r}: {error.strerror or error}. "
-                "Choose a folder that you may write to."
-            ) from error
+            raise cannot_write(out, error) from error
         yield
 
 

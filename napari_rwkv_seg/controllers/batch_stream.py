@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_rwkv_seg.errors import ClusterError, OutputError, RwkvSegError
+from napari_rwkv_seg.errors import ClusterError, RwkvSegError
+from napari_rwkv_seg.files import cannot_write
 
 from .batch_choices import BatchChoices
 from .batch_items import BatchItem
@@ -117,10 +118,7 @@ def _filled(
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(
-            f"Cannot write {str(store)!r}: {error.strerror or error}. "
-            "Choose a folder that you may write to."
-        ) from error
+        raise cannot_write(store, error) from error
     return (
         yield from segment_to_store_steps(
             image.data,

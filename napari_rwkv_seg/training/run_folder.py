@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import OutputError, RunError, UnreadableFileError
-from napari_rwkv_seg.files import folder_beside, moved, read_bytes, write_atomically
+from napari_rwkv_seg.files import cannot_write, folder_beside, moved, read_bytes, write_atomically
 from napari_rwkv_seg.locks import HeldError, held
 from napari_rwkv_seg.zoo.store import PACKAGE
 
@@ -159,11 +159,7 @@ def prepare_run(folder: Path, settings: RunSettings, pairs: Sequence["TrainingPa
         finally:
             shutil.rmtree(made, ignore_errors=True)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            f"Cannot write the run {str(folder)!r}: {reason}. "
-            "Choose a folder that you may write to and that has room."
-        ) from error
+        raise cannot_write(folder, error) from error
     return RunFolder(folder)
 
 

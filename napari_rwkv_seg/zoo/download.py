@@ -8,7 +8,6 @@ file in its place.
 import contextlib
 import http.client
 import logging
-import shutil
 import time
 import urllib.error
 import urllib.request
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_rwkv_seg.errors import DownloadError
-from napari_rwkv_seg.files import append_chunks, read_bytes, write_atomically
+from napari_rwkv_seg.files import append_chunks, moved, read_bytes, write_atomically
 
 from .addresses import check_address, opener
 
@@ -98,7 +97,7 @@ def fetch(download: Download, report: Report | None = None) -> Path:
 
     def transfer(_url: str, output_file: str, _pooch: object) -> None:
         _fetch_part(download, report or (lambda _: None))
-        shutil.move(download.part, output_file)
+        moved(download.part, Path(output_file))
         download.mark.unlink(missing_ok=True)
 
     known_hash = f"sha256:{download.sha256}" if download.sha256 else None
