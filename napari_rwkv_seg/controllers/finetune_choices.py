@@ -12,6 +12,7 @@ from typing import get_args
 from napari_rwkv_seg.errors import SettingsError
 from napari_rwkv_seg.training.run_settings import Depth, Orientation, RunSettings, make_settings
 from napari_rwkv_seg.zoo.card import ClassCard, ModelCard, plain_text
+from napari_rwkv_seg.zoo.manage import is_shipped
 from napari_rwkv_seg.zoo.store import DEFAULT_MODEL, ModelEntry
 
 from .finetune_pairs import Meaning, PairRow
@@ -147,15 +148,17 @@ def guess_meaning(rows: Sequence[PairRow], card: ModelCard | None) -> Meaning:
 def guess_base(rows: Sequence[PairRow], models: Sequence[ModelEntry]) -> str:
     """Return the model to start from: the one whose labels were corrected; "" if none is known.
 
-    Of a fine-tuned one, the model that it was made of, if that is there: every round starts
-    from there with all corrections, so that rounds do not drift.
+    Of one that the user has fine-tuned, the model that it was made of, if that is there: every
+    round starts from there with all corrections, so that rounds do not drift. What is shipped
+    is a base by itself, whatever it was made of.
     """
     made_by = {row.source.made_by for row in rows if row.used and row.source.made_by}
     usable = {entry.name: entry.card for entry in reversed(models) if entry.card is not None}
+    shipped = {entry.name for entry in models if is_shipped(entry)}
     name = made_by.pop() if len(made_by) == 1 else ""
     for _ in usable:  # as many steps as there are models: cards may name each other
         parent = usable[name].parent if name in usable else None
-        if parent not in usable:
+        if parent not in usable or name in shipped:
             break
         name = parent
     return name if name in usable else ""

@@ -5,7 +5,7 @@ import pytest
 from napari_rwkv_seg.controllers.finetune import FinetuneController
 from napari_rwkv_seg.controllers.finetune_choices import guess_base
 from napari_rwkv_seg.controllers.finetune_pairs import PairRow
-from napari_rwkv_seg.zoo.store import ModelEntry
+from napari_rwkv_seg.zoo.store import ModelEntry, model_folders, read_entry, shipped_folder
 
 from .finetuning import ArrayPair, fake_command, make_entry, poll_until, start
 
@@ -55,6 +55,16 @@ def test_the_model_whose_labels_were_corrected_is_the_base(names, base):
 
 def test_models_that_name_each_other_as_parents_do_no_harm():
     assert guess_base(made_by("hen"), MODELS) in ("hen", "egg")
+
+
+SHIPPED = [read_entry(folder) for folder in model_folders(shipped_folder())]
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in SHIPPED])
+def test_a_shipped_model_is_the_base_of_what_it_made_and_of_what_was_made_of_it(name):
+    mine = child("mine", name)
+    assert guess_base(made_by(name), SHIPPED) == name
+    assert guess_base(made_by("mine"), [*SHIPPED, mine]) == name
 
 
 def test_pairs_that_are_not_used_say_nothing():
