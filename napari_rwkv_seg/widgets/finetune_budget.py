@@ -1,6 +1,6 @@
 """For how long to train, and under Advanced: how much of the network, how varied, on what."""
 
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QWidget
+from qtpy.QtWidgets import QComboBox, QWidget
 from superqt.utils import signals_blocked
 
 from napari_rwkv_seg.controllers.finetune import FinetuneController
@@ -13,6 +13,7 @@ from napari_rwkv_seg.controllers.finetune_choices import (
 from napari_rwkv_seg.controllers.finetune_sentences import DEPTH_NAMES, ORIENTATION_NAMES
 
 from .controls import keep_narrow
+from .decimals import DecimalBox
 from .folding import Folding
 from .layouts import column_of, form_of, widget_of
 from .texts import describe
@@ -31,7 +32,7 @@ class Budget(QWidget):
 
     def __init__(self, controller: FinetuneController) -> None:
         super().__init__()
-        self.minutes = QDoubleSpinBox()
+        self.minutes = DecimalBox()
         self.minutes.setRange(0, MOST_MINUTES)
         self.minutes.setDecimals(1)
         self.minutes.setSuffix(" min")

@@ -6,15 +6,15 @@ and areas are in pixels.
 
 from typing import Any
 
-from qtpy.QtCore import QLocale, Qt, Signal
-from qtpy.QtGui import QDoubleValidator
-from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLineEdit, QSpinBox, QWidget
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QCheckBox, QComboBox, QLineEdit, QSpinBox, QWidget
 from superqt import QLabeledDoubleSlider
 from superqt.utils import signals_blocked
 
 from napari_rwkv_seg.controllers.segment import SegmentController
 from napari_rwkv_seg.controllers.settings import SegmentSettings
 
+from .decimals import Decimal, DecimalBox
 from .layouts import column_of, form_of
 from .texts import HINT, Line, describe
 
@@ -97,7 +97,7 @@ class LabelControls(QWidget):
         self.threshold.setDecimals(2)
         self.threshold.setSingleStep(0.01)
         for number in self.threshold.findChildren(QLineEdit):
-            number.setValidator(_Decimal(0, 1, 2, number))
+            number.setValidator(Decimal(0, 1, 2, number))
         self.smallest = QSpinBox()
         self.smallest.setRange(0, 1_000_000)
         self.smallest.setSuffix(" px")
@@ -111,7 +111,7 @@ class LabelControls(QWidget):
         self.link = QComboBox()
         for text, value in _LINKS:
             self.link.addItem(text, value)
-        self.overlap = QDoubleSpinBox()
+        self.overlap = DecimalBox()
         self.overlap.setRange(0, 1)
         self.overlap.setSingleStep(0.05)
         self.overlap.setKeyboardTracking(False)
@@ -170,15 +170,3 @@ class LabelControls(QWidget):
 
     def _choose(self, **changes: Any) -> None:
         self._controller.choose(**changes)
-
-
-class _Decimal(QDoubleValidator):
-    """Takes a decimal comma for a point, in any locale; superqt would drop the comma."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.setLocale(QLocale.c())
-
-    def validate(self, text: str, position: int) -> Any:
-        """Return whether `text` is a number, and `text` with a point in it."""
-        return super().validate(text.replace(",", "."), position)

@@ -77,14 +77,14 @@ def group(title: str, *contents: Part) -> QGroupBox:
 
 
 def scrolling(*contents: QWidget, width: int = 300) -> QScrollArea:
-    """Return an area that scrolls up and down over widgets, at least `width` pixels wide."""
+    """Return an area that scrolls over widgets, at least `width` pixels wide."""
     column = column_of(*contents, spacing=STYLE_SPACING)
     column.setContentsMargins(4, 4, 10, 4)
     column.addStretch()
     area = QScrollArea()
     area.setWidgetResizable(True)
     area.setFrameShape(QFrame.Shape.NoFrame)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)  # with large fonts
     area.setWidget(widget_of(column))
     area.setMinimumWidth(width)
     return area
