@@ -228,11 +228,14 @@ class EvaluateController:
         OutputError
             If the file cannot be written.
         """
-        if path.suffix.lower() != ".csv":
-            path = path.with_name(f"{path.name}.csv")
-        kept = self._kept
+        path, kept = table_path(path), self._kept
         write_scores(path, kept.evaluation.rows if kept and kept.evaluation else ())
         return path
+
+
+def table_path(path: Path) -> Path:
+    """Return the file that a table is written to: with the ending .csv."""
+    return path if path.suffix.lower() == ".csv" else path.with_name(f"{path.name}.csv")
 
 
 def _without_pixels(job: EvaluateJob) -> EvaluateJob:

@@ -10,7 +10,7 @@ from typing import Any
 
 from napari.layers import Labels
 from napari.utils.notifications import show_error
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QPushButton
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QMessageBox, QPushButton
 
 from napari_rwkv_seg.controllers.evaluate import (
     MEANINGS,
@@ -19,6 +19,7 @@ from napari_rwkv_seg.controllers.evaluate import (
     EvaluateController,
     Evaluated,
     EvaluateJob,
+    table_path,
 )
 from napari_rwkv_seg.controllers.evaluate_layers import STACKS
 
@@ -130,6 +131,7 @@ class EvaluateDock(ClosingDock):
             (controller.cancelled, self._show_cancelled),
             (controller.failed, self._show_failed),
             (link.layers_changed, self._show_layers),
+            (link.edited, self._show_outdated),
             (link.saved, self._show_saved),
         )
 
@@ -203,6 +205,17 @@ class EvaluateDock(ClosingDock):
         for widget in (self.stack, self._how.layout().labelForField(self.stack)):
             widget.setVisible(is_stack)
         self.run.show_problem(self._problem(found, true))
+        self._show_outdated()
+
+    def _show_outdated(self) -> None:
+        """Say whether the scores that are shown are those of what is chosen."""
+        controller, link, was_said = self._controller, self._link, self.result.outdated.text()
+        if controller.kept is None:
+            return
+        is_chosen = link.is_evaluated(chosen_layer(self.found), chosen_layer(self.true))
+        self.result.show_outdated(link.edited_layer, is_chosen=is_chosen)
+        if self.result.outdated.text() and not was_said and controller.running is None:
+            self.run.status.say("")  # that it was done is no news of what is chosen now
 
     def _problem(self, found: Labels | None, true: Labels | None) -> str:
         is_layers = self._controller.choices.what == "layers"
@@ -217,6 +230,7 @@ class EvaluateDock(ClosingDock):
     def _show_evaluated(self, outcome: Evaluated) -> None:
         self.run.show_end("Done.")
         self.result.show_outcome(outcome)
+        self._show_outdated()
 
     def _show_cancelled(self, _: EvaluateJob) -> None:
         self.run.show_end("Cancelled; your layers are as they were.")
@@ -237,7 +251,17 @@ class EvaluateDock(ClosingDock):
         return QFileDialog.getExistingDirectory(self, f"Folder of {name}")
 
     def _ask_file(self) -> str:
-        return QFileDialog.getSaveFileName(self, "Save scores", "scores.csv", "Tables (*.csv)")[0]
+        """Ask for a file; of a name without its ending, the dialog asks about another file."""
+        title, start = "Save scores", "scores.csv"
+        while path := QFileDialog.getSaveFileName(self, title, start, "Tables (*.csv)")[0]:
+            table = table_path(Path(path))
+            if table == Path(path) or not table.exists():
+                return path
+            question = f"{table.name} exists already. Replace it?"
+            if QMessageBox.question(self, title, question) == QMessageBox.StandardButton.Yes:
+                return path
+            start = str(table)
+        return ""
 
 
 def _choice(name: str, values: Sequence[str]) -> QComboBox:

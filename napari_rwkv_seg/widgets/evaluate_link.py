@@ -5,7 +5,7 @@ layers are touched on the main thread only. The user's layers are read and never
 """
 
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 
 from napari_rwkv_seg.controllers.evaluate import EvaluateController, Evaluated, EvaluateJob
+from napari_rwkv_seg.controllers.evaluate_about import are_alike
 from napari_rwkv_seg.controllers.evaluate_layers import LayerFacts
 from napari_rwkv_seg.controllers.evaluate_table import DIFFERENCE_COLORS, DIFFERENCE_MEANINGS
 from napari_rwkv_seg.controllers.finetune_work import attempt
 
+from .evaluate_changes import PIXELS_OR_PLACE, PairWatch
 from .finetune_matching import is_ours_to_show, meaning
 from .job_runner import JobRunner, ignored
 from .marks import METADATA_KEY
@@ -42,6 +44,7 @@ class EvaluateLink:
     """
 
     layers_changed = Signal()
+    edited = Signal()  # a layer of a pair that was evaluated is not as it was
     saved = Signal(str, str)  # a path, or why it could not be written
 
     def __init__(self, viewer: Any, controller: EvaluateController) -> None:
@@ -49,9 +52,7 @@ class EvaluateLink:
         self._controller = controller
         self._jobs = JobRunner("Evaluate", on_cancel=controller.stop)
         self._files = JobRunner(name="Save scores")
-        self._asked: dict[
-            int, tuple[Hashable, dict[str, Any]]
-        ] = {}  # which layers, and their place
+        self._watches: dict[int, PairWatch] = {}  # of the layers of jobs
         self._shown = ShownLabels("differences")
         self._connections: list[tuple[Any, Callable[..., object]]] = []
         events = viewer.layers.events
@@ -63,7 +64,21 @@ class EvaluateLink:
     @property
     def is_busy(self) -> bool:
         """Whether a worker is under way."""
-        return self._jobs.is_busy or self._files.is_busy
+        return any(one.is_busy for one in (self._jobs, self._files, *self._watches.values()))
+
+    @property
+    def edited_layer(self) -> str:
+        """The name of a layer of the last scores that was edited since; "" if none was."""
+        watch = self._watch()
+        return watch.edited if watch is not None else ""
+
+    def is_evaluated(self, found: Labels | None, true: Labels | None) -> bool:
+        """Return whether the last scores are of these layers and of the choices as they are."""
+        kept, watch = self._controller.kept, self._watch()
+        if kept is None or not are_alike(kept.job.choices, self._controller.choices):
+            return False
+        pair = tuple(one.unique_id for one in (found, true) if one is not None)
+        return watch is None or watch.pair == pair
 
     def layers(self) -> list[Labels]:
         """Return the Labels layers but those that only show something of ours, topmost first."""
@@ -87,11 +102,13 @@ class EvaluateLink:
         is_layers = self._controller.choices.what == "layers"
         job = self._controller.begin(chosen if is_layers else ())
         kept = self._controller.kept
-        self._asked = {n: one for n, one in self._asked.items() if kept and n == kept.job.number}
-        if is_layers and found is not None and true is not None:
-            self._asked[job.number] = ((found.unique_id, true.unique_id), transform_of(true))
+        for number in [one for one in self._watches if not kept or one != kept.job.number]:
+            self._watches.pop(number).close()
+        viewer = self._viewer()
+        if is_layers and viewer is not None and found is not None and true is not None:
+            self._watches[job.number] = PairWatch(viewer, (found, true), self.edited.emit)
         self._jobs.start(
-            partial(self._controller.steps, job),
+            partial(self._steps, job, self._watches.get(job.number)),
             partial(self._on_step, job),
             partial(self._on_end, job),
         )
@@ -101,8 +118,8 @@ class EvaluateLink:
         kept, viewer = self._controller.kept, self._viewer()
         if viewer is None or kept is None or kept.differences is None:
             return
-        pair, place = self._asked[kept.job.number]
-        layer = self._shown.show(viewer, pair, kept.differences.copy(), place)
+        watch = self._watches[kept.job.number]
+        layer = self._shown.show(viewer, watch.pair, kept.differences.copy(), watch.place)
         layer.name = " compared with ".join(one.name for one in kept.job.layers)
         colors = {None: "#ffffff", 0: "#00000000", **DIFFERENCE_COLORS}
         layer.colormap = DirectLabelColormap(color_dict=colors)
@@ -131,6 +148,19 @@ class EvaluateLink:
         self._controller.stop()
         self._jobs.wait()
         self._files.wait()
+        for watch in self._watches.values():
+            watch.close()
+
+    def _watch(self) -> PairWatch | None:
+        """Return what follows the layers of the last scores."""
+        kept = self._controller.kept
+        return self._watches.get(kept.job.number) if kept is not None else None
+
+    def _steps(self, job: EvaluateJob, watch: PairWatch | None) -> Generator[Any, None, Evaluated]:
+        """Do a job's work in the worker."""
+        if watch is not None:
+            watch.hold([one.read() for one in job.layers])
+        return (yield from self._controller.steps(job))
 
     def _on_step(self, job: EvaluateJob, progress: Any) -> None:
         thousandths = round(1000 * progress.done / max(1, progress.total))
@@ -139,6 +169,8 @@ class EvaluateLink:
 
     def _on_end(self, job: EvaluateJob, outcome: Evaluated | None) -> None:
         self._controller.finish(outcome or Evaluated(job))
+        if watch := self._watches.get(job.number):
+            watch.look_if_due()
 
     def _on_layers(self, event: Any) -> None:
         layer = event.value
@@ -156,7 +188,7 @@ class EvaluateLink:
     def _follow(self, layer: Labels) -> None:
         """Hear of a new name, and of new data or another place, of a layer."""
         events = layer.events
-        for name in ("name", "data", "scale", "translate", "rotate", "shear", "affine", "units"):
+        for name in ("name", *PIXELS_OR_PLACE):
             if hasattr(events, name):
                 self._connect(getattr(events, name), self._on_changed)
 

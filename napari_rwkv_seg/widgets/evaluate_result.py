@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_rwkv_seg.controllers.evaluate import Evaluated
+from napari_rwkv_seg.controllers.evaluate_about import about_line, outdated_line
 from napari_rwkv_seg.controllers.evaluate_table import (
     DIFFERENCE_COLORS,
     DIFFERENCE_MEANINGS,
@@ -29,6 +30,8 @@ _TEXT_COLUMNS = 2
 _SWATCH = 12  # pixels
 _ROWS_SHOWN = 12
 _NAME_WIDTH = 140  # pixels; tooltips have the whole name
+_DIFFERENCES = "Add a layer of what is agreed, missed and added; your layers stay as they are."
+_OLD_DIFFERENCES = "The labels have changed since they were compared; evaluate again first."
 
 
 class ScoreTable(QTableWidget):
@@ -38,7 +41,7 @@ class ScoreTable(QTableWidget):
         super().__init__(parent)
         self.setAccessibleName("Scores")
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setAlternatingRowColors(True)
+        self.setTabKeyNavigation(False)  # Tab leaves the table
         self.verticalHeader().hide()
 
     def show_scores(self, outcome: Evaluated | None) -> None:
@@ -98,6 +101,8 @@ class EvaluateResult(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.about = Line("What was compared")
+        self.outdated = Line("Why the scores are out of date", WARNING)
         self.summary = Line("Scores in words")
         self.notes = Line("What is worth knowing", WARNING)
         self.table = ScoreTable()
@@ -105,14 +110,8 @@ class EvaluateResult(QWidget):
         self.save = QPushButton("Save as CSV …")
         self.differences = QPushButton("Show differences")
         self.legend = QWidget()
-        for button, hint in (
-            (self.save, "Write all scores of all images into a table that any program reads."),
-            (
-                self.differences,
-                "Add a layer of what is agreed, missed and added; your layers stay as they are.",
-            ),
-        ):
-            describe((button, button.text(), hint))
+        hint = "Write all scores of all images into a table that any program reads."
+        describe((self.save, self.save.text(), hint))
         self._lay_out()
         self.save.clicked.connect(self.save_wanted.emit)
         self.differences.clicked.connect(self.differences_wanted.emit)
@@ -121,6 +120,8 @@ class EvaluateResult(QWidget):
     def show_outcome(self, outcome: Evaluated | None) -> None:
         """Show scores, or nothing yet."""
         evaluation = outcome.evaluation if outcome else None
+        self.about.say(about_line(outcome.job) if outcome else "")
+        self.show_outdated("", is_chosen=True)
         self.summary.say(summary_of(evaluation) if evaluation else "Nothing is evaluated yet.")
         lines = (*evaluation.problems, *evaluation.notes) if evaluation else ()
         self.notes.say("\n".join(lines))
@@ -132,6 +133,16 @@ class EvaluateResult(QWidget):
         has_layers = outcome is not None and outcome.differences is not None
         self.differences.setVisible(has_layers)
         self.legend.setVisible(has_layers)
+
+    def show_outdated(self, edited: str, *, is_chosen: bool) -> None:
+        """Say whether a layer was edited since, or something else is chosen now.
+
+        Differences of labels that are no more as they were are not offered.
+        """
+        self.outdated.say(outdated_line(edited, is_chosen=is_chosen))
+        self.differences.setEnabled(not edited)
+        hint = _OLD_DIFFERENCES if edited else _DIFFERENCES
+        describe((self.differences, self.differences.text(), hint))
 
     def _has_dash(self) -> bool:
         table = self.table
@@ -152,6 +163,7 @@ class EvaluateResult(QWidget):
             mark.setPixmap(QIcon(pixmap).pixmap(_SWATCH, _SWATCH))
             swatches.addWidget(mark, place // 2, 2 * (place % 2))
             swatches.addWidget(text, place // 2, 2 * (place % 2) + 1)
+        of_what = (self.about, self.outdated)
         scores = (self.summary, self.notes, self.table, self.undefined)
         buttons = row_of(self.differences, self.save)
-        self.setLayout(column_of(*scores, buttons, self.legend, spacing=STYLE_SPACING))
+        self.setLayout(column_of(*of_what, *scores, buttons, self.legend, spacing=STYLE_SPACING))

@@ -1,5 +1,6 @@
 import gc
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,12 @@ import pytest
 from napari_rwkv_seg.controllers.evaluate import (
     NO_FOLDERS,
     NO_LAYERS,
+    EvaluateChoices,
     EvaluateController,
     Evaluated,
     EvaluateJob,
 )
+from napari_rwkv_seg.controllers.evaluate_about import OTHERS_CHOSEN, are_alike, outdated_line
 from napari_rwkv_seg.controllers.evaluate_layers import LayerComparison, LayerFacts, check_place
 from napari_rwkv_seg.controllers.evaluate_table import comparing_line, summary_of, table_of
 from napari_rwkv_seg.errors import EvaluationError, OutputError, SettingsError
@@ -264,3 +267,19 @@ def test_the_scores_are_those_of_the_library(controller, told):
     do(controller, controller.begin([layer(square(1)), layer(square())]))
     pair = LabelPair("found", square(1), square(), Spacing((1.0, 1.0), "µm"))
     assert list(told["evaluated"][0].evaluation.rows) == compare(pair, EvaluationSettings())
+
+
+def test_choices_are_alike_if_they_differ_in_what_is_not_asked():
+    layers = EvaluateChoices()
+    assert are_alike(layers, replace(layers, found=Path("a")))
+    assert not are_alike(layers, replace(layers, stack="planes"))
+    folders = replace(layers, what="folders")
+    assert are_alike(folders, replace(folders, stack="planes"))
+    assert not are_alike(folders, replace(folders, found=Path("a")))
+    assert not are_alike(folders, layers)
+
+
+def test_a_line_says_why_scores_are_out_of_date():
+    assert outdated_line("", is_chosen=True) == ""
+    assert outdated_line("mine", is_chosen=True) == "'mine' has changed since; evaluate again."
+    assert outdated_line("mine", is_chosen=False).splitlines()[1] == OTHERS_CHOSEN

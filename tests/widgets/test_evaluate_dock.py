@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from napari_rwkv_seg.controllers import evaluate as room
 from napari_rwkv_seg.controllers.evaluate import NO_LAYERS, SAME_LAYER
+from napari_rwkv_seg.controllers.evaluate_about import OTHERS_CHOSEN
 from napari_rwkv_seg.images import write_labels
 from napari_rwkv_seg.widgets.contributions import Evaluate
 from napari_rwkv_seg.widgets.evaluate_dock import EvaluateDock
 from napari_rwkv_seg.widgets.evaluate_link import facts_of
+from napari_rwkv_seg.widgets.evaluate_result import ScoreTable
 from napari_rwkv_seg.widgets.finetune_matching import is_ours_to_show
 from napari_rwkv_seg.widgets.marks import METADATA_KEY
 
@@ -170,8 +174,6 @@ def test_a_wrong_tolerance_is_told_while_it_is_typed(evaluate, two, until):
 
 
 def test_columns_sort_by_number(evaluate, viewer, until):
-    from qtpy.QtCore import Qt
-
     labels = np.zeros((40, 60), np.int32)
     for number, width in enumerate((12, 1, 30), start=1):
         labels[10 * number : 10 * number + 4, :width] = number
@@ -183,6 +185,41 @@ def test_columns_sort_by_number(evaluate, viewer, until):
     assert [table.item(row, last).text() for row in range(3)] == ["48", "4", "120"]
     table.sortItems(last, Qt.SortOrder.AscendingOrder)
     assert [table.item(row, last).text() for row in range(3)] == ["4", "48", "120"]
+
+
+def test_every_row_has_the_ground_of_the_theme_and_tab_leaves_the_table(qtbot):
+    table = ScoreTable()
+    qtbot.addWidget(table)
+    assert not table.alternatingRowColors()  # napari's themes give no second colour
+    table.setRowCount(2)
+    table.setColumnCount(3)
+    table.show()
+    table.setCurrentCell(0, 1)
+    for key in (Qt.Key.Key_Tab, Qt.Key.Key_Backtab):
+        qtbot.keyClick(table, key)
+        assert (table.currentRow(), table.currentColumn()) == (0, 1)
+
+
+def test_a_table_that_is_there_is_replaced_only_if_the_user_says_so(
+    evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    typed, asked, answers = [], [], []
+    no, yes = QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (typed.pop(0), ""))
+    question = lambda *arguments: asked.append(arguments[2]) or answers.pop(0)  # noqa: E731
+    monkeypatch.setattr(QMessageBox, "question", question)
+    short, whole = str(tmp_path / "of.january"), str(tmp_path / "of.january.csv")
+    typed[:] = [short]
+    assert evaluate.ask_file() == short
+    Path(whole).touch()
+    typed[:] = [whole]  # the file dialog has asked
+    assert evaluate.ask_file() == whole
+    assert asked == []
+    typed[:], answers[:] = [short], [yes]
+    assert evaluate.ask_file() == short
+    assert asked == ["of.january.csv exists already. Replace it?"]
+    typed[:], answers[:] = [short, ""], [no]
+    assert evaluate.ask_file() == ""
 
 
 def test_the_table_is_saved_and_a_place_that_refuses_is_a_sentence(
@@ -213,6 +250,8 @@ def test_two_folders_are_compared_and_what_has_no_partner_is_told(
     assert not evaluate.run.button.isEnabled()
     evaluate.true_folder.click()
     run(evaluate, until)
+    assert evaluate.result.about.text() == "folder 'found' against folder 'true'"
+    assert evaluate.result.outdated.text() == ""
     assert evaluate.result.table.item(0, 0).text() == "a.tif"
     assert "b.tif" in evaluate.result.notes.text()
     assert evaluate.result.differences.isHidden()
@@ -283,6 +322,81 @@ def test_closing_the_dock_ends_a_job_and_lets_go_of_the_layers(
     until(lambda: not link.is_busy)
     two[0].name = "free"
     assert link._connections == []
+
+
+def test_scores_say_what_they_are_of_and_that_a_layer_was_edited_since(evaluate, two, until):
+    true, found = two
+    result = evaluate.result
+    assert result.about.text() == ""
+    true.data_setitem((np.array([0]), np.array([0])), 1)
+    run(evaluate, until)
+    assert result.about.text() == "'found' against 'truth'"
+    assert (result.outdated.text(), evaluate.run.status.text()) == ("", "Done.")
+
+    def assert_edited(layer: Any) -> None:
+        until(lambda: f"{layer.name!r} has changed since" in result.outdated.text())
+        assert not result.differences.isEnabled()
+        assert evaluate.run.status.text() == ""
+        run(evaluate, until)
+        assert result.outdated.text() == ""
+        assert result.differences.isEnabled()
+
+    found.data_setitem((np.array([0]), np.array([0])), 1)
+    assert_edited(found)
+    found.undo()
+    assert_edited(found)
+    true.data = true.data.copy()
+    assert_edited(true)
+    for layer in two:
+        layer.scale = (1, 1)
+    assert_edited(found if "found" in result.outdated.text() else true)
+
+
+def test_a_layer_that_is_only_drawn_anew_leaves_scores_as_they_are(evaluate, two, until, viewer):
+    run(evaluate, until)
+    for layer in two:
+        layer.visible = False
+        layer.visible = True
+        layer.contour = 1
+    until(lambda: not evaluate._link.is_busy)
+    assert evaluate.result.outdated.text() == ""
+
+
+def test_a_layer_that_is_edited_during_a_job_is_told_at_its_end(
+    evaluate, two, until, monkeypatch: pytest.MonkeyPatch
+):
+    gate, steps_of = threading.Event(), room.evaluate_steps
+
+    def slow(*arguments: Any) -> Any:
+        gate.wait(20)
+        return (yield from steps_of(*arguments))
+
+    monkeypatch.setattr(room, "evaluate_steps", slow)
+    evaluate.run.button.click()
+    two[0].data_setitem((np.array([0]), np.array([0])), 1)
+    gate.set()
+    until(lambda: evaluate._controller.running is None and not evaluate._link.is_busy)
+    assert "'truth' has changed since" in evaluate.result.outdated.text()
+
+
+def test_scores_say_that_other_layers_or_settings_are_chosen_until_they_are_not(
+    evaluate, two, viewer, until, truth
+):
+    viewer.add_labels(truth, name="annotator 2", **PLACE)
+    for combo, name in ((evaluate.found, "found"), (evaluate.true, "truth")):
+        combo.setCurrentText(name)
+        combo.activated.emit(combo.currentIndex())
+    run(evaluate, until)
+    outdated, combo = evaluate.result.outdated, evaluate.true
+    for name, said in (("annotator 2", OTHERS_CHOSEN), ("truth", "")):
+        combo.setCurrentText(name)
+        combo.activated.emit(combo.currentIndex())
+        assert outdated.text() == said
+        assert evaluate.result.differences.isEnabled()
+    for text, said in (("0.5 µm", OTHERS_CHOSEN), ("", "")):
+        evaluate.tolerance.setText(text)
+        assert outdated.text() == said
+    assert evaluate.result.about.text() == "'found' against 'truth'"
 
 
 def test_the_matrix_of_a_layer_takes_its_pixels_where_napari_puts_them(viewer, truth):
