@@ -26,8 +26,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 QT    ?= napari[pyqt6]
 
-# Exact versions with which all tests passed. CONSTRAINTS= takes the newest of everything, and
-# requirements/oldest.txt the floors; each in a clone of its own.
+# Exact versions with which all tests passed. CONSTRAINTS= takes the newest of everything.
 CONSTRAINTS ?= requirements/tested.txt
 
 # At a time; each has one thread of its own, and one of them has all windows. 0: one after another.

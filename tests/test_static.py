@@ -308,15 +308,6 @@ def test_the_installed_dependency_satisfies_its_floor(requirement: Requirement) 
     assert Version(version(requirement.name)) >= floor_of(requirement)
 
 
-def test_the_oldest_versions_that_can_be_tried_are_the_floors() -> None:
-    text = (ROOT / "requirements" / "oldest.txt").read_text(encoding="utf-8")
-    pins = [Requirement(line) for line in text.splitlines() if not line.startswith("#")]
-    oldest = {pin.name: Version(next(iter(pin.specifier)).version) for pin in pins}
-    floors = {r.name: floor_of(r) for r in REQUIREMENTS if r.specifier}
-    assert {r.name for r in BASE} - set(oldest) == {"torch"}
-    assert oldest == {name: floors[name] for name in oldest}
-
-
 @pytest.mark.parametrize(
     ("name", "floor"), [("torch", "2.10"), ("monai", "1.5.2"), ("pillow", "10.3")]
 )
