@@ -16,6 +16,7 @@ RWKV_INLINE void weigh_chunk(const Strip& s, int64_t n, int64_t c, const Peak& p
                              const Rows<const float>& key, const Rows<const float>& value,
                              const Rows<float>& kept) {
   Ahead ahead = ahead_of(s, n, c, 1);
+  prefetch_states(s, n + 1, c);
   const Channel channel = load_channel(s, c);
   Sums past, future;
   RWKV_UNROLL(kGroups)
@@ -53,6 +54,7 @@ RWKV_INLINE void emit_chunk(const Strip& s, int64_t n, int64_t c, const Reaching
                             const Rows<const float>& value, const Rows<float>& y) {
   Sums met[kChunk];
   Ahead ahead = ahead_of(s, n, c, -1);
+  prefetch_states(s, n - 1, c);
   const Channel channel = load_channel(s, c);
   Sums past = reaching.past;
   Sums future = reaching.future;
