@@ -138,12 +138,15 @@ int run(const Call& call, int most_threads) {
   const bool is_backward = call.gy != nullptr;
   const int64_t elements = call.batch * call.tokens * call.channels;
   const int threads = int(clamp(elements / kLeastWork, 1, clamp(most_threads, 1, kMostThreads)));
-  const int64_t segments =
-      clamp(chunks_of(call.tokens) / kLeastSegment, 1, threads * kSegmentsPerThread);
-  Work work{call, chosen, cut_of(call, chosen.width, threads),
-            is_backward ? chosen.backward : chosen.forward,
-            is_backward ? kBackwardPhases : kForwardPhases, threads, segments, nullptr, {}, {},
-            {false}};
+  const Cut cut = cut_of(call, chosen.width, threads);
+  const bool by_halves = !is_backward && (cut.by_piece || threads == 2);
+  const int64_t segments = clamp(chunks_of(call.tokens) / kLeastSegment, 1,
+                                 by_halves ? threads : threads * kSegmentsPerThread);
+  const Phase* const phases = is_backward ? chosen.backward
+                              : by_halves ? chosen.forward_by_halves
+                                          : chosen.forward;
+  const int phase_count = is_backward ? kBackwardPhases : by_halves ? kHalfPhases : kForwardPhases;
+  Work work{call, chosen, cut, phases, phase_count, threads, segments, nullptr, {}, {}, {false}};
   if (work.cut.by_piece) {
     run_tasks(work.cut.pieces, threads, do_piece, &work);
   } else {

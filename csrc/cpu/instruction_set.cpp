@@ -17,6 +17,8 @@ namespace rwkv {
   void weigh(const Strip&, int64_t, int64_t);           \
   void join(const Strip&, int64_t, int64_t);            \
   void emit(const Strip&, int64_t, int64_t);            \
+  void weigh_half(const Strip&, int64_t, int64_t);      \
+  void emit_half(const Strip&, int64_t, int64_t);       \
   void find_rates(const Strip&, int64_t, int64_t);      \
   void join_rates(const Strip&, int64_t, int64_t);      \
   void emit_slopes(const Strip&, int64_t, int64_t);     \
@@ -27,6 +29,7 @@ namespace rwkv {
   {                                                                                     \
     #target, target::vector_width(),                                                    \
         {{target::weigh, true}, {target::join, false}, {target::emit, true}},           \
+        {{target::weigh_half, true}, {target::emit_half, true}},                        \
         {{target::find_rates, true}, {target::join_rates, false},                       \
          {target::emit_slopes, true}, {target::sum_slopes, false}},                     \
   }

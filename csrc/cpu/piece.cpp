@@ -10,6 +10,7 @@ namespace rwkv {
 namespace {
 
 constexpr int kConstantRows = 4 + kGroups - 1;
+constexpr size_t kLine = 64;  // bytes
 
 // Whether float32 sums do; NaN is left to float64 as well.
 bool is_mild(float w, float u) {
@@ -100,9 +101,10 @@ bool Piece::begin(const Call& call, const Kernels& kernels, int64_t image, int64
   const int64_t scratch_rows = is_backward ? rate_rows(call.tokens) : kCarryRows;
   int64_t rows = kConstantRows + scratch_rows;
   if (is_narrow) rows += (is_backward ? 6 : 3) * call.tokens + state_rows + 2;
-  memory_ = static_cast<float*>(malloc(size_t(rows * work_.channels) * sizeof(float)));
+  memory_ = malloc(size_t(rows * work_.channels) * sizeof(float) + kLine);
   if (!memory_) return false;
-  free_ = memory_;
+  // In whole lines, so that two threads' carries have none in common.
+  free_ = reinterpret_cast<float*>((uintptr_t(memory_) + kLine - 1) / kLine * kLine);
   work_.constants =
       constants_of(call.w + first, call.u + first, count, work_.channels, take(kConstantRows));
   work_.scratch = take(scratch_rows);

@@ -52,7 +52,7 @@ class Piece {
   int64_t first_ = 0;
   Strip own_{};   // this piece's part of the call's arrays
   Strip work_{};  // the same, or copies as wide as a vector if it is narrower
-  float* memory_ = nullptr;
+  void* memory_ = nullptr;
   float* free_ = nullptr;
 };
 

@@ -45,6 +45,7 @@ struct Phase {
 };
 
 constexpr int kForwardPhases = 3;
+constexpr int kHalfPhases = 2;
 constexpr int kBackwardPhases = 4;
 
 // The phases of one instruction set.
@@ -52,6 +53,7 @@ struct Kernels {
   const char* name;
   int width;
   Phase forward[kForwardPhases];
+  Phase forward_by_halves[kHalfPhases];  // the same for pieces in one segment or two
   Phase backward[kBackwardPhases];
 };
 
