@@ -4,7 +4,7 @@ A layout that lies in another one takes over its spacing; in a widget of its own
 `widget_of`, a row or a form has that of the style.
 """
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import (
     QFormLayout,
     QFrame,
@@ -77,14 +77,35 @@ def group(title: str, *contents: Part) -> QGroupBox:
 
 
 def scrolling(*contents: QWidget, width: int = 300) -> QScrollArea:
-    """Return an area that scrolls over widgets, at least `width` pixels wide."""
+    """Return an area that scrolls up and down over widgets, at least `width` pixels wide."""
     column = column_of(*contents, spacing=STYLE_SPACING)
     column.setContentsMargins(4, 4, 10, 4)
     column.addStretch()
-    area = QScrollArea()
+    area = _WideEnough(width)
     area.setWidgetResizable(True)
     area.setFrameShape(QFrame.Shape.NoFrame)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)  # with large fonts
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setWidget(widget_of(column))
-    area.setMinimumWidth(width)
     return area
+
+
+class _WideEnough(QScrollArea):
+    """As wide as its contents need, whatever the font: what is cut off at the side is lost."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self._least = width
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Return the least size: no narrower than what it shows beside its scroll bar."""
+        hint, widget = super().minimumSizeHint(), self.widget()
+        needed = widget.minimumSizeHint().width() if widget is not None else 0
+        bar = self.verticalScrollBar().sizeHint().width() + 4  # and what a style puts around it
+        hint.setWidth(max(self._least, needed + bar))
+        return hint
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Ask for more room when the contents do."""
+        if event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return bool(super().eventFilter(watched, event))
