@@ -48,6 +48,19 @@ def two(viewer: Any, truth: np.ndarray) -> list[Any]:
     return [true, found]
 
 
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Return what lets jobs go on that wait at their beginning."""
+    opened, steps_of = threading.Event(), room.evaluate_steps
+
+    def held(*arguments: Any) -> Any:
+        opened.wait(20)
+        return (yield from steps_of(*arguments))
+
+    monkeypatch.setattr(room, "evaluate_steps", held)
+    return opened
+
+
 def run(dock: EvaluateDock, until: Any) -> None:
     dock.run.button.click()
     until(lambda: dock._controller.running is None and not dock._link.is_busy)
@@ -281,16 +294,11 @@ def test_a_job_can_be_cancelled_and_leaves_all_as_it_was(
 
 
 def test_saving_the_last_scores_during_a_job_leaves_it_its_cancel(
-    evaluate, two, until, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    evaluate, two, until, tmp_path: Path, gate: threading.Event
 ):
+    gate.set()
     run(evaluate, until)
-    gate, steps_of = threading.Event(), room.evaluate_steps
-
-    def slow(*arguments: Any) -> Any:
-        gate.wait(20)
-        return (yield from steps_of(*arguments))
-
-    monkeypatch.setattr(room, "evaluate_steps", slow)
+    gate.clear()
     evaluate.run.button.click()
     for folder, line in ((".", evaluate.run.status), ("no", evaluate.run.problem)):
         evaluate.ask_file = lambda folder=folder: str(tmp_path / folder / "scores.csv")
@@ -363,15 +371,8 @@ def test_a_layer_that_is_only_drawn_anew_leaves_scores_as_they_are(evaluate, two
 
 
 def test_a_layer_that_is_edited_during_a_job_is_told_at_its_end(
-    evaluate, two, until, monkeypatch: pytest.MonkeyPatch
+    evaluate, two, until, gate: threading.Event
 ):
-    gate, steps_of = threading.Event(), room.evaluate_steps
-
-    def slow(*arguments: Any) -> Any:
-        gate.wait(20)
-        return (yield from steps_of(*arguments))
-
-    monkeypatch.setattr(room, "evaluate_steps", slow)
     evaluate.run.button.click()
     two[0].data_setitem((np.array([0]), np.array([0])), 1)
     gate.set()
