@@ -423,7 +423,7 @@ def test_every_format_has_an_ending() -> None:
 
 def test_a_folder_that_cannot_be_written_is_an_error(model: Path, folder: Path) -> None:
     (folder.parent / "out").write_bytes(b"")
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="Cannot write"):
         run(batch(model, folder))
 
 
