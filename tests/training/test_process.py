@@ -131,6 +131,24 @@ def test_a_run_that_is_killed_again_and_again_can_be_resumed_and_ends(tiny_run, 
     assert_readable(run)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signal that halts a process")
+def test_a_run_that_slept_goes_on_and_ends_as_ever(tiny_run, train) -> None:
+    """Halted as by a machine asleep: all of its threads at once, at any place."""
+    trainer = train(run := tiny_run(steps=100_000))
+    trainer.wait_for("step", 2)
+    trainer.process.send_signal(signal.SIGSTOP)
+    time.sleep(0.3)  # a line that was being written is written
+    before = len(trainer.events())
+    time.sleep(3)  # longer than a step, a line of events and a look at the parent
+    assert len(trainer.events()) == before
+    trainer.process.send_signal(signal.SIGCONT)
+    trainer.wait_for("step", 2 + sum(event["event"] == "step" for event in trainer.events()))
+    trainer.process.send_signal(signal.SIGTERM)
+    assert trainer.end() == 0
+    assert trainer.events()[-1]["event"] == "finished"
+    assert_readable(run)
+
+
 def test_a_scheduler_s_signal_stops_the_run_and_keeps_its_best(tiny_run, train) -> None:
     trainer = train(tiny_run(steps=100_000))
     trainer.wait_for("step", 2)
