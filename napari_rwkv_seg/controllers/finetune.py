@@ -29,7 +29,7 @@ from .finetune_choices import (
 from .finetune_process import Command, TrainerProcess, trainer_command
 from .finetune_rows import PairRows
 from .finetune_runs import read_result
-from .finetune_sentences import died, what_is_missing
+from .finetune_sentences import died, folder_away, what_is_missing
 from .finetune_story import Ended, EventTail, How, RunStory
 from .finetune_work import Attempt, RunJob
 
@@ -234,6 +234,8 @@ class FinetuneController:
             self.story.hear(event)
         if events:
             self._process.heard()
+        if events or self._tail.is_away != bool(self.story.away):
+            self.story.away = folder_away(self._folder) if self._tail.is_away else ""
             self.heard.emit(self.story)
         if self.story.is_over:
             self._process.leave()  # it has said its last word

@@ -6,8 +6,10 @@ Pure functions on plain values, so that wording is tested without a window.
 import math
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_rwkv_seg.training.patience import LONGEST_S
 from napari_rwkv_seg.zoo.card import ModelCard
 
 from .finetune_choices import FinetuneChoices, new_classes
@@ -211,6 +213,15 @@ def interrupted_line(run: "KeptRun") -> str:
     if run.sentence:
         return f"The run of {when} ended {steps}: {run.sentence}"
     return f"A run of {when} was interrupted {steps}."
+
+
+def folder_away(folder: Path | None) -> str:
+    """Return what to do while the folder of a run is not there."""
+    return (
+        f"The run's folder {str(folder)!r} is not there any more. Bring it back to its place: what "
+        "is learnt is in memory until then, but no checkpoint can be kept, and after "
+        f"{LONGEST_S / 60:.0f} minutes of waiting for it the training ends."
+    )
 
 
 def died(story: "RunStory", complaint: str) -> str:

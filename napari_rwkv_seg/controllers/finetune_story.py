@@ -52,6 +52,8 @@ class EventTail:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._start = 0
+        self.is_away = False
+        """Whether the file, of which something was read, can be read no more."""
 
     def read(self) -> list[Event]:
         """Return the next whole events; of a long file, a part of them."""
@@ -60,7 +62,9 @@ class EventTail:
                 file.seek(self._start)
                 content = file.read(BYTES_AT_ONCE)
         except OSError:  # not there yet, or locked for a moment
+            self.is_away = self._start > 0
             return []
+        self.is_away = False
         end = content.rfind(b"\n") + 1
         if end == 0 and len(content) == BYTES_AT_ONCE:
             end = len(content)  # no event is as long as this: it is not ours
@@ -127,6 +131,8 @@ class RunStory:
         self.preview_problem = ""
         self.result: dict[str, Any] | None = None
         self.sentence = ""
+        self.away = ""
+        """What to do while the run's folder is not there; "" while it is."""
         self.heard = 0
         self.changes = 0
         """Counts what changes the curves."""

@@ -113,6 +113,7 @@ class RunPanel(QWidget):
             self.bar.setRange(0, _PARTS)
             self.bar.setValue(round(_PARTS * story.seconds / (story.seconds + story.left)))
         self.status.say(status_line(story))
+        self.problem.say(story.away)
         self.split.say(story.split or self.split.text())
         if story.phase != "starting":
             self.where.say("\n".join([started_line(story), *story.notes]))

@@ -1,5 +1,6 @@
 """A run from the button to the new model, with a trainer that only pretends to train."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -40,6 +41,26 @@ def test_a_run_that_is_stopped_keeps_its_best_and_tells_its_scores(tmp_path, end
     assert controller.state == "ended"
     assert controller.story.base == 0.7
     assert children() == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows renames no folder with an open file in it")
+def test_a_run_whose_folder_is_renamed_says_so_until_it_is_back(tmp_path, ends):
+    controller = watched(make_controller(tmp_path), ends)
+    start(controller)
+    poll_until(controller, lambda: controller.story.step > 0)
+    assert controller.story.away == ""
+    folder, moved = controller.folder, tmp_path / "moved"
+
+    folder.rename(moved)
+    poll_until(controller, lambda: controller.story.away)
+    assert str(folder) in controller.story.away
+    assert "Bring it back" in controller.story.away
+
+    moved.rename(folder)
+    poll_until(controller, lambda: not controller.story.away)
+    controller.stop()
+    poll_until(controller, lambda: bool(ends))
+    assert ends[0].how == "finished"
 
 
 def test_a_second_and_a_third_run_need_no_new_controller(tmp_path, ends):
