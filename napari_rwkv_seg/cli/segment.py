@@ -97,6 +97,14 @@ def segment(  # noqa: PLR0913 - the options of a command are its parameters
             case_sensitive=False,
         ),
     ] = Directions.Z,
+    views: Annotated[
+        int,
+        typer.Option(
+            metavar="1|4|8",
+            help="Look at every tile so often, mirrored (4) and turned as well (8), and take the "
+            "mean: often better, and so many times slower.",
+        ),
+    ] = 1,
     link: Annotated[
         str | None,
         typer.Option(help="Let objects keep their number along Z, T or TZ.", show_default="no"),
@@ -182,6 +190,7 @@ def segment(  # noqa: PLR0913 - the options of a command are its parameters
             channel=channel,
             tile_size=tile,
             directions=directions.value,
+            views=views,  # type: ignore[arg-type]  # checked there
             format=labels_format.lower(),
             measure=measure,
             overlay=overlay,

@@ -5,7 +5,7 @@ from typing import Any
 
 from napari_rwkv_seg.errors import SettingsError
 from napari_rwkv_seg.images.saving import FORMATS
-from napari_rwkv_seg.inference.settings import LabelSettings
+from napari_rwkv_seg.inference.settings import LabelSettings, Views, check_views
 from napari_rwkv_seg.zoo.card import ModelCard
 from napari_rwkv_seg.zoo.store import DEFAULT_MODEL
 
@@ -44,6 +44,8 @@ class BatchChoices:
         Side of a tile in pixels; None for the model's.
     directions : "Z", "Y", "X" or "ZYX"
         Across which axes a volume is cut into planes; of all three the mean is taken.
+    views : 1, 4 or 8
+        How often each tile is looked at, mirrored and turned, to take the mean.
     format : str
         How labels are saved, one of `images.FORMATS`.
     measure : bool
@@ -59,7 +61,7 @@ class BatchChoices:
     Raises
     ------
     SettingsError
-        If there is no such format or direction.
+        If there is no such format, direction or number of views.
     """
 
     model: str = DEFAULT_MODEL
@@ -70,6 +72,7 @@ class BatchChoices:
     channel: int | None = None
     tile_size: int | None = None
     directions: Directions = "Z"
+    views: Views = 1
     format: str = "ome-tiff"
     measure: bool = False
     overlay: bool = False
@@ -77,6 +80,7 @@ class BatchChoices:
     stream: bool | None = None
 
     def __post_init__(self) -> None:
+        check_views(self.views)
         if self.format not in FORMATS:
             raise SettingsError(f"Format is one of {', '.join(FORMATS)}, not {self.format!r}.")
         if self.directions not in DIRECTIONS:
@@ -103,4 +107,5 @@ class BatchChoices:
             "channel": self.channel,
             "tile_size": self.tile_size,
             "directions": self.directions,
+            "views": self.views,
         }

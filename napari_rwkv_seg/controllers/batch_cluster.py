@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from napari_rwkv_seg.errors import ClusterError, ModelError
 from napari_rwkv_seg.inference.steps import drained
 
+from .batch_choices import BatchChoices
 from .batch_items import BatchItem
 from .batch_rows import Row
 from .batch_tasks import Task, run_tasks, take_share
@@ -56,7 +57,7 @@ def spread(
 def do_item(item: BatchItem, row: Row, order: Order) -> Row:
     """Do one image to its end, on a worker; never raises."""
     choices, sha256 = order.choices, order.asked["model_sha256"]
-    steps = item_steps(item, row, order, lambda: model_of(choices.model, choices.device, sha256))
+    steps = item_steps(item, row, order, lambda: model_of(choices, sha256))
     try:
         return drained(steps)
     except Exception as error:  # noqa: BLE001 - a job's boundary: the error belongs into the table
@@ -71,7 +72,7 @@ def _engine() -> "InferenceEngine":
     return InferenceEngine()
 
 
-def model_of(name: str, device: str, sha256: str) -> "Model":
+def model_of(choices: BatchChoices, sha256: str) -> "Model":
     """Return a model, if the worker has the very one that the run was begun with.
 
     Raises
@@ -80,10 +81,10 @@ def model_of(name: str, device: str, sha256: str) -> "Model":
         If its weights are others.
     """
     take_share()
-    model = _engine().load(name, device)
+    model = _engine().load(choices.model, choices.device, choices.views)
     if model.card.weights_sha256 != sha256:
         raise ModelError(
-            f"The worker has another model of the name {name!r}. Give the model's "
+            f"The worker has another model of the name {choices.model!r}. Give the model's "
             "folder, on a disk that all workers share."
         )
     return model

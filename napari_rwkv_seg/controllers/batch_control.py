@@ -258,6 +258,7 @@ def choices_of(settings: SegmentSettings, wishes: BatchWishes) -> BatchChoices:
         output=settings.labels.output,
         wishes=labels,
         axes=wishes.axes or None,
+        views=settings.views,
         format=wishes.format,
         measure=wishes.measure,
         overlay=wishes.overlay,
@@ -277,6 +278,7 @@ def options_of(choices: BatchChoices) -> list[str]:
         else:
             options += [option, str(value)]
     options += ["--directions", choices.directions] if choices.directions != "Z" else []
+    options += ["--views", str(choices.views)] if choices.views != 1 else []
     options += ["--format", choices.format] if choices.format != "ome-tiff" else []
     flags = {"measure": choices.measure, "overlay": choices.overlay}
     flags["overwrite"] = choices.overwrite

@@ -44,7 +44,8 @@ def run_here(
     said: list[str] = []
 
     def load() -> "Model":
-        model = engine.load(order.choices.model, order.choices.device)
+        choices = order.choices
+        model = engine.load(choices.model, choices.device, choices.views)
         said.extend(note for note in model.notes if note not in said)
         return model
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_rwkv_seg.inference.loading import Model
     from napari_rwkv_seg.inference.progress import Progress
     from napari_rwkv_seg.inference.segment import Segmentation
-    from napari_rwkv_seg.inference.settings import LabelSettings
+    from napari_rwkv_seg.inference.settings import LabelSettings, Views
     from napari_rwkv_seg.inference.streaming import StreamedSegmentation
 
 Facts = dict[str, Any]
@@ -29,7 +29,7 @@ Facts = dict[str, Any]
 class Engine(Protocol):
     """What a `SegmentController` needs to have done."""
 
-    def load(self, model: str, device: str) -> Any:
+    def load(self, model: str, device: str, views: "Views" = 1) -> Any:
         """Return the model, ready to run; called in a worker thread."""
 
     def steps(
@@ -59,7 +59,7 @@ class InferenceEngine:
         self._key: tuple[Path, str, str] | None = None
         self._model: Model | None = None
 
-    def load(self, model: str, device: str) -> "Model":
+    def load(self, model: str, device: str, views: "Views" = 1) -> "Model":
         """Return the model, from memory if it was the last and its card still says the same.
 
         Raises
@@ -69,7 +69,7 @@ class InferenceEngine:
         DeviceError
             If the device is not there.
         """
-        from napari_rwkv_seg.inference.loading import load_model
+        from napari_rwkv_seg.inference.loading import load_model, with_views
 
         with self._lock:
             entry = find_model(model)
@@ -79,7 +79,7 @@ class InferenceEngine:
                 self._model = None  # two models need not fit into memory together
                 self._model = load_model(entry.folder, device)
                 self._key = key
-            return self._model
+            return with_views(self._model, views)
 
     def steps(
         self, image: Any, model: "Model", settings: SegmentSettings

@@ -252,7 +252,8 @@ class SegmentController:
             return Outcome(job, (yield from _until_stopped(job, steps)))
         yield Progress(0, 0, None, "Loading the model …")
         _check(job)
-        model = self._engine.load(job.settings.model, job.settings.device)
+        settings = job.settings
+        model = self._engine.load(settings.model, settings.device, settings.views)
         yield Progress(0, 0, None, "Reading the image …")
         _check(job)
         if job.image is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from napari_rwkv_seg.errors import SettingsError
-from napari_rwkv_seg.inference.settings import LabelSettings
+from napari_rwkv_seg.inference.settings import LabelSettings, Views, check_views
 from napari_rwkv_seg.zoo.card import ModelCard
 from napari_rwkv_seg.zoo.store import DEFAULT_MODEL
 
@@ -22,6 +22,12 @@ OUTPUT_NAMES: dict[Output, str] = {"classes": "Classes", "objects": "Separate ob
 
 Directions = Literal["Z", "Y", "X", "ZYX"]
 DIRECTIONS: tuple[Directions, ...] = get_args(Directions)
+
+VIEW_NAMES: dict[Views, str] = {
+    1: "Once",
+    4: "4 times, mirrored",
+    8: "8 times, mirrored and turned",
+}
 
 Stream = Literal["auto", "always", "never"]
 
@@ -48,6 +54,8 @@ class SegmentSettings:
         "auto", "cpu", "cuda", or "cuda:N".
     directions : "Z", "Y", "X" or "ZYX"
         Across which axis a volume is cut into planes; "ZYX" averages over all three.
+    views : 1, 4 or 8
+        How often each tile is looked at, mirrored and turned, to take the mean.
     spacing : (float, float, float), optional
         Distances of pixels along Z, Y and X; None while not known.
     stream : "auto", "always" or "never"
@@ -70,12 +78,14 @@ class SegmentSettings:
     level: int = 0
     device: str = "auto"
     directions: Directions = "Z"
+    views: Views = 1
     spacing: tuple[float, float, float] | None = None
     stream: Stream = "auto"
     store: str = ""
     labels: LabelSettings = field(default_factory=LabelSettings)
 
     def __post_init__(self) -> None:
+        check_views(self.views)
         if self.directions not in DIRECTIONS:
             raise SettingsError(
                 f"Directions is one of {', '.join(DIRECTIONS)}, not {self.directions!r}."

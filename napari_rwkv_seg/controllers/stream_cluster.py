@@ -106,7 +106,7 @@ def run_share(share: Share) -> list[tuple[int, int]]:
     from napari_rwkv_seg.inference.stream_store import StreamStore
     from napari_rwkv_seg.inference.stream_work import StreamWork
 
-    model = model_of(share.choices.model, share.choices.device, share.model_sha256)
+    model = model_of(share.choices, share.model_sha256)
     image, axes, _ = opened(open_image(share.image).data, share.axes, model, share.choices.channel)
     source = StreamImage(image, axes, model.card.input_channels, share.choices.channel)
     store = StreamStore.attached(share.store, share.layout)

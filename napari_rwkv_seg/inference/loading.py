@@ -3,13 +3,15 @@
 torch is imported only when a model is loaded.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_rwkv_seg.errors import DeviceError, ModelError
 from napari_rwkv_seg.zoo.card import ModelCard
 from napari_rwkv_seg.zoo.store import DEFAULT_MODEL, find_model, read_network_with_notes
+
+from .settings import Views, check_views
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,6 +35,9 @@ class Model:
         Sentences for the user about this model on this machine.
     backend, backend_reason : str
         Which WKV code runs, and why it is not a faster one ("" if it is the fastest).
+    views : 1, 4 or 8
+        How often it looks at each tile: as it is, mirrored as well (4), and turned as well (8);
+        of the probabilities the mean is taken. So many times the work.
     """
 
     card: ModelCard
@@ -42,9 +47,12 @@ class Model:
     notes: tuple[str, ...] = ()
     backend: str = ""
     backend_reason: str = ""
+    views: Views = 1
 
 
-def load_model(name_or_folder: str | Path = DEFAULT_MODEL, device: str = "auto") -> Model:
+def load_model(
+    name_or_folder: str | Path = DEFAULT_MODEL, device: str = "auto", views: Views = 1
+) -> Model:
     """Load a model.
 
     Parameters
@@ -53,6 +61,8 @@ def load_model(name_or_folder: str | Path = DEFAULT_MODEL, device: str = "auto")
         A name from `list_models`, or a model folder.
     device : str
         "auto" takes CUDA if there is a CUDA device, else the CPU; any other is taken literally.
+    views : 1, 4 or 8
+        How often the model looks at each tile; see `Model` and `with_views`.
 
     Raises
     ------
@@ -60,6 +70,8 @@ def load_model(name_or_folder: str | Path = DEFAULT_MODEL, device: str = "auto")
         If there is no such model or it cannot be used.
     DeviceError
         If the device is not there.
+    SettingsError
+        If `views` is another number.
     """
     import torch
 
@@ -73,7 +85,7 @@ def load_model(name_or_folder: str | Path = DEFAULT_MODEL, device: str = "auto")
     backend, reason = choose(torch.empty(1, device=chosen))
     if backend == "reference":
         notes = (*notes, reason)
-    return Model(
+    model = Model(
         card=entry.card,
         network=network.to(chosen),
         device=chosen,
@@ -82,6 +94,22 @@ def load_model(name_or_folder: str | Path = DEFAULT_MODEL, device: str = "auto")
         backend=backend,
         backend_reason=reason,
     )
+    return with_views(model, views)
+
+
+def with_views(model: Model, views: Views) -> Model:
+    """Return a model that looks at each tile so often; with a note, once if sides matter to it.
+
+    Raises
+    ------
+    SettingsError
+        If `views` is no such number.
+    """
+    check_views(views)
+    if views > 1 and model.card.orientation == "fixed":
+        note = f"{model.card.name!r} tells sides apart, so it looks at no mirrored tiles."
+        return replace(model, notes=(*model.notes, note))
+    return replace(model, views=views)
 
 
 def choose_device(device: str = "auto") -> str:

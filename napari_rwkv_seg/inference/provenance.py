@@ -22,6 +22,7 @@ def provenance_of(model: Model, settings: LabelSettings) -> dict[str, Any]:
         "numpy": np.__version__,
         "settings": settings.to_dict(),
         "device": model.device,
+        "views": model.views,
         "backend": model.backend,
         "backend_reason": model.backend_reason,
     }

@@ -5,6 +5,7 @@ they are; gradients are off for the tile alone.
 """
 
 import gc
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +31,7 @@ def run_tile(model: Model, pixels: NDArray[np.float32]) -> NDArray[np.float32] |
     Parameters
     ----------
     model : Model
-        The network and its device.
+        The network, its device, and of how many views of the tile the mean is taken.
     pixels : float32 array (C, Y, X)
         Normalised pixels; not changed.
 
@@ -45,7 +46,7 @@ def run_tile(model: Model, pixels: NDArray[np.float32]) -> NDArray[np.float32] |
         If the answer has another shape than the card says, or is not finite.
     """
     try:
-        return _probabilities(model, pixels)
+        return _mean_of_views(model, pixels)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -62,6 +63,24 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(phrase in text for phrase in _OUT_OF_MEMORY)
+
+
+def _mean_of_views(model: Model, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the mean probabilities (K, Y, X) of the views that the model is to take.
+
+    What it says of a mirrored or turned tile is turned back first. The eight are all the
+    ways in which a square lies on itself (test-time augmentation; nnU-Net mirrors alike).
+    """
+    if model.views == 1:
+        return _probabilities(model, pixels)
+    total = np.zeros((len(model.card.classes), *pixels.shape[1:]), dtype=np.float32)
+    for is_turned in (False, True)[: model.views // 4]:
+        seen, summed = (one.swapaxes(1, 2) if is_turned else one for one in (pixels, total))
+        for flips in product((slice(None), slice(None, None, -1)), repeat=2):
+            view = (slice(None), *flips)
+            summed[view] += _probabilities(model, seen[view])
+    total /= model.views
+    return total
 
 
 def _probabilities(model: Model, pixels: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ from .loading import Model, load_model
 from .predictor import Prediction
 from .progress import Progress
 from .provenance import provenance_of
-from .settings import LabelSettings
+from .settings import LabelSettings, Views
 from .steps import drained
 from .volumes import Spacing, predict_volume_steps
 
@@ -64,6 +64,7 @@ def segment_steps(  # noqa: PLR0913 - the choices of a run are its parameters
     *,
     axes: str | None = None,
     device: str = "auto",
+    views: Views = 1,
     settings: LabelSettings | None = None,
     tile_size: int | None = None,
     channel: int | None = None,
@@ -74,7 +75,7 @@ def segment_steps(  # noqa: PLR0913 - the choices of a run are its parameters
 
     Parameters
     ----------
-    image, model, axes, device, settings, tile_size, channel, directions, spacing
+    image, model, axes, device, views, settings, tile_size, channel, directions, spacing
         As in `segment`.
 
     Yields
@@ -90,7 +91,7 @@ def segment_steps(  # noqa: PLR0913 - the choices of a run are its parameters
     """
     if not isinstance(model, Model):
         yield Progress(0, 1, note=f"Loading model {Path(model).name}…")
-        model = load_model(model, device)
+        model = load_model(model, device, views)
     if settings is None:
         settings = LabelSettings.for_model(model.card)
     prediction = yield from predict_volume_steps(
@@ -124,6 +125,7 @@ def segment(  # noqa: PLR0913 - the choices of a run are its parameters
     *,
     axes: str | None = None,
     device: str = "auto",
+    views: Views = 1,
     settings: LabelSettings | None = None,
     tile_size: int | None = None,
     channel: int | None = None,
@@ -144,6 +146,9 @@ def segment(  # noqa: PLR0913 - the choices of a run are its parameters
         One letter per axis, such as "YX", "YXC", "ZYX"; guessed where that is safe.
     device : str
         "auto", "cpu", "cuda"; only used if `model` is to be loaded here.
+    views : 1, 4 or 8
+        How often each tile is looked at, mirrored (4) and turned (8), to take the mean; only
+        used if `model` is to be loaded here.
     settings : LabelSettings, optional
         How to make labels; class labels as the model's card recommends if not given.
     tile_size : int, optional
@@ -172,7 +177,7 @@ def segment(  # noqa: PLR0913 - the choices of a run are its parameters
     DeviceError
         If the device is not there.
     SettingsError
-        If `tile_size` is out of range.
+        If `tile_size` or `views` is out of range.
     RwkvSegError
         If memory does not suffice.
     """
@@ -181,6 +186,7 @@ def segment(  # noqa: PLR0913 - the choices of a run are its parameters
         model,
         axes=axes,
         device=device,
+        views=views,
         settings=settings,
         tile_size=tile_size,
         channel=channel,

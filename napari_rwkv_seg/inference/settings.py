@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Output = Literal["classes", "objects"]
 Link = Literal["", "Z", "T", "TZ"]
+Views = Literal[1, 4, 8]
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,18 @@ class LabelSettings:
     def to_dict(self) -> dict[str, str | float | int | bool]:
         """Return the settings as plain values, for provenance and JSON."""
         return asdict(self)
+
+
+def check_views(views: int) -> None:
+    """Refuse a number of views that is none of `Views`.
+
+    Raises
+    ------
+    SettingsError
+        If it is.
+    """
+    if isinstance(views, bool) or views not in get_args(Views):
+        raise SettingsError(f"Views is 1, 4 or 8, not {views!r}.")
 
 
 def _check_number(name: str, value: float, low: float, high: float) -> None:

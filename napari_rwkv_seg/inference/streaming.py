@@ -212,6 +212,7 @@ def _identity(
         "settings": settings.to_dict(),
         "axes": image.axes,
         "channel": image.channel,
+        "views": model.views,
         "tile size": size,
         "block": options.block,
         **(options.source or {}),

@@ -21,7 +21,7 @@ from .batch_choices import BatchOutput, BatchSource
 from .batch_link import BatchLink
 from .batch_table import BatchTable
 from .closing import ClosingDock, Ending
-from .controls import button_of
+from .controls import button_of, views_combo
 from .folding import Folding
 from .label_controls import LabelControls
 from .layouts import STYLE_SPACING, column_of, form_of, group, row_of, scrolling, widget_of
@@ -57,6 +57,7 @@ class BatchDock(ClosingDock):
         self.output.setAccessibleName("Output")
         for value in OUTPUTS:
             self.output.addItem(OUTPUT_NAMES[value], value)
+        self.views = views_combo()
         self.labels = LabelControls(controller.settings, is_live=False)
         self.results = BatchOutput(controller)
         self.run = BatchRun()
@@ -87,7 +88,7 @@ class BatchDock(ClosingDock):
         self._ending.close()
 
     def _lay_out(self) -> None:
-        settings = widget_of(form_of(("Output", self.output)))
+        settings = widget_of(form_of(("Output", self.output), ("Views", self.views)))
         area = scrolling(
             group("1  Images", self.source),
             group("2  Model", self.model, settings, Folding("Settings", self.labels)),
@@ -103,6 +104,9 @@ class BatchDock(ClosingDock):
         self.model.picked.connect(self._pick_model)
         self.output.activated.connect(
             lambda i: controller.settings.choose(output=self.output.itemData(i))
+        )
+        self.views.activated.connect(
+            lambda i: controller.settings.choose(views=self.views.itemData(i))
         )
         self.run.start.clicked.connect(link.run)
         self.run.cancel.clicked.connect(self._cancel)
@@ -148,6 +152,7 @@ class BatchDock(ClosingDock):
         settings = self._controller.settings.settings
         self.model.show_choice(settings.model)
         self.output.setCurrentIndex(OUTPUTS.index(settings.labels.output))
+        self.views.setCurrentIndex(self.views.findData(settings.views))
         self.labels.show_settings(settings)
         self._show_buttons()
 

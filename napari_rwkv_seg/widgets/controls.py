@@ -5,6 +5,8 @@ from typing import Any
 
 from qtpy.QtWidgets import QComboBox, QPushButton
 
+from napari_rwkv_seg.controllers.settings import VIEW_NAMES
+
 from .texts import describe
 
 
@@ -23,6 +25,15 @@ def combo_of(name: str, hint: str, items: Iterable[tuple[str, Any]] = ()) -> QCo
     for text, value in items:
         combo.addItem(text, value)
     return combo
+
+
+def views_combo() -> QComboBox:
+    """Return the list of how often each tile is looked at."""
+    hint = (
+        "Look at every tile as it is, or mirrored and turned as well, and take the mean: often "
+        "better, and so many times slower."
+    )
+    return combo_of("Views", hint, ((name, views) for views, name in VIEW_NAMES.items()))
 
 
 def keep_narrow(combo: QComboBox, letters: int = 8) -> None:

@@ -16,6 +16,7 @@ from napari_rwkv_seg.controllers.settings import OUTPUT_NAMES, OUTPUTS, SCOPES, 
 from napari_rwkv_seg.zoo.store import ModelEntry
 
 from .closing import ClosingDock
+from .controls import views_combo
 from .image_picker import ImagePicker
 from .job_row import JobRow
 from .label_controls import LabelControls
@@ -60,6 +61,7 @@ class SegmentDock(ClosingDock):
         self.model = ModelPicker()
         self.scope = _choice("Run on", SCOPES, [one.capitalize() for one in SCOPES])
         self.output = _choice("Output", OUTPUTS, [OUTPUT_NAMES[one] for one in OUTPUTS])
+        self.views = views_combo()
         self.stream = StreamRow()
         self.job = JobRow()
         self.labels = LabelControls(controller)
@@ -102,7 +104,7 @@ class SegmentDock(ClosingDock):
         self.deleteLater()
 
     def _lay_out(self) -> None:
-        form = form_of(("Run on", self.scope), ("Output", self.output))
+        form = form_of(("Run on", self.scope), ("Output", self.output), ("Views", self.views))
         area = scrolling(
             group("1  Image", self.image),
             group("2  Model", self.model),
@@ -118,6 +120,7 @@ class SegmentDock(ClosingDock):
         self.model.picked.connect(self._pick_model)
         self.scope.activated.connect(lambda i: controller.choose(scope=self.scope.itemData(i)))
         self.output.activated.connect(lambda i: controller.choose(output=self.output.itemData(i)))
+        self.views.activated.connect(lambda i: controller.choose(views=self.views.itemData(i)))
         self.job.run_wanted.connect(link.run)
         self.job.cancel_wanted.connect(self._cancel)
         self.stream.folder_chosen.connect(lambda folder: controller.choose(store=folder))
@@ -164,6 +167,7 @@ class SegmentDock(ClosingDock):
         self.model.show_choice(settings.model)
         self.scope.setCurrentIndex(SCOPES.index(settings.scope))
         self.output.setCurrentIndex(OUTPUTS.index(settings.labels.output))
+        self.views.setCurrentIndex(self.views.findData(settings.views))
         self.labels.show_settings(settings)
         self.stream.show_forecast(self._link.forecast())
         self.stream.show_copy(self._link.has_streamed)

@@ -115,7 +115,8 @@ class ModelCard(_Strict):
     """All that is known of a model but its weights; `classes[0]` is the background.
 
     `weights_sha256` and `library_version` are filled in by `zoo.store.write_model`.
-    `untrained` says that the head is as it was made; `note` is the user's own.
+    `untrained` says that the head is as it was made; `note` is the user's own; `orientation`
+    is "fixed" if the side tells classes apart, so that mirrored images mean something else.
     """
 
     format_version: Literal[1] = 1
@@ -127,6 +128,7 @@ class ModelCard(_Strict):
     config: dict[str, str | int | float | bool] = Field(default={}, max_length=32)
     input_channels: int = Field(default=3, ge=1, le=64)
     normalization: Normalization = Normalization()
+    orientation: Literal["any", "fixed"] = "any"
     pixel_size_um: float | None = Field(default=None, gt=0, le=1e6)
     tile_size: int = Field(default=512, ge=64, le=4096)
     classes: list[ClassCard] = Field(min_length=2, max_length=256)

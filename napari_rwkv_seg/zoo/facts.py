@@ -53,6 +53,7 @@ def _model_facts(card: ModelCard) -> dict[str, str]:
         "network": f"{card.architecture} {card.variant} {settings}".strip(),
         "channels": str(card.input_channels),
         "classes": ", ".join(f"{each.name} ({each.color})" for each in card.classes),
+        "orientation": "fixed: which side is which matters" if card.orientation == "fixed" else "",
         "pixel size": f"{card.pixel_size_um:g} µm" if card.pixel_size_um else "",
         "trained": "no: fine-tune it first" if card.untrained else card.trained_by or "yes",
         "training data": card.training_data,

@@ -142,6 +142,25 @@ def test_directions_and_linking_of_a_volume_are_in_its_record(model: Path, tmp_p
     assert "no volume" in result.output
 
 
+def test_how_often_tiles_are_looked_at_is_in_the_record(model: Path, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "cell.tif", np.full((40, 44), 200, np.uint8))
+    result = segment(model, tmp_path / "out", tmp_path / "cell.tif", "--views", "4")
+    again = segment(model, tmp_path / "out", tmp_path / "cell.tif", "--views", "8", "--overwrite")
+    record = json.loads((tmp_path / "out" / "cell_labels.json").read_text())
+
+    assert result.exit_code == again.exit_code == 0, result.output
+    assert record["views"] == 8
+
+
+def test_a_wrong_number_of_views_is_one_sentence(model: Path, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "cell.tif", np.full((40, 44), 200, np.uint8))
+    result = segment(model, tmp_path / "out", tmp_path / "cell.tif", "--views", "3")
+
+    assert result.exit_code != 0
+    assert "Views is 1, 4 or 8, not 3." in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_formats_of_the_same_labels_lie_side_by_side(model: Path, plates: Path) -> None:
     out = plates.parent / "out"
     assert segment(model, out, plates / "a").exit_code == 0

@@ -46,7 +46,7 @@ class FakeEngine:
         self.closed = 0
         self.on_step: Callable[[int], None] = lambda step: None
 
-    def load(self, model: str, device: str) -> ModelCard:
+    def load(self, model: str, device: str, views: int) -> ModelCard:
         self.loads.append((model, device))
         return self.card
 

@@ -8,6 +8,7 @@ import pytest
 from napari_rwkv_seg.controllers import engine as engine_module
 from napari_rwkv_seg.controllers.engine import InferenceEngine
 from napari_rwkv_seg.inference import loading
+from napari_rwkv_seg.inference.loading import Model
 from napari_rwkv_seg.zoo.store import ModelEntry
 
 from .conftest import make_card
@@ -18,9 +19,10 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the weights' digests in the order in which they are loaded."""
     digests: list[str] = []
 
-    def load_model(folder: Path, device: str) -> SimpleNamespace:
-        digests.append(engine_module.find_model(folder.name).card.weights_sha256)
-        return SimpleNamespace(folder=folder, device=device)
+    def load_model(folder: Path, device: str) -> Model:
+        card = engine_module.find_model(folder.name).card
+        digests.append(card.weights_sha256)
+        return Model(card, network=object(), device=device, folder=folder)
 
     monkeypatch.setattr(loading, "load_model", load_model)
     return digests
@@ -36,7 +38,15 @@ def test_a_model_is_loaded_once(monkeypatch, loads) -> None:
     listed(monkeypatch, "a")
     engine = InferenceEngine()
 
-    assert engine.load("one", "cpu") is engine.load("one", "cpu")
+    assert engine.load("one", "cpu").network is engine.load("one", "cpu").network
+    assert len(loads) == 1
+
+
+def test_a_model_looks_as_often_as_is_wished_without_being_loaded_again(monkeypatch, loads):
+    listed(monkeypatch, "a")
+    engine = InferenceEngine()
+
+    assert [engine.load("one", "cpu", views).views for views in (1, 8, 4)] == [1, 8, 4]
     assert len(loads) == 1
 
 

@@ -1,6 +1,7 @@
 """Rows P, and what other plugins change under our feet (C21): with the shipped model."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -40,6 +41,25 @@ def test_brightness_and_contrast_of_an_image_change_no_label(cells, model, found
 def test_the_order_of_channels_in_a_grey_image_and_its_dtype_change_no_label(cells, model, found):
     stack = np.stack([cells] * 3, -1).astype(np.uint16)
     np.testing.assert_array_equal(segment(stack, model, axes="YXC").labels, found.labels)
+
+
+@pytest.mark.parametrize(
+    ("views", "moved"),
+    [
+        (4, lambda plane: plane[::-1]),
+        (4, lambda plane: plane[:, ::-1]),
+        (8, np.rot90),
+        (8, np.transpose),
+    ],
+)
+def test_an_image_mirrored_or_turned_gives_the_same_labels_so(cells, model, views, moved):
+    many = replace(model, views=views)
+    straight, other = segment(cells, many), segment(moved(cells), many)
+
+    np.testing.assert_allclose(
+        other.probabilities[1], moved(straight.probabilities[1]), rtol=0, atol=1e-5
+    )
+    np.testing.assert_array_equal(other.labels, moved(straight.labels))
 
 
 def test_a_run_again_gives_the_same_bits(cells, model, found):
@@ -102,7 +122,7 @@ def _state():
 class WarningEngine:
     """Warns ten thousand times of the same thing."""
 
-    def load(self, model, device):
+    def load(self, model, device, views):
         return None
 
     def steps(self, image, model, settings):

@@ -63,6 +63,15 @@ def test_the_new_model_is_a_zoo_folder_that_names_its_parent_data_and_scores(
     assert "seed 42" in card.trained_by
     assert "Dice, held out" in card.test_scores
     assert "held out" in (run.model / "README.md").read_text()
+    assert card.orientation == "any"
+
+
+def test_the_new_model_knows_whether_sides_matter(tiny: ModuleType, tmp_path: Path) -> None:
+    run = tiny.tiny_run(tmp_path, steps=2, orientation="fixed")
+    run_finetune(run.path)
+    card = find_model(run.model).card
+    assert card is not None
+    assert card.orientation == "fixed"
 
 
 def test_the_weights_are_between_the_base_and_what_was_learnt(

@@ -64,7 +64,7 @@ class FakeEngine:
         self.threads: set[int] = set()
         self.notes: tuple[str, ...] = ()
 
-    def load(self, model: str, device: str) -> ModelCard:
+    def load(self, model: str, device: str, views: int) -> ModelCard:
         self._pass()
         card = next(entry.card for entry in MODELS if entry.name == model)
         assert card is not None

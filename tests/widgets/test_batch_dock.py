@@ -231,6 +231,18 @@ def test_linking_is_offered_for_any_batch_of_objects(dock: BatchDock) -> None:
     assert not dock.labels.link.isVisibleTo(dock.labels)
 
 
+def test_how_often_tiles_are_looked_at_is_chosen_and_part_of_the_command(
+    dock: BatchDock, images: Path
+) -> None:
+    dock._controller.choose(folder=str(images), out=str(images.parent / "out"))
+    assert "--views" not in dock._controller.command()
+
+    dock.views.activated.emit(dock.views.findData(4))
+
+    assert dock.views.currentData() == 4
+    assert "--views 4" in dock._controller.command()
+
+
 def test_cancel_keeps_what_is_done_and_start_becomes_continue(
     dock: BatchDock, images: Path, until: Any
 ) -> None:

@@ -53,7 +53,7 @@ class StreamEngine(FakeEngine):
         card = make_card(tile_size=256, normalization=PLAIN)
         self.model = Model(card, self.network, "cpu", Path("bright"))
 
-    def load(self, model, device):
+    def load(self, model, device, views):
         return self.model
 
     def steps(self, image, model, settings):

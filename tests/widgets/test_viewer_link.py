@@ -394,7 +394,7 @@ from napari_rwkv_seg.widgets.segment_dock import SegmentDock
 from napari_rwkv_seg.widgets.viewer_link import ViewerLink
 
 class SlowEngine:
-    def load(self, model, device):
+    def load(self, model, device, views):
         return None
     def steps(self, image, model, settings):
         for tile in range(10_000):
