@@ -5,6 +5,8 @@
 #   make demo            segment a bundled image: in napari, or into demo_output/ without a display
 #   make demo HEADLESS=1 the same without a window, even where there is a display
 #   make test            every test, WORKERS=2 at a time (PYTEST_ARGS=... goes to pytest)
+#   make quick           what a commit can wait for: one test of each row of the register of faults,
+#                        in less than a minute (pre-commit runs it)
 #   make lint            ruff and mypy
 #   make faults          what can go wrong, all of it: longer tests, KILLS=200 kills of a training,
 #                        a disk that is full; counts go into docs/reliability.md
@@ -50,7 +52,7 @@ PIP     := "$(BIN)/python" -m pip --disable-pip-version-check
 LOCK    := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 FOUND   := tests/faults/results
 
-.PHONY: help demo test lint faults fuzz soak audit bench accuracy clean
+.PHONY: help demo test quick lint faults fuzz soak audit bench accuracy clean
 .DELETE_ON_ERROR:
 
 help:
@@ -67,6 +69,13 @@ test: .venv/dev.stamp
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} NAPARI_STRICT_QT=1 bash scripts/with_screen.sh \
 		"$(BIN)/pytest" -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
+quick: .venv/dev.stamp
+	@$(SYSTEM) window screen
+	@echo "==> Running one test of each row of the register of faults"
+	@tests=$$("$(BIN)/python" tests/faults/quickest.py) && \
+		OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} NAPARI_STRICT_QT=1 bash scripts/with_screen.sh \
+		"$(BIN)/pytest" -q -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS) $$tests
+
 lint: .venv/dev.stamp
 	@echo "==> Checking style and types"
 	"$(BIN)/ruff" check
@@ -75,6 +84,7 @@ lint: .venv/dev.stamp
 
 faults: .venv/dev.stamp
 	@$(SYSTEM) window screen
+	@$(MAKE) --no-print-directory quick PYTEST_ARGS="--fault-results $(FOUND)/quick.json"
 	@echo "==> Trying everything that can go wrong"
 	@NAPARI_STRICT_QT=1 bash scripts/with_screen.sh "$(BIN)/pytest" -m "fault or long" \
 		--fault-results $(FOUND)/faults.json $(PYTEST_ARGS); \

@@ -141,7 +141,7 @@ def counts(register: Any, found: dict[str, Any]) -> str:
         lines.append(_count(title, register, [row for row in rows if row.number[0] == letter]))
     lines += [_count("**all**", register, list(rows)), ""]
     tests = {test for row in rows for test in row.tests}
-    text = f"{len(tests)} test functions hold rows. "
+    text = f"{len(tests)} test functions hold rows. " + quick()
     if found:
         done = found["tests"]
         text += (
@@ -151,6 +151,18 @@ def counts(register: Any, found: dict[str, Any]) -> str:
     else:
         text += f"`make faults`: {NOT_YET}."
     return "\n".join([*lines, text])
+
+
+def quick() -> str:
+    """Tell of the last run of the tier that every commit can wait for."""
+    found = result("faults/results/quick.json")
+    if not found:
+        return f"`make quick`: {NOT_YET}. "
+    done = found["tests"]
+    return (
+        f"Last run of `make quick`: {done['passed']} tests of {len(found['rows'])} rows passed, "
+        f"{done['failed']} failed, in {found['seconds']} s. "
+    )
 
 
 def _count(title: str, register: Any, rows: list[Any]) -> str:

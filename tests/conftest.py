@@ -63,7 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Gather those results if they are asked for."""
-    if config.getoption("--fault-results"):
+    if config.getoption("--fault-results") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(REGISTER.Gatherer(config.getoption("--fault-results")))
 
 

@@ -106,13 +106,16 @@ class Gatherer:
         self._rows: dict[str, dict[str, int]] = {}
         self._figures: dict[str, Any] = {}
         self._tests = {"passed": 0, "failed": 0, "skipped": 0}
+        self._took: dict[str, float] = {}
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Hear of the end of a test, or of what could not be set up."""
-        if report.when != "call" and report.outcome == "passed":
-            return
         test = report.nodeid.partition("[")[0].removeprefix("tests/")
         numbers = self._held.get(test, ())
+        if numbers:
+            self._took[test] = self._took.get(test, 0.0) + report.duration
+        if report.when != "call" and report.outcome == "passed":
+            return
         if numbers:
             self._tests[report.outcome] += 1
         for number in numbers:
@@ -129,5 +132,6 @@ class Gatherer:
             f"Python {platform.python_version()}",
             "figures": self._figures,
             "rows": {number: self._rows[number] for number in sorted(self._rows)},
+            "took": {test: round(self._took[test], 2) for test in sorted(self._took)},
         }
         self._path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import importlib.util
 import re
 import subprocess
 import sys
@@ -54,6 +55,37 @@ def test_the_number_of_a_row_is_in_the_name_of_its_test():
     )  # fmt: skip
     assert "test_files.py::test_a_missing_folder_is_a_sentence[D02]" in done.stdout
     assert "test_weights_of_all_tiles_sum_to_one_in_every_pixel[" in done.stdout
+
+
+def test_the_quickest_test_of_each_row_is_chosen_and_slow_rows_are_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "register", REGISTER)
+    path = Path(__file__).with_name("quickest.py")
+    spec = importlib.util.spec_from_file_location("quickest_for_tests", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    rows = {
+        "A01": REGISTER.Row("A01", "", "", ("slow", "quick")),
+        "A02": REGISTER.Row("A02", "", "", ("quick", "new")),
+        "A03": REGISTER.Row("A03", "", "", ("slow",)),
+        "A04": REGISTER.Row("A04", "", "", reason="cannot be"),
+    }
+
+    chosen, left = module.quickest(rows, {"slow": module.MOST_S + 0.1, "quick": 0.5})
+
+    assert (chosen, left) == (["new", "quick"], ["A03"])
+
+
+def test_the_tests_of_make_quick_are_there_and_hold_nearly_all_rows():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "faults" / "quickest.py")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    tests = [line.removeprefix("tests/") for line in done.stdout.split()]
+    held = {number for test in tests for number in REGISTER.rows_of_tests(ROWS)[test]}
+    left = set(re.findall(r"[A-Z]\d\d", done.stderr))
+
+    assert held | left == {row.number for row in ROWS.values() if row.tests}
+    assert len(left) < 10
 
 
 def test_the_document_says_what_the_register_says():
