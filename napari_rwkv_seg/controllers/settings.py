@@ -24,9 +24,9 @@ Directions = Literal["Z", "Y", "X", "ZYX"]
 DIRECTIONS: tuple[Directions, ...] = get_args(Directions)
 
 VIEW_NAMES: dict[Views, str] = {
-    1: "Once",
-    4: "4 times, mirrored",
-    8: "8 times, mirrored and turned",
+    1: "1: as it is",
+    4: "4: mirrored",
+    8: "8: mirrored and turned",
 }
 
 Stream = Literal["auto", "always", "never"]

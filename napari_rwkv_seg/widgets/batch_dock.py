@@ -60,6 +60,9 @@ class BatchDock(ClosingDock):
         self.views = views_combo()
         self.labels = LabelControls(controller.settings, is_live=False)
         self.results = BatchOutput(controller)
+        self._inputs = (
+            self.source, self.model, self.output, self.views, self.labels, self.results
+        )  # fmt: skip
         self.run = BatchRun()
         self.table = BatchTable()
         self.note = Line("What happened to the chosen image")
@@ -178,7 +181,7 @@ class BatchDock(ClosingDock):
 
     def _show_started(self) -> None:
         self.watch()  # only now it is sure which window the dock is in
-        for part in (self.source, self.model, self.output, self.labels, self.results):
+        for part in self._inputs:
             part.setEnabled(False)
         self.run.bar.setRange(0, 0)
         self.run.status.say("Looking for images …")
@@ -203,7 +206,7 @@ class BatchDock(ClosingDock):
         self.run.status.say(name + progress_line(progress))
 
     def _show_ended(self, outcome: BatchOutcome) -> None:
-        for part in (self.source, self.model, self.output, self.labels, self.results):
+        for part in self._inputs:
             part.setEnabled(True)
         self.run.status.say("Done." if outcome.table is not None else "Cancelled.")
         self._show_buttons()
