@@ -1,6 +1,7 @@
 """Scores as cells for a table, and what the window says of them. Pure functions on plain values."""
 
 import math
+import re
 from dataclasses import dataclass
 
 from napari_rwkv_seg.evaluation.comparison import ClassScores
@@ -70,6 +71,11 @@ def table_of(evaluation: Evaluation) -> Table:
     return Table(titles, hints, tuple(_cells(row, is_mixed=not unit) for row in rows))
 
 
+def natural(name: str) -> str:
+    """Return what names are sorted by, so that "cell 2" comes before "cell 10"."""
+    return re.sub(r"\d+", lambda digits: digits[0].zfill(40), name.casefold())
+
+
 def _cells(row: ClassScores, is_mixed: bool) -> tuple[Cell, ...]:
     scores = []
     for name in SCORES:
@@ -79,7 +85,7 @@ def _cells(row: ClassScores, is_mixed: bool) -> tuple[Cell, ...]:
             text = f"{text} {row.unit}"
         scores.append(Cell(text, -math.inf if math.isnan(value) else value))
     counts = [Cell(f"{getattr(row, name):,}", float(getattr(row, name))) for name in COUNTS]
-    return (Cell(row.pair, row.pair), Cell(row.name, float(row.number)), *scores, *counts)
+    return (Cell(row.pair, natural(row.pair)), Cell(row.name, float(row.number)), *scores, *counts)
 
 
 def summary_of(evaluation: Evaluation) -> str:

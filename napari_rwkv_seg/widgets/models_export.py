@@ -86,7 +86,9 @@ class ExportQuestion(Asking):
         if self.format.currentData() == "folder":
             path = QFileDialog.getExistingDirectory(self, "Export into", self.target.text())
         else:
-            path, _ = QFileDialog.getSaveFileName(self, "Export", self.target.text())
+            # The dialog would offer to replace a file, which an export never does.
+            plain = QFileDialog.Option.DontConfirmOverwrite
+            path, _ = QFileDialog.getSaveFileName(self, "Export", self.target.text(), options=plain)
         if path:
             self.target.setText(path)
             self.target.setModified(True)

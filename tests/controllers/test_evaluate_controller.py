@@ -16,7 +16,7 @@ from napari_rwkv_seg.controllers.evaluate import (
 )
 from napari_rwkv_seg.controllers.evaluate_about import OTHERS_CHOSEN, are_alike, outdated_line
 from napari_rwkv_seg.controllers.evaluate_layers import LayerComparison, LayerFacts, check_place
-from napari_rwkv_seg.controllers.evaluate_table import comparing_line, summary_of, table_of
+from napari_rwkv_seg.controllers.evaluate_table import comparing_line, natural, summary_of, table_of
 from napari_rwkv_seg.errors import EvaluationError, OutputError, SettingsError
 from napari_rwkv_seg.evaluation.comparison import EvaluationSettings, compare
 from napari_rwkv_seg.evaluation.run import Compared, Evaluation
@@ -241,6 +241,11 @@ def test_the_table_shows_a_dash_for_what_is_not_defined_and_sorts_it_first(contr
     [row] = table.rows
     assert (row[hd95].text, row[hd95].value) == ("–", -np.inf)
     assert row[2].text == "0.000"
+
+
+def test_images_are_sorted_as_people_count():
+    names = ["cells[10]", "Cells[9]", "cells[2]", "b", "cells[02]b"]
+    assert sorted(names, key=natural) == ["b", "cells[2]", "cells[02]b", "Cells[9]", "cells[10]"]
 
 
 def test_the_summary_says_means_and_deviations_of_several_images(controller, told):

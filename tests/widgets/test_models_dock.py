@@ -295,8 +295,15 @@ def test_a_model_goes_out_and_comes_in(open_dock, user_data, ended, tmp_path, mo
     choose(dock, "cells")
     press(dock, "export")
     target = tmp_path / "out.zip"
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(target), ""))
+    asked = {}
+
+    def get_name(*_, **options):
+        asked.update(options)
+        return str(target), ""
+
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", get_name)
     dock.questions.asked.choose.click()
+    assert asked["options"] == QFileDialog.Option.DontConfirmOverwrite  # nothing is ever replaced
     dock.questions.asked.ok.click()
     assert not dock.doing.buttons["export"].isEnabled()
     assert "under way" in dock.coming.buttons["import"].toolTip()
