@@ -22,7 +22,8 @@ TOLD = """# Licences of what is installed with the plugin
 
 Written by `python scripts/licences.py` from the metadata of the packages, on Python {python}.
 The plugin itself is under BSD-3-Clause. "Extra" are those that come only with an extra, such as
-`napari-rwkv-seg[dicom]`; what the tests alone need is not listed.
+`napari-rwkv-seg[dicom]`; what the tests alone need is not listed. Torch is the build for CPUs
+here; one for CUDA brings NVIDIA's libraries under NVIDIA's own terms.
 
 | package | version | licence | when |
 |---|---|---|---|
@@ -33,23 +34,28 @@ LOCKED = """# Exact versions with which the tests passed; `make` holds pip to th
 """
 
 
-def closure(roots: list[Requirement], extras: set[str]) -> dict[str, metadata.Distribution]:
-    """Return what is installed of some requirements and of all that these need, by name."""
-    found: dict[str, metadata.Distribution] = {}
+Found = dict[str, metadata.Distribution | None]
+
+
+def closure(roots: list[Requirement], extras: set[str]) -> Found:
+    """Return some requirements and all that these need, by name; None for what is not installed."""
+    found: Found = {}
+    seen: set[tuple[str, str]] = set()  # a package may be needed again, with another extra
     waiting = [(root, extra) for root in roots for extra in ({""} | extras)]
     while waiting:
         requirement, extra = waiting.pop()
         if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
             continue
         name = canonicalize_name(requirement.name)
-        if name in found:
-            continue
+        wanted = {(name, one) for one in ({""} | requirement.extras)} - seen
+        seen |= wanted
         try:
-            found[name] = metadata.distribution(name)
+            found[name] = package = metadata.distribution(name)
         except metadata.PackageNotFoundError:
+            found[name] = None
             continue
-        needs = [Requirement(text) for text in found[name].requires or []]
-        waiting += [(each, one) for each in needs for one in ({""} | requirement.extras)]
+        needs = [Requirement(text) for text in package.requires or []]
+        waiting += [(each, one) for each in needs for _, one in wanted]
     return found
 
 
@@ -66,6 +72,10 @@ def licence(distribution: metadata.Distribution) -> str:
     return first[:60].replace("|", "/") or "not stated"
 
 
+def _told(found: metadata.Distribution | None) -> str:
+    return f"{found.version} | {licence(found)}" if found else "– | not installed here"
+
+
 def table() -> str:
     """Return the document."""
     roots = [Requirement(text) for text in metadata.requires(PACKAGE) or []]
@@ -73,8 +83,9 @@ def table() -> str:
     names = set(metadata.metadata(PACKAGE).get_all("Provides-Extra") or [])
     everything = closure(roots, names)
     rows = [
-        f"| {name} | {found.version} | {licence(found)} | {'always' if name in base else 'extra'} |"
+        f"| {name} | {_told(found)} | {'always' if name in base else 'extra'} |"
         for name, found in sorted((everything | base).items())
+        if name != PACKAGE
     ]
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return TOLD.format(python=python) + "\n".join(rows) + "\n"

@@ -285,6 +285,36 @@ def test_a_layer_that_was_moved_is_saved_where_it_is_now(tmp_path):
     assert read_image(tmp_path / "c.ome.tif").geometry.origin == (0, 0, 5)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["a.nii", "a.nii.gz", "a.dcm", "a.tif", "A.TIFF", "a.ome.tif", "a_labels.tif", "a_labels.png"],
+)
+def test_napari_asks_us_for_files_of_these_names(name):
+    manager = npe2.PluginManager()
+    manager.register(npe2.PluginManifest.from_distribution("napari-rwkv-seg"))
+
+    [reader] = manager.iter_compatible_readers([f"/somewhere/{name}"])
+
+    assert reader.command == "napari-rwkv-seg.read"
+
+
+def test_labels_of_a_batch_come_back_through_napari_as_labels_in_their_place(tmp_path):
+    image = ImageFile(
+        np.zeros((9, 7)),
+        "YX",
+        None,
+        Path("a"),
+        Geometry("YX", (0.5, 0.25), ("um", "um"), (0.0, 0.0)),
+    )
+    save_labels(tmp_path / "a_labels.tif", np.eye(9, 7, dtype=np.uint16), image)
+    viewer = ViewerModel()
+
+    [layer] = viewer.open(tmp_path / "a_labels.tif", plugin="napari-rwkv-seg")
+
+    assert isinstance(layer, Labels)
+    np.testing.assert_allclose(layer.scale, (0.5, 0.25))
+
+
 @pytest.mark.parametrize("ending", ["ome.tif", "nii.gz", "ome.zarr", "json", "png"])
 def test_every_writer_is_found_by_the_ending(tmp_path, ending):
     labels = Labels(np.eye(31, 47, dtype=np.int32), scale=(0.5, 0.25), units=("um", "um"))

@@ -19,6 +19,8 @@ NAMES = {
 COLUMNS = ("dice", "iou", "hd95", "f1_50", "f1_75", "f1_mean")
 TITLES = ("Dice", "IoU", "HD95", "F1 at 0.5", "F1 at 0.75", "F1, mean")
 
+VERDICTS = """Compared are the seeds that all networks of a set have; where one has more than
+others, its Dice here is not its mean in the table."""
 HEAD = Path(__file__).with_name("evidence_head.md")
 REASONS = HEAD.with_name("evidence_reasons.md")  # of what the tables show, by hand
 EMPTY = """
@@ -113,7 +115,7 @@ def _section(cells: dict[str, Any], setting: tuple[str, float, int]) -> str:
             ]
             if found:
                 lines.append(_row(data, network, found))
-    lines += ["", *_notes(mine), "", *_verdicts(mine)]
+    lines += ["", *_notes(mine), "", VERDICTS, "", *_verdicts(mine)]
     return "\n".join(lines) + "\n"
 
 
