@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_rwkv_seg.errors import ModelError
 from napari_rwkv_seg.files import cannot_write
+from napari_rwkv_seg.inference.settings import views_note
 from napari_rwkv_seg.inference.steps import drained
 from napari_rwkv_seg.zoo.store import DEFAULT_MODEL, find_model
 
@@ -88,6 +89,8 @@ def batch_steps(batch: Batch) -> Steps:
         raise ModelError(f"Model {batch.choices.model!r} cannot be used.")
     asked = batch.choices.asked(card)
     items, notes = _items(batch)
+    if batch.crew is not None and (note := views_note(card, batch.choices.views)):
+        notes.append(note)  # without workers the model itself says so
     prepare_folder(batch.out)
     sweep(batch.out)
     table = Table([_row(number, item) for number, item in enumerate(items)])
@@ -150,8 +153,8 @@ def segment_batch(
     progress : callable, optional
         Called with all `News`; an error that it raises ends the batch.
     **choices
-        Other fields of `BatchChoices`: output, wishes, axes, channel, tile_size, format,
-        measure, overlay, overwrite, stream.
+        Other fields of `BatchChoices`: output, wishes, axes, channel, tile_size, directions,
+        views, format, measure, overlay, overwrite, stream.
 
     Returns
     -------

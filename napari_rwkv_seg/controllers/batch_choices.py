@@ -5,7 +5,7 @@ from typing import Any
 
 from napari_rwkv_seg.errors import SettingsError
 from napari_rwkv_seg.images.saving import FORMATS
-from napari_rwkv_seg.inference.settings import LabelSettings, Views, check_views
+from napari_rwkv_seg.inference.settings import LabelSettings, Views, check_views, views_of
 from napari_rwkv_seg.zoo.card import ModelCard
 from napari_rwkv_seg.zoo.store import DEFAULT_MODEL
 
@@ -107,5 +107,5 @@ class BatchChoices:
             "channel": self.channel,
             "tile_size": self.tile_size,
             "directions": self.directions,
-            "views": self.views,
+            "views": views_of(card, self.views),
         }

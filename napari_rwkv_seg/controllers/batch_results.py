@@ -279,6 +279,7 @@ def _run_prefix() -> str:
 
 def _different(made: dict[str, Any], asked: dict[str, Any]) -> str:
     """Return in words how the choices of a result differ from those of now, or ""."""
+    made = {"views": 1, **made}  # records of before there were more
     names = [name for name in asked if made.get(name) != asked[name]]
     if not names:
         return ""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari_rwkv_seg.inference.segment import Segmentation
     from napari_rwkv_seg.inference.settings import LabelSettings, Views
     from napari_rwkv_seg.inference.streaming import StreamedSegmentation
+    from napari_rwkv_seg.zoo.card import ModelCard
 
 Facts = dict[str, Any]
 
@@ -56,7 +57,7 @@ class InferenceEngine:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._key: tuple[Path, str, str] | None = None
+        self._key: tuple[Path, ModelCard | None, str] | None = None
         self._model: Model | None = None
 
     def load(self, model: str, device: str, views: "Views" = 1) -> "Model":
@@ -73,8 +74,7 @@ class InferenceEngine:
 
         with self._lock:
             entry = find_model(model)
-            digest = entry.card.weights_sha256 if entry.card else ""
-            key = (entry.folder, digest, device)
+            key = (entry.folder, entry.card, device)
             if self._model is None or self._key != key:
                 self._model = None  # two models need not fit into memory together
                 self._model = load_model(entry.folder, device)

@@ -90,15 +90,16 @@ def whole_bytes(shape: Sequence[int], axes: str, itemsize: int) -> int:
     return pixels * (stack * _STACK_BYTES + _PLANE_BYTES + channels * itemsize)
 
 
-def forecast(shape: Sequence[int], axes: str, itemsize: int, folder: Path) -> str:
+def forecast(shape: Sequence[int], axes: str, itemsize: int, folder: Path, views: int = 1) -> str:
     """Return what the user should know before an image is streamed, in a few sentences."""
     tiles = math.prod(stack_shape(shape, axes))
     for length in plane_shape(shape, axes):
         tiles *= max(1, math.ceil((length - 512) / _TILE_STEP) + 1)
     gigabytes = whole_bytes(shape, axes, itemsize) / 1e9
+    time = duration(tiles * views * SECONDS_PER_TILE)
     return (
         f"To run this image whole would take about {gigabytes:.0f} GB of memory, so it is streamed "
-        f"in {tiles:,} tiles: about {duration(tiles * SECONDS_PER_TILE)} on two cores, without "
+        f"in {tiles:,} tiles: about {time} on two cores, without "
         f"keeping probabilities. The labels appear as they are done and are kept in {folder}. "
         "They cannot be painted on; copy a part of them to do that."
     )

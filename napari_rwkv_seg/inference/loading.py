@@ -11,7 +11,7 @@ from napari_rwkv_seg.errors import DeviceError, ModelError
 from napari_rwkv_seg.zoo.card import ModelCard
 from napari_rwkv_seg.zoo.store import DEFAULT_MODEL, find_model, read_network_with_notes
 
-from .settings import Views, check_views
+from .settings import Views, check_views, views_note
 
 if TYPE_CHECKING:
     from torch import nn
@@ -106,9 +106,8 @@ def with_views(model: Model, views: Views) -> Model:
         If `views` is no such number.
     """
     check_views(views)
-    if views > 1 and model.card.orientation == "fixed":
-        note = f"{model.card.name!r} tells sides apart, so it looks at no mirrored tiles."
-        return replace(model, notes=(*model.notes, note))
+    if note := views_note(model.card, views):
+        return replace(model, views=1, notes=(*model.notes, note))
     return replace(model, views=views)
 
 

@@ -18,7 +18,7 @@ from napari_rwkv_seg.zoo.store import DEFAULT_MODEL
 
 from .labels import empty_labels, label_planes
 from .linking import link_labels
-from .loading import Model, load_model
+from .loading import Model, load_model, with_views
 from .predictor import Prediction
 from .progress import Progress
 from .provenance import provenance_of
@@ -64,7 +64,7 @@ def segment_steps(  # noqa: PLR0913 - the choices of a run are its parameters
     *,
     axes: str | None = None,
     device: str = "auto",
-    views: Views = 1,
+    views: Views | None = None,
     settings: LabelSettings | None = None,
     tile_size: int | None = None,
     channel: int | None = None,
@@ -91,7 +91,9 @@ def segment_steps(  # noqa: PLR0913 - the choices of a run are its parameters
     """
     if not isinstance(model, Model):
         yield Progress(0, 1, note=f"Loading model {Path(model).name}…")
-        model = load_model(model, device, views)
+        model = load_model(model, device)
+    if views is not None:
+        model = with_views(model, views)
     if settings is None:
         settings = LabelSettings.for_model(model.card)
     prediction = yield from predict_volume_steps(
@@ -125,7 +127,7 @@ def segment(  # noqa: PLR0913 - the choices of a run are its parameters
     *,
     axes: str | None = None,
     device: str = "auto",
-    views: Views = 1,
+    views: Views | None = None,
     settings: LabelSettings | None = None,
     tile_size: int | None = None,
     channel: int | None = None,
@@ -147,8 +149,8 @@ def segment(  # noqa: PLR0913 - the choices of a run are its parameters
     device : str
         "auto", "cpu", "cuda"; only used if `model` is to be loaded here.
     views : 1, 4 or 8
-        How often each tile is looked at, mirrored (4) and turned (8), to take the mean; only
-        used if `model` is to be loaded here.
+        How often each tile is looked at, mirrored (4) and turned (8), to take the mean; as
+        the model was loaded if not given.
     settings : LabelSettings, optional
         How to make labels; class labels as the model's card recommends if not given.
     tile_size : int, optional

@@ -83,8 +83,20 @@ def check_views(views: int) -> None:
     SettingsError
         If it is.
     """
-    if isinstance(views, bool) or views not in get_args(Views):
+    if not isinstance(views, int) or isinstance(views, bool) or views not in get_args(Views):
         raise SettingsError(f"Views is 1, 4 or 8, not {views!r}.")
+
+
+def views_of(card: "ModelCard", wished: Views) -> Views:
+    """Return how often a model looks at a tile: once if mirrored ones mean something else to it."""
+    return 1 if card.orientation == "fixed" else wished
+
+
+def views_note(card: "ModelCard", wished: Views) -> str:
+    """Return why a model does not look as often as is wished, or ""."""
+    if views_of(card, wished) == wished:
+        return ""
+    return f"{card.name!r} tells sides apart, so it looks at no mirrored tiles."
 
 
 def _check_number(name: str, value: float, low: float, high: float) -> None:

@@ -40,11 +40,16 @@ def zarr_module() -> Any:
 def read_progress(folder: Path) -> dict[str, Any] | None:
     """Return what a store's progress file says, None if it is no store of ours."""
     try:
-        content = json.loads(read_bytes(folder / PROGRESS, _MOST_JSON))
+        content: Any = json.loads(read_bytes(folder / PROGRESS, _MOST_JSON))
     except (UnreadableFileError, ValueError):
         return None
     is_ours = isinstance(content, dict) and content.get("format") == FORMAT
-    return content if is_ours and {"run", "state"} <= content.keys() else None
+    if not is_ours or not {"run", "state"} <= content.keys():
+        return None
+    if isinstance(content["run"], dict):
+        content["run"].setdefault("views", 1)  # stores of before there were more
+    progress: dict[str, Any] = content
+    return progress
 
 
 def is_complete(folder: Path) -> bool:

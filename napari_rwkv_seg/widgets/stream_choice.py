@@ -53,7 +53,8 @@ def stream_forecast(layer: "Image", settings: SegmentSettings) -> str:
     )
     if not _is_streamed(layer, settings, shape):
         return ""
-    return forecast(shape, axes, _itemsize(data), _folder(layer, settings))
+    folder = _folder(layer, settings)
+    return forecast(shape, axes, _itemsize(data), folder, settings.views)
 
 
 def _is_streamed(layer: "Image", settings: SegmentSettings, shape: tuple[int, ...]) -> bool:

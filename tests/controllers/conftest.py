@@ -42,12 +42,14 @@ class FakeEngine:
     def __init__(self) -> None:
         self.card = make_card()
         self.loads: list[tuple[str, str]] = []
+        self.views = 0
         self.runs = 0
         self.closed = 0
         self.on_step: Callable[[int], None] = lambda step: None
 
     def load(self, model: str, device: str, views: int) -> ModelCard:
         self.loads.append((model, device))
+        self.views = views
         return self.card
 
     def steps(

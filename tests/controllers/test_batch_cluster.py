@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,13 +11,20 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from napari_rwkv_seg.controllers import batch_tasks, batch_workers, stream_cluster
+from napari_rwkv_seg.controllers import (
+    batch_cluster,
+    batch_tasks,
+    batch_workers,
+    stream_cluster,
+)
 from napari_rwkv_seg.controllers.batch import Batch, BatchChoices, batch_steps
 from napari_rwkv_seg.controllers.batch_items import BatchItem
 from napari_rwkv_seg.controllers.batch_tasks import Task, TaskNews, run_tasks
 from napari_rwkv_seg.controllers.batch_workers import Crew, crew_of
 from napari_rwkv_seg.errors import ClusterError, SettingsError
 from napari_rwkv_seg.inference.stream_folder import open_levels
+from napari_rwkv_seg.zoo.card import write_card
+from napari_rwkv_seg.zoo.store import find_model
 
 from .batching import run, write_image, write_images, write_tiny_model
 
@@ -101,6 +109,22 @@ def test_what_a_task_raises_is_told(crew: Crew) -> None:
 def test_a_path_that_workers_do_not_see_is_a_sentence(crew: Crew, tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match=r"does not see .*no such folder"):
         next(run_tasks([Task("x", pow, (1, 1))], crew, [tmp_path / "no such folder"]))
+
+
+def test_a_worker_s_model_looks_as_often_as_is_wished(batch: Batch, monkeypatch: Any) -> None:
+    monkeypatch.setattr(batch_cluster, "take_share", lambda: None)
+    card = find_model(batch.choices.model).card
+    for views in (4, 1):
+        choices = replace(batch.choices, views=views)
+        assert batch_cluster.model_of(choices, card.weights_sha256).views == views
+
+
+def test_a_batch_on_workers_says_that_sides_matter_to_its_model(batch: Batch) -> None:
+    card = find_model(batch.choices.model).card.model_copy(update={"orientation": "fixed"})
+    write_card(Path(batch.choices.model), card)
+    wished = replace(batch, choices=replace(batch.choices, views=8))
+    with closing(batch_steps(wished)) as steps:
+        assert any("tells sides apart" in note for note in next(steps).notes)
 
 
 def test_torch_has_its_share_of_the_cores(crew: Crew) -> None:

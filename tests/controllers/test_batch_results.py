@@ -9,6 +9,8 @@ import pytest
 
 from napari_rwkv_seg.controllers.batch import Batch, BatchChoices
 from napari_rwkv_seg.controllers.batch_rows import Table
+from napari_rwkv_seg.zoo.card import write_card
+from napari_rwkv_seg.zoo.store import find_model
 
 from .batching import run, states, visible, write_image, write_tiny_model
 
@@ -169,3 +171,42 @@ def test_results_are_made_in_a_folder_that_others_may_read_too(
     monkeypatch.setattr(os, "mkdir", watched)
     assert segment(model, out).count("done") == 1
     assert modes == {0o777}
+
+
+def test_a_record_of_before_there_were_views_is_one_of_one_view(model: Path, out: Path) -> None:
+    image = write_image(out.parent / "images" / "a.tif")
+    batch = Batch([image], out, BatchChoices(model=str(model), device="cpu"))
+    run(batch)
+    path = out / "a_labels.json"
+    record = json.loads(path.read_text())
+    del record["batch"]["asked"]["views"]
+    path.write_text(json.dumps(record))
+
+    assert states(run(batch)) == {"a.tif": "skipped"}
+
+
+def test_a_model_that_looks_once_whatever_is_wished_makes_the_same_result(
+    out: Path, tmp_path: Path
+) -> None:
+    model = write_tiny_model(tmp_path / "own")
+    card = find_model(model).card.model_copy(update={"orientation": "fixed"})
+    write_card(model, card)
+    image = write_image(out.parent / "images" / "a.tif")
+    for views, state in ((1, "done"), (8, "skipped")):
+        choices = BatchChoices(model=str(model), device="cpu", views=views)
+        assert states(run(Batch([image], out, choices))) == {"a.tif": state}
+
+
+def test_labels_of_mirrored_tiles_are_not_those_of_a_model_to_which_sides_matter(
+    out: Path, tmp_path: Path
+) -> None:
+    model = write_tiny_model(tmp_path / "own")
+    image = write_image(out.parent / "images" / "a.tif")
+    choices = BatchChoices(model=str(model), device="cpu", views=4)
+    run(Batch([image], out, choices))
+    card = find_model(model).card.model_copy(update={"orientation": "fixed"})
+    write_card(model, card)
+
+    [row] = run(Batch([image], out, choices)).rows
+    assert row.state == "failed"
+    assert "another choice of views" in row.note

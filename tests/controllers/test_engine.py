@@ -61,6 +61,16 @@ def test_another_model_or_device_is_loaded_anew(monkeypatch, loads, other) -> No
     assert len(loads) == 2
 
 
+def test_a_model_whose_card_was_changed_is_loaded_anew(monkeypatch, loads) -> None:
+    listed(monkeypatch, "a")
+    engine = InferenceEngine()
+    assert engine.load("one", "cpu", 8).views == 8
+    card = make_card(weights_sha256="a" * 64, orientation="fixed")
+    monkeypatch.setattr(engine_module, "find_model", lambda name: ModelEntry(Path(str(name)), card))
+
+    assert engine.load("one", "cpu", 8).views == 1
+
+
 def test_a_model_whose_weights_were_replaced_is_loaded_anew(monkeypatch, loads) -> None:
     engine = InferenceEngine()
     listed(monkeypatch, "a")

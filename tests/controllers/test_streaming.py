@@ -1,5 +1,6 @@
 """When an image is streamed, and what the user is told."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,14 @@ def test_channels_planes_and_pixels_all_need_memory(shape, axes):
 def test_20000_pixels_squared_are_streamed_on_a_machine_of_16_gb():
     assert must_stream((20_000, 20_000), "YX", 1, free=12_000_000_000)
     assert not must_stream((2_048, 2_048, 3), "YXC", 1, free=4_000_000_000)
+
+
+def test_the_forecast_takes_so_many_times_as_long_as_there_are_views():
+    times = [
+        re.search(r"about (.*) on two cores", forecast((9000, 9000), "YX", 1, Path("a"), views))[1]
+        for views in (1, 8)
+    ]
+    assert times[0] != times[1]
 
 
 def test_the_forecast_names_tiles_time_and_folder():

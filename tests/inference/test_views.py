@@ -1,5 +1,6 @@
 """Looking at a tile mirrored and turned as well, and taking the mean."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -59,6 +60,14 @@ def test_the_number_of_views_is_in_the_provenance(lopsided, tile):
     assert segment(image, replace(lopsided, views=8), axes="YXC").provenance["views"] == 8
 
 
+def test_a_loaded_model_looks_as_often_as_this_call_wishes(lopsided, tile):
+    image, many = np.moveaxis(tile, 0, -1), replace(lopsided, views=8)
+    assert segment(image, lopsided, axes="YXC", views=4).provenance["views"] == 4
+    assert segment(image, many, axes="YXC", views=1).provenance["views"] == 1
+    with pytest.raises(SettingsError, match="Views is"):
+        segment(image, lopsided, axes="YXC", views=5)
+
+
 def test_when_memory_runs_out_tiles_are_halved_as_ever(make_model, tile):
     network = GreedyNetwork(130, MemoryError, "")
     model = replace(make_model(network), views=8)
@@ -89,7 +98,21 @@ def test_a_model_to_which_sides_matter_looks_once_and_says_so(lopsided):
     assert load_model("rwkv_unet_t_hippocampus", "cpu", 4).views == 1
 
 
-@pytest.mark.parametrize("wrong", [0, 2, 16, True, "4", 4.5])
+def test_a_store_of_before_there_were_views_is_gone_on_with(make_model, tile, tmp_path):
+    streaming = pytest.importorskip("napari_rwkv_seg.inference.streaming")
+    model, folder = make_model(PixelNetwork()), tmp_path / "labels.ome.zarr"
+    drained(streaming.segment_to_store_steps(tile[0], model, folder, axes="YX"))
+    [progress] = [path for path in folder.glob("*.json") if '"run"' in path.read_text()]
+    content = json.loads(progress.read_text())
+    del content["run"]["views"]
+    progress.write_text(json.dumps(content))
+
+    again = drained(streaming.segment_to_store_steps(tile[0], model, folder, axes="YX"))
+
+    assert again.folder == folder
+
+
+@pytest.mark.parametrize("wrong", [0, 2, 16, True, "4", 4.0])
 def test_other_numbers_of_views_are_refused(wrong):
     for refuse in (
         lambda: load_model(device="cpu", views=wrong),

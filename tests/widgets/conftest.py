@@ -60,11 +60,13 @@ class FakeEngine:
         self.gate.set()
         self.waiting = threading.Event()
         self.runs = 0
+        self.views = 0
         self.error: BaseException | None = None
         self.threads: set[int] = set()
         self.notes: tuple[str, ...] = ()
 
     def load(self, model: str, device: str, views: int) -> ModelCard:
+        self.views = views
         self._pass()
         card = next(entry.card for entry in MODELS if entry.name == model)
         assert card is not None

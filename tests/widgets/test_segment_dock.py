@@ -111,13 +111,13 @@ def test_segmenting_adds_one_layer_named_after_image_and_model(
     assert dock.job.status.text() == "Done: 2 objects."
 
 
-def test_a_run_looks_at_tiles_as_often_as_was_chosen(dock, viewer, image, segment) -> None:
+def test_a_run_looks_at_tiles_as_often_as_was_chosen(dock, viewer, image, engine, segment) -> None:
     viewer.add_image(image, name="cells")
     dock.views.activated.emit(dock.views.findData(8))
     segment(dock)
 
     assert dock.views.currentData() == 8
-    assert dock._controller.kept.job.settings.views == 8
+    assert engine.views == 8
 
 
 def test_the_button_is_cancel_while_a_job_runs(dock, viewer, image, engine, until) -> None:
