@@ -298,7 +298,7 @@ def test_napari_asks_us_for_files_of_these_names(name):
     assert reader.command == "napari-rwkv-seg.read"
 
 
-def test_labels_of_a_batch_come_back_through_napari_as_labels_in_their_place(tmp_path):
+def test_labels_of_a_batch_come_back_as_labels_in_their_place(tmp_path):
     image = ImageFile(
         np.zeros((9, 7)),
         "YX",
@@ -307,9 +307,8 @@ def test_labels_of_a_batch_come_back_through_napari_as_labels_in_their_place(tmp
         Geometry("YX", (0.5, 0.25), ("um", "um"), (0.0, 0.0)),
     )
     save_labels(tmp_path / "a_labels.tif", np.eye(9, 7, dtype=np.uint16), image)
-    viewer = ViewerModel()
 
-    [layer] = viewer.open(tmp_path / "a_labels.tif", plugin="napari-rwkv-seg")
+    [layer] = open_layers(tmp_path / "a_labels.tif")
 
     assert isinstance(layer, Labels)
     np.testing.assert_allclose(layer.scale, (0.5, 0.25))
