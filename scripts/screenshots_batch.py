@@ -7,6 +7,7 @@ from one of them, and a file that is no image. Needs a display, Xvfb for example
 """
 
 import contextlib
+import shutil
 import sys
 import tempfile
 import time
@@ -17,6 +18,7 @@ from typing import Any
 import imageio.v3 as imageio
 from qtpy.QtWidgets import QApplication
 
+from napari_rwkv_seg.files import write_atomically
 from napari_rwkv_seg.images.samples import sample_path
 
 PLUGIN = "napari-rwkv-seg"
@@ -30,13 +32,14 @@ def make_images(folder: Path) -> None:
     for name in SAMPLES:
         path = folder / "plate 1" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(sample_path(name).read_bytes())
+        shutil.copyfile(sample_path(name), path)
     plate = folder / "plate 2"
     plate.mkdir()
     field = imageio.imread(sample_path("nuclei_field"))
     for well in range(1, WELLS + 1):
         imageio.imwrite(plate / f"well_{well}.png", field[:300, 120 * (well - 1) :][:, :200])
-    (plate / f"well_{WELLS + 1}.png").write_text("<!DOCTYPE html><title>404</title>")
+    page = b"<!DOCTYPE html><title>404</title>"
+    write_atomically(plate / f"well_{WELLS + 1}.png", lambda file: file.write(page))
 
 
 def show_batch(viewer: Any, wait: Callable[[Callable[[], bool]], None]) -> None:

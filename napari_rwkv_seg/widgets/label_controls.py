@@ -86,6 +86,12 @@ class LabelControls(QWidget):
         self._show_row(self.link, can_link)
         self._show_row(self.overlap, can_link and bool(labels.link))
 
+    def say_of(self, other: str) -> None:
+        """Say what the controls act on; the last result's model if `other` than the chosen one."""
+        acts = "Acts on the last result at once; the network does not run again."
+        waits = f"The last result is of {other!r}: choose that model to adjust it, or run this one."
+        self.hint.say(waits if other else acts)
+
     def _show_row(self, field: QWidget, wanted: bool) -> None:
         """Show or hide a row with its label; Qt 5 cannot do that itself."""
         for widget in (field, self._form.labelForField(field)):
@@ -161,12 +167,12 @@ class LabelControls(QWidget):
             ("Least overlap", self.overlap),
             self.probabilities,
         )
-        hint = Line("About these controls", HINT)
-        if not self._is_live:
-            self.probabilities.hide()
+        self.hint = Line("About these controls", HINT)
+        if self._is_live:
+            self.say_of("")
         else:
-            hint.say("Acts on the last result at once; the network does not run again.")
-        self.setLayout(column_of(self._form, hint))
+            self.probabilities.hide()
+        self.setLayout(column_of(self._form, self.hint))
 
     def _choose(self, **changes: Any) -> None:
         self._controller.choose(**changes)

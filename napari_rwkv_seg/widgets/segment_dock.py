@@ -5,6 +5,7 @@ go down as calls, news comes up as signals, all on the main thread.
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from napari.utils.notifications import show_error
@@ -169,6 +170,9 @@ class SegmentDock(ClosingDock):
         self.output.setCurrentIndex(OUTPUTS.index(settings.labels.output))
         self.views.setCurrentIndex(self.views.findData(settings.views))
         self.labels.show_settings(settings)
+        kept = self._controller.kept
+        is_other = kept is not None and kept.job.settings.model != settings.model
+        self.labels.say_of(Path(kept.job.settings.model).name if kept and is_other else "")
         self.stream.show_forecast(self._link.forecast())
         self.stream.show_copy(self._link.has_streamed)
         self.job.name_start("Segment")

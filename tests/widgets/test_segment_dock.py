@@ -120,6 +120,22 @@ def test_a_run_looks_at_tiles_as_often_as_was_chosen(dock, viewer, image, engine
     assert engine.views == 8
 
 
+def test_the_controls_say_that_the_last_result_is_of_another_model(
+    dock, viewer, image, segment
+) -> None:
+    viewer.add_image(image, name="cells")
+    assert "at once" in dock.labels.hint.text()
+    segment(dock)
+    assert "at once" in dock.labels.hint.text()
+    made_by = dock._controller.settings.model
+
+    dock._controller.choose(model="another")
+    assert f"The last result is of '{made_by}'" in dock.labels.hint.text()
+
+    dock._controller.choose(model=made_by)
+    assert "at once" in dock.labels.hint.text()
+
+
 def test_the_button_is_cancel_while_a_job_runs(dock, viewer, image, engine, until) -> None:
     viewer.add_image(image)
     engine.gate.clear()
