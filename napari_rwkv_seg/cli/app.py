@@ -55,8 +55,9 @@ app.command()(segment)
 
 
 class Orientation(StrEnum):
-    """Whether objects may lie any way round."""
+    """Whether objects may lie any way round; `auto` as the model to start from says."""
 
+    AUTO = "auto"
     ANY = "any"
     FIXED = "fixed"
 
@@ -110,7 +111,7 @@ def finetune(  # noqa: PLR0913 - the options of a command are its parameters
         typer.Option(
             help="fixed where the side tells classes apart, such as left and right: images are "
             "then not turned and mirrored.",
-            show_default="any",
+            show_default="as the model to start from says",
         ),
     ] = None,
     device: Annotated[

@@ -59,7 +59,7 @@ class FinetuneChoices:
     classes: tuple[ClassCard, ...] = ()
     minutes: float | None = None
     depth: Depth = "auto"
-    orientation: Orientation = "any"
+    orientation: Orientation = "auto"
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -68,7 +68,8 @@ class FinetuneChoices:
         if self.depth not in DEPTHS:
             raise SettingsError(f"Depth is one of {', '.join(DEPTHS)}, not {self.depth!r}.")
         if self.orientation not in ORIENTATIONS:
-            raise SettingsError(f"Orientation is 'any' or 'fixed', not {self.orientation!r}.")
+            known = ", ".join(ORIENTATIONS)
+            raise SettingsError(f"Orientation is one of {known}, not {self.orientation!r}.")
         if self.minutes is not None and not 0 < self.minutes <= MOST_MINUTES:
             raise SettingsError(f"Minutes must be above 0, got {self.minutes!r}.")
 

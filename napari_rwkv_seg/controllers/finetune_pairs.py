@@ -7,22 +7,29 @@ touched on the main thread only and pixels are counted off it. Knows no Qt, no
 napari and no torch.
 """
 
-import re
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import product
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, get_args
 
-import numpy as np
-
-from napari_rwkv_seg.errors import RwkvSegError, SettingsError
+from napari_rwkv_seg.errors import RwkvSegError
 from napari_rwkv_seg.training.pairs import TrainingPair, summary
 from napari_rwkv_seg.zoo.card import ClassCard
+
+from .finetune_planes import planes_text
 
 How = Literal["whole image", "these planes", "inside these boxes"]
 HOWS: tuple[How, ...] = get_args(How)
 Meaning = Literal["classes", "objects"]
 Planes = Callable[[], Iterator[TrainingPair]]
+Untouched = bool | Collection[tuple[int, ...]]
+"""All planes, none, or the places of those that are as a model wrote them."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedPair(TrainingPair):
+    """A plane with its labels, and where in the stack it lies; () if there is no stack."""
+
+    place: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,9 +85,10 @@ class PairSource(Protocol):
             If `checked` does not fit the image.
         """
 
-    def as_written(self) -> Callable[[], bool]:
-        """Return what tells whether the labels are a model's, edited by nobody.
+    def as_written(self) -> Callable[[], Untouched]:
+        """Return what tells which planes of labels are a model's, edited by nobody.
 
+        All or none, or their places if others were edited.
         Called on the main thread, its answer in a worker.
         """
 
@@ -102,7 +110,12 @@ class PairFacts:
     problem : str
         What is wrong with it, or should be known, in a sentence; "" if nothing.
     as_written : bool
-        Whether the labels are a model's, edited by nobody.
+        Whether all planes that are checked are a model's, edited by nobody.
+    uncorrected : str
+        Which of the checked planes are, if only some; as a user writes planes.
+    edited : str
+        All planes of the stack, checked or not, that somebody has edited since a model wrote
+        them; "" if there are none, or that is not known.
     """
 
     pixels: tuple[tuple[str, int], ...] = ()
@@ -112,6 +125,8 @@ class PairFacts:
     highest: int = 0
     problem: str = ""
     as_written: bool = False
+    uncorrected: str = ""
+    edited: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,58 +143,20 @@ class PairRow:
         What of it counts.
     facts : PairFacts, optional
         What was counted; None while that is under way.
+    is_said : bool
+        Whether `checked` is what the user said, not a proposal.
     """
 
     source: PairSource
     used: bool = True
     checked: Checked = field(default_factory=Checked)
     facts: PairFacts | None = None
+    is_said: bool = False
 
     @property
     def problem(self) -> str:
         """What is wrong with the pair, or ""."""
         return self.source.problem or (self.facts.problem if self.facts else "")
-
-
-def parse_planes(text: str, stack: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return the planes that a text names, in order.
-
-    Parameters
-    ----------
-    text : str
-        Numbers and ranges from 0, such as "3, 7-9"; with two leading axes "1/3, 1/7-9".
-    stack : sequence of int
-        The lengths of the leading axes.
-
-    Raises
-    ------
-    SettingsError
-        If the text names no plane, or one that is not there.
-    """
-    found: set[tuple[int, ...]] = set()
-    for part in re.split(r"[,;\s]+", re.sub(r"\s*-\s*", "-", text.strip())):
-        found.update(_part(part, stack) if part else ())
-    if not found:
-        raise SettingsError("Name the planes that you have checked, such as '3, 7-9', from 0.")
-    return sorted(found)
-
-
-def _part(part: str, stack: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """Return the planes of one part of the text, such as "7-9" or "1/7-9"."""
-    fields = part.split("/")
-    matches = [re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", one) for one in fields]
-    spans = [match for match in matches if match is not None]
-    if len(spans) != len(fields) or len(fields) != len(stack):
-        form = "/".join(["3", "7-9"][-len(stack) :])
-        raise SettingsError(f"Planes are written like '{form}', not {part!r}.")
-    ranges = []
-    for span, length in zip(spans, stack, strict=True):
-        first = int(span[1])
-        last = int(span[2] or span[1])
-        if not first <= last < length:
-            raise SettingsError(f"There is no plane {span[0]}: they count from 0 to {length - 1}.")
-        ranges.append(range(first, last + 1))
-    return product(*ranges)
 
 
 def with_plane(checked: Checked, place: tuple[int, ...]) -> Checked:
@@ -191,17 +168,9 @@ def with_plane(checked: Checked, place: tuple[int, ...]) -> Checked:
     return Checked("these planes", ", ".join([*parts, text]))
 
 
-def all_planes(stack: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return the places of all planes of a stack; one empty place for a single plane."""
-    return list(np.ndindex(*stack))
-
-
-def plane_name(name: str, place: Sequence[int]) -> str:
-    """Return the name of a plane, such as "cells, plane 3"."""
-    return f"{name}, plane {'/'.join(map(str, place))}" if place else name
-
-
-def count(planes: Planes, labels: Meaning, classes: Sequence[ClassCard]) -> PairFacts:
+def count(
+    planes: Planes, labels: Meaning, classes: Sequence[ClassCard], untouched: Untouched = False
+) -> PairFacts:
     """Return what is in the planes of a pair; a fault becomes the problem. For a worker.
 
     Parameters
@@ -212,14 +181,21 @@ def count(planes: Planes, labels: Meaning, classes: Sequence[ClassCard]) -> Pair
         What the numbers stand for.
     classes : sequence of ClassCard
         Background first.
+    untouched : bool or collection of places
+        Which planes are as a model wrote them.
     """
     facts: list[PairFacts] = []
+    own: list[tuple[int, ...]] = []
     try:
         for pair in planes():
             facts.append(_plane_facts(pair, labels, classes))
+            place = pair.place if isinstance(pair, PlacedPair) else ()
+            if untouched if isinstance(untouched, bool) else place in untouched:
+                own.append(place)
     except Exception as error:  # noqa: BLE001 - a damaged chunk may raise anything
         return PairFacts(problem=_why_not(error))
-    return _sum(facts)
+    is_all = 0 < len(own) == len(facts)
+    return replace(_sum(facts), as_written=is_all, uncorrected="" if is_all else planes_text(own))
 
 
 def _why_not(error: Exception) -> str:

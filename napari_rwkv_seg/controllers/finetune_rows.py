@@ -6,7 +6,8 @@ in the worker, `take` on the main thread again. Of several counts of a pair the 
 that fits the row as it is now wins.
 
 Of several labels of one image those that somebody has corrected are used, once that is
-known, and of those the topmost; until the user ticks one of them.
+known, and of those the topmost; until the user ticks one of them, or says what of one that
+is used is checked. Until the user says it, the planes that somebody has corrected are.
 """
 
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
@@ -17,7 +18,8 @@ from psygnal import Signal
 from napari_rwkv_seg.errors import RwkvSegError
 from napari_rwkv_seg.zoo.card import ClassCard
 
-from .finetune_pairs import Checked, Meaning, PairFacts, PairRow, Planes, count
+from .finetune_pairs import Checked, Meaning, PairFacts, PairRow, Planes, Untouched, count
+from .finetune_planes import all_planes, planes_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +28,7 @@ class ToCount:
 
     row: PairRow
     planes: Planes
-    as_written: Callable[[], bool]
+    as_written: Callable[[], Untouched]
 
 
 class PairRows:
@@ -97,10 +99,11 @@ class PairRows:
             self._replace(key, used=used)
 
     def check(self, key: Hashable, checked: Checked) -> None:
-        """Say what of a pair is checked."""
+        """Take note of what the user says is checked of a pair."""
         row = self._rows.get(key)
-        if row is not None and row.checked != checked:
-            self._replace(key, checked=checked, facts=None)
+        if row is not None:
+            facts = row.facts if row.checked == checked else None
+            self._replace(key, checked=checked, is_said=True, facts=facts)
 
     def forget(self, keys: Iterable[Hashable] | None = None) -> None:
         """Take note that the labels of these pairs have changed (or what all numbers mean)."""
@@ -121,11 +124,19 @@ class PairRows:
         return waiting
 
     def take(self, row: PairRow, facts: PairFacts) -> None:
-        """Keep what was counted, unless the row has changed meanwhile."""
-        if self._rows.get(row.source.key) is row:
+        """Keep what was counted, unless the row has changed meanwhile.
+
+        If it shows that other planes were corrected than those proposed, they are counted next.
+        """
+        if self._rows.get(row.source.key) is not row:
+            return
+        edited = Checked("these planes", facts.edited)
+        if facts.edited and not row.is_said and row.checked != edited:
+            self._rows[row.source.key] = replace(row, checked=edited, facts=None)
+        else:
             self._rows[row.source.key] = replace(row, facts=facts)
             self._tick(row.source.covers[0])
-            self.changed.emit()
+        self.changed.emit()
 
     def _is_first(self, row: PairRow, others: Iterable[PairRow]) -> bool:
         """Return whether a new pair is used at first: nothing else of its part is."""
@@ -137,7 +148,8 @@ class PairRows:
         """Use the topmost corrected labels of each part of an image, once all are counted."""
         listed = (self._rows[key] for key in self._offered if key in self._rows)
         rows = [row for row in listed if row.source.covers[0] == image]
-        if image in self._decided or not all(row.facts for row in rows):
+        is_decided = image in self._decided or any(row.used and row.is_said for row in rows)
+        if is_decided or not all(row.facts for row in rows):
             return
         best = [row for row in rows if _is_corrected(row)] or rows
         topmost = {row.source.covers: row for row in reversed(best)}
@@ -169,8 +181,9 @@ def count_rows(
 ) -> Generator[tuple[PairRow, PairFacts], None, None]:
     """Yield what is in each of these pairs; for a worker."""
     for one in waiting:
-        facts = count(one.planes, labels, classes)
-        yield one.row, replace(facts, as_written=_is_as_written(one))
+        untouched = _untouched(one)
+        facts = count(one.planes, labels, classes, untouched)
+        yield one.row, replace(facts, edited=_edited(one.row, untouched))
 
 
 def _is_corrected(row: PairRow) -> bool:
@@ -178,7 +191,14 @@ def _is_corrected(row: PairRow) -> bool:
     return row.facts is not None and row.facts.highest > 0 and not row.facts.as_written
 
 
-def _is_as_written(one: ToCount) -> bool:
+def _edited(row: PairRow, untouched: Untouched) -> str:
+    """Return which planes of a stack somebody has edited, if they can be told apart."""
+    if isinstance(untouched, bool) or not row.source.stack:
+        return ""
+    return planes_text([one for one in all_planes(row.source.stack) if one not in untouched])
+
+
+def _untouched(one: ToCount) -> Untouched:
     try:
         return one.as_written()
     except Exception:  # noqa: BLE001 - a damaged chunk, of which `count` has told

@@ -14,12 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from napari_rwkv_seg.errors import OutputError, RunError, RwkvSegError
 from napari_rwkv_seg.files import read_bytes
-from napari_rwkv_seg.images.readers import read_image
 from napari_rwkv_seg.training.install import install_model
 from napari_rwkv_seg.training.run_folder import RunFolder, locked, read_snapshot, runs_folder
 from napari_rwkv_seg.training.run_settings import RunSettings
@@ -234,47 +230,3 @@ class SnapshotSource:
     def as_written(self) -> Callable[[], bool]:
         """Return what tells that an earlier run's labels are the user's own."""
         return lambda: False
-
-
-@dataclass(frozen=True, eq=False)
-class Difference:
-    """Where the new model differs from the old one, on held-out pixels of one pair.
-
-    Parameters
-    ----------
-    number : int
-        Which pair of the run, from 0.
-    name : str
-        Of the pair.
-    image : array (Y, X) or (Y, X, C)
-        The pixels, as they were when the run was made.
-    changes : uint8 array (Y, X)
-        0 the same, 1 now right, 2 now wrong.
-    """
-
-    number: int
-    name: str
-    image: NDArray[Any]
-    changes: NDArray[np.uint8]
-
-
-def read_differences(folder: Path, most: int) -> list[Difference]:
-    """Return where the models of a run differ, of `most` pairs at most. For a worker.
-
-    Raises
-    ------
-    RwkvSegError
-        If the run cannot be read.
-    """
-    run = RunFolder(folder)
-    pairs = run.settings().pairs
-    found = []
-    for path in sorted(run.held_out.glob("*_difference.tif"))[:most]:
-        place = path.name.partition("_")[0]
-        if not (place.isdecimal() and int(place) < len(pairs)):
-            raise RunError(f"{str(path)!r} belongs to no pair of the run.")
-        entry = pairs[int(place)]
-        changes = np.asarray(read_image(path).data, dtype=np.uint8)
-        image = read_image(run.path / entry.image).data
-        found.append(Difference(int(place), entry.name, image, changes))
-    return found

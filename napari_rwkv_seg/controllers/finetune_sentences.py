@@ -31,6 +31,7 @@ DEPTH_NAMES = {
     "everything": "Everything",
 }
 ORIENTATION_NAMES = {
+    "auto": "As the model says",
     "any": "Any way round",
     "fixed": "As in the images",
 }
@@ -88,6 +89,8 @@ def pixels_line(facts: PairFacts | None, labels: str) -> str:
         parts.append(f"{percent(facts.checked / facts.total)} checked")
     if facts.as_written:
         parts.append("not corrected")
+    if facts.uncorrected:
+        parts.append(f"not corrected: plane {facts.uncorrected}")
     return " · ".join(parts)
 
 
@@ -123,12 +126,17 @@ def _twice_warning(rows: Sequence[PairRow]) -> str:
 def _own_answers_warning(facts: Sequence[PairFacts]) -> str:
     """Return a warning if labels are as a model made them, or ""."""
     count = sum(one.as_written for one in facts)
-    if not count:
+    if count and count == len(facts):
+        which = "None of the ticked labels was"
+    elif any(one.uncorrected for one in facts):
+        which = "Some of the checked planes were not"
+    elif count:
+        which = f"{count} of the ticked labels were not"
+    else:
         return ""
-    which = "None of the ticked labels was" if count == len(facts) else f"{count} of them were not"
     return (
         f"{which} corrected since a model made them: from those it learns its own answers. "
-        "Correct or untick them, unless they are right as they are."
+        "Correct them or leave them out, unless they are right as they are."
     )
 
 

@@ -64,7 +64,7 @@ def finetune(  # noqa: PLR0913 - the choices of a run are its parameters
     classes: Sequence[str] = (),
     minutes: float | None = None,
     depth: Depth = "auto",
-    orientation: Orientation = "any",
+    orientation: Orientation = "auto",
     device: str = "auto",
     seed: int = 42,
     run: str | Path | None = None,
@@ -94,9 +94,9 @@ def finetune(  # noqa: PLR0913 - the choices of a run are its parameters
         Of the whole run; 5 on a CPU and 2 on a GPU if not given.
     depth : "auto", "head", "decoder" or "everything"
         How much of the network is trained.
-    orientation : "any" or "fixed"
+    orientation : "auto", "any" or "fixed"
         Whether images are turned and mirrored while the model learns; "fixed" where the side
-        tells classes apart, such as left and right.
+        tells classes apart, such as left and right; "auto" as the card of `model` says.
     device : str
         "auto", "cpu", "cuda" or "cuda:N".
     seed : int

@@ -108,7 +108,7 @@ def prepare(run: RunFolder, tell: Tell, fabric: "Fabric") -> Start:
     settings = run.settings()
     pairs = read_snapshot(run)
     base, network = _base(run, settings)
-    card = base.model_copy(update={"classes": settings.classes or base.classes})
+    card = base.model_copy(update=_choices(settings, base))
     warnings = check_pairs(pairs, settings, card.classes)
     _check_channels(pairs, card.input_channels)
     split = _split(run, settings, pairs, len(card.classes), fabric)
@@ -158,6 +158,12 @@ def batch_pixels(card: ModelCard, device: str) -> int:
     return most // int(card.config.get("zoom", 1)) ** 2
 
 
+def _choices(settings: RunSettings, base: ModelCard) -> dict[str, Any]:
+    """Return what the card of the new model has from the settings, or else from the base."""
+    orientation = base.orientation if settings.orientation == "auto" else settings.orientation
+    return {"classes": settings.classes or base.classes, "orientation": orientation}
+
+
 def _crops(
     pairs: list[TrainingPair],
     split: Split,
@@ -172,7 +178,7 @@ def _crops(
         normalization=card.normalization,
         input_channels=card.input_channels,
         labels=settings.labels,
-        turns=settings.orientation == "any",
+        turns=card.orientation == "any",
         pixels=pixels,
     )
 

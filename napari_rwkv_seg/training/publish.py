@@ -183,7 +183,6 @@ def _card(start: Start, result: dict[str, Any], job: "Job") -> ModelCard:
             f"{result['steps']} steps in {result['seconds'] / 60:.1f} minutes on {job.device}; "
             f"weights {result['share']:.0%} of the way from the base to what was learnt",
             "test_scores": {"Dice, held out": result["after"]["mean"] or 0.0, **scores},
-            "orientation": settings.orientation,
             "pixel_size_um": common_size([pair.pixel_size_um for pair in start.pairs]),
             "untrained": False,
             "note": "",

@@ -21,7 +21,7 @@ CPU_MINUTES, CUDA_MINUTES = 5.0, 2.0
 
 Labels = Literal["classes", "objects"]
 Depth = Literal["auto", "head", "decoder", "everything"]
-Orientation = Literal["any", "fixed"]
+Orientation = Literal["auto", "any", "fixed"]
 Precision = Literal["auto", "float32", "bfloat16"]
 _Line = Annotated[str, AfterValidator(lambda text: plain_text(text, 200))]
 
@@ -64,9 +64,10 @@ class RunSettings(_Strict):
         If above 0, the run takes this many optimiser steps instead, however long they last.
     depth : str
         "head", "decoder" or "everything" is trained; "auto" decides by the labelled pixels.
-    orientation : "any" or "fixed"
+    orientation : "auto", "any" or "fixed"
         Whether objects may lie any way round, so that images are turned and mirrored while the
-        model learns; "fixed" where the side tells classes apart, such as left and right.
+        model learns; "fixed" where the side tells classes apart, such as left and right; "auto"
+        as the model to start from says.
     device : str
         "auto", "cpu", "cuda" or "cuda:N".
     seed : int
@@ -86,7 +87,7 @@ class RunSettings(_Strict):
     minutes: float | None = Field(default=None, gt=0, le=7 * 24 * 60, allow_inf_nan=False)
     steps: int = Field(default=0, ge=0, le=10_000_000)
     depth: Depth = "auto"
-    orientation: Orientation = "any"
+    orientation: Orientation = "auto"
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")
     seed: int = Field(default=42, ge=0, lt=2**31)
     precision: Precision = "auto"

@@ -81,7 +81,8 @@ class Budget(QWidget):
                 self.orientation,
                 "Orientation of objects",
                 "Any way round: images are turned and mirrored while the model learns.\nAs in the "
-                "images: where the side tells classes apart, such as left and right kidneys.",
+                "images: where the side tells classes apart, such as left and right kidneys.\n"
+                "A model knows which of the two it was taught.",
             ),
             (self.device, "Device", "Where to train. Automatic takes a GPU if there is one."),
         )

@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels, Shapes
+from numpy.typing import NDArray
 
 from napari_rwkv_seg.controllers.finetune_pairs import (
     Checked,
     PairRow,
+    PlacedPair,
     Planes,
-    TrainingPair,
-    all_planes,
-    parse_planes,
-    plane_name,
+    Untouched,
 )
+from napari_rwkv_seg.controllers.finetune_planes import all_planes, parse_planes, plane_name
 from napari_rwkv_seg.errors import ImageError
 
-from .as_written import still_holds_it
+from .as_written import planes_it_holds
 from .finetune_matching import (
     Fit,
     check_same_place,
@@ -132,15 +132,25 @@ class LayerPair:
         size = pixel_size_um(image, self.fit.axes, self.fit.level)
         return lambda: self._read(parts, outlines, size, copied)
 
-    def as_written(self) -> Callable[[], bool]:
-        """Return what tells whether nobody has edited the labels; see `PairSource`."""
+    def as_written(self) -> Callable[[], Untouched]:
+        """Return what tells which planes nobody has edited; see `PairSource`."""
         labels = self._labels()
         if labels is None:
             return lambda: False
         told = labels.metadata.get(METADATA_KEY)
         if isinstance(told, dict) and "store" in told and is_lazy(labels.data):
             return lambda: True  # streamed labels cannot be painted on
-        return still_holds_it(labels)
+        told_by = planes_it_holds(labels)
+        return lambda: self._untouched(told_by())
+
+    def _untouched(self, held: NDArray[np.bool_] | None) -> Untouched:
+        """Return which planes are untouched, given where along its first axes the array is."""
+        if held is None:
+            return False
+        if set(self.labels_axes[-2:]) != set("YX"):
+            return bool(held.all())  # each of our planes lies across all those of the array
+        places = all_planes(self.stack)
+        return {place for place in places if held[self._labels_key(place)[:-2]]}
 
     def _read(
         self,
@@ -148,7 +158,7 @@ class LayerPair:
         outlines: list[Outline] | None,
         size: float | None,
         copied: bool,
-    ) -> Iterator[TrainingPair]:
+    ) -> Iterator[PlacedPair]:
         """Yield the planes; in a worker."""
         left = [
             letter
@@ -166,7 +176,7 @@ class LayerPair:
             if outlines is not None:
                 mask = filled(outlines, part.place, shape)
             name = plane_name(self.image_name, part.place)
-            yield TrainingPair(name, pixels, labels, mask, self.group, size)
+            yield PlacedPair(name, pixels, labels, mask, self.group, size, place=part.place)
 
     def _places(self, checked: Checked) -> list[tuple[int, ...]]:
         if checked.how == "these planes" and self.stack:

@@ -5,7 +5,7 @@ the window goes, the process is told to leave, and waited for.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_rwkv_seg.controllers.finetune import FinetuneController
+from napari_rwkv_seg.controllers.finetune_differences import read_differences
 from napari_rwkv_seg.controllers.finetune_pairs import PairRow
 from napari_rwkv_seg.controllers.finetune_runs import (
     KeptRun,
     adopt_model,
     discard_run,
     find_runs,
-    read_differences,
     run_settings,
 )
 from napari_rwkv_seg.controllers.finetune_story import Ended, RunStory
@@ -37,7 +37,7 @@ from .job_runner import JobRunner, ignored
 from .regions import level_data
 
 POLL_MS = 200
-MOST_DIFFERENCES = 8  # pairs, so that the layer list stays readable
+MOST_DIFFERENCES = 8  # layers, so that the layer list stays readable
 
 
 class FinetuneRunner:
@@ -119,9 +119,13 @@ class FinetuneRunner:
 
     def differences(self) -> None:
         """Show where the new model of the last run differs from the old one."""
-        folder = self._controller.folder
-        if folder is not None:
-            self._work(partial(read_differences, folder, MOST_DIFFERENCES), self._on_differences)
+        folder, job = self._controller.folder, self._controller.job
+        if folder is None:
+            return
+        pairs = _open_pairs(list(self._controller.rows), job.origins if job is not None else ())
+        stacks = {known: pair.key for known, pair in pairs.items() if pair.stack}
+        read = partial(read_differences, folder, MOST_DIFFERENCES, stacks)
+        self._work(read, partial(self._on_differences, pairs))
 
     def close(self) -> None:
         """End the run so that it can be resumed, and wait until nothing is left of it."""
@@ -205,15 +209,12 @@ class FinetuneRunner:
         except RwkvSegError as error:
             self._controller.failed.emit(str(error))
 
-    def _on_differences(self, outcome: Attempt[Any]) -> None:
-        if outcome.value is None:
-            self._controller.failed.emit(outcome.sentence)
-            return
-        job = self._controller.job
-        pairs = _open_pairs(list(self._controller.rows))
-        origins = job.origins if job is not None else []
-        known = {number: pairs[key] for number, key in enumerate(origins) if key in pairs}
-        self._layers.show_differences(outcome.value, known)
+    def _on_differences(self, pairs: dict[int | str, LayerPair], outcome: Attempt[Any]) -> None:
+        sentence = outcome.sentence
+        if outcome.value is not None:
+            sentence = self._layers.show_differences(outcome.value, pairs)
+        if sentence:
+            self._controller.failed.emit(sentence)
 
     def _on_ended(self, ended: Ended) -> None:
         self._asked.clear()
@@ -231,10 +232,18 @@ class FinetuneRunner:
         self.found.emit(*(outcome.value or ([], [])))
 
 
-def _open_pairs(rows: list[PairRow]) -> dict[Any, LayerPair]:
-    """Return the pairs of open layers with a single plane, by their key."""
-    pairs = [row.source for row in rows if isinstance(row.source, LayerPair)]
-    return {pair.key: pair for pair in pairs if not pair.stack and pair.image is not None}
+def _open_pairs(rows: list[PairRow], origins: Sequence[Hashable]) -> dict[int | str, LayerPair]:
+    """Return the pairs of open layers by their numbers in a run whose pairs have these origins.
+
+    Stacks also by their group, which a run that was resumed still knows.
+    """
+    sources = [row.source for row in rows if isinstance(row.source, LayerPair)]
+    pairs = {pair.key: pair for pair in sources if pair.image is not None}
+    known: dict[int | str, LayerPair] = {
+        pair.group: pair for pair in reversed(pairs.values()) if pair.stack
+    }
+    known.update((number, pairs[key]) for number, key in enumerate(origins) if key in pairs)
+    return known
 
 
 def _read_labels(path: str) -> Any:

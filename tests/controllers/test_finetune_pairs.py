@@ -18,8 +18,6 @@ from napari_rwkv_seg.controllers.finetune_pairs import (
     PairFacts,
     PairRow,
     count,
-    parse_planes,
-    with_plane,
 )
 from napari_rwkv_seg.controllers.finetune_rows import PairRows, count_rows
 from napari_rwkv_seg.errors import ImageError, SettingsError, TrainingDataError
@@ -27,41 +25,6 @@ from napari_rwkv_seg.errors import ImageError, SettingsError, TrainingDataError
 from .finetuning import ArrayPair, make_entry
 
 CLASSES = make_entry().card.classes
-
-
-@pytest.mark.parametrize(
-    ("text", "stack", "planes"),
-    [
-        ("3", (9,), [(3,)]),
-        ("7-8, 3", (9,), [(3,), (7,), (8,)]),
-        (" 3 - 4 ;3", (9,), [(3,), (4,)]),
-        ("1/0-1", (2, 3), [(1, 0), (1, 1)]),
-    ],
-)
-def test_planes_are_read_as_they_are_written(text, stack, planes):
-    assert parse_planes(text, stack) == planes
-
-
-@pytest.mark.parametrize(
-    ("text", "stack", "words"),
-    [
-        ("", (9,), "Name the planes"),
-        ("9", (9,), "count from 0 to 8"),
-        ("5-2", (9,), "count from 0 to 8"),
-        ("three", (9,), "written like '7-9'"),
-        ("3", (2, 9), "written like '3/7-9'"),
-    ],
-)
-def test_planes_that_are_not_there_are_said(text, stack, words):
-    with pytest.raises(SettingsError, match=words):
-        parse_planes(text, stack)
-
-
-def test_a_plane_is_added_once():
-    once = with_plane(Checked("these planes", "1"), (4,))
-
-    assert once.planes == "1, 4"
-    assert with_plane(once, (4,)) == once
 
 
 def test_classes_are_counted_by_name():
@@ -189,6 +152,29 @@ def test_what_the_user_has_ticked_of_an_image_stays_so():
     rows.use("cells + new", True)
     counted(rows, new=True)
     assert used(rows) == ["new"]
+
+
+def test_labels_of_which_the_user_has_said_what_is_checked_are_not_unticked_by_a_guess():
+    rows = PairRows()
+    rows.offer([labels_of("cells", "mine")])
+    counted(rows, mine=False)
+    rows.check("cells + mine", Checked("these planes", "1, 3"))
+    rows.offer([labels_of("cells", "new"), labels_of("cells", "mine")])
+
+    counted(rows, mine=False, new=False)
+
+    assert used(rows) == ["mine"]
+
+
+def test_saying_what_of_labels_is_checked_that_are_not_used_keeps_no_others_from_being_so():
+    rows = PairRows()
+    rows.offer([labels_of("cells", name) for name in ("other", "mine")])
+    counted(rows, other=True, mine=False)
+    rows.check("cells + other", Checked("these planes", "2"))
+
+    counted(rows, other=False)
+
+    assert used(rows) == ["other"]
 
 
 def test_labels_of_two_parts_of_an_image_are_both_used():

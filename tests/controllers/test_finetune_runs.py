@@ -3,6 +3,7 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import platformdirs
@@ -10,6 +11,7 @@ import pytest
 import tifffile
 
 from napari_rwkv_seg.controllers import finetune_runs
+from napari_rwkv_seg.controllers.finetune_differences import Difference, read_differences
 from napari_rwkv_seg.controllers.finetune_pairs import Checked
 from napari_rwkv_seg.controllers.finetune_runs import (
     SnapshotSource,
@@ -17,7 +19,6 @@ from napari_rwkv_seg.controllers.finetune_runs import (
     command_line,
     discard_run,
     find_runs,
-    read_differences,
     suggested_title,
 )
 from napari_rwkv_seg.controllers.finetune_work import prepare
@@ -25,7 +26,7 @@ from napari_rwkv_seg.errors import OutputError, RunError
 from napari_rwkv_seg.training.run_folder import RunFolder, locked
 from napari_rwkv_seg.zoo.store import find_model, user_folder
 
-from .finetuning import make_controller, make_entry
+from .finetuning import ArrayPair, make_controller, make_entry
 
 
 @pytest.fixture(autouse=True)
@@ -189,6 +190,49 @@ def test_differences_are_read_with_their_image(run):
     assert found.number == 0
     assert found.image.shape == (64, 200)
     np.testing.assert_array_equal(found.changes, changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "plane"),
+    [
+        ("cells", "cells 0123abcd", ()),
+        ("cells 3", "cells 3 0123abcd", ()),
+        ("cells, plane 3", "cells, plane 3 0123abcd", ()),
+        ("cells, plane 3", "cells 0123abcd", (3,)),
+        ("cells, plane 1/12", "cells 0123abcd", (1, 12)),
+        ("cells 3.tif", "", ()),
+        ("cells.tif 3", "cells.tif", (3,)),
+        ("cells.tif [1, 12]", "cells.tif", (1, 12)),
+    ],
+)
+def test_the_name_and_the_group_of_a_pair_tell_its_plane(name, group, plane):
+    assert Difference(0, name, None, np.zeros((2, 2), np.uint8), group).plane == plane
+
+
+class Series(ArrayPair):
+    """A pair of four planes."""
+
+    def planes(self, checked, *, copied):
+        (flat,) = super().planes(checked, copied=copied)()
+        return lambda: iter([replace(flat, name=f"s {place}", group="s") for place in range(4)])
+
+
+def test_all_planes_of_an_open_stack_count_as_one_layer_and_bring_no_image(home):
+    run = prepare(make_controller(home, "good", Series()).begin())
+    (run / "held_out").mkdir()
+    for number in range(4):
+        changes = np.full((64, 200), number, dtype=np.uint8)
+        tifffile.imwrite(run / "held_out" / f"{number:03d}_difference.tif", changes)
+
+    of_open = read_differences(run, 2, {0: "mine", 1: "mine", 3: "mine"})
+    of_closed = read_differences(run, 2)
+
+    assert [(one.number, one.image is None) for one in of_open] == [
+        *((0, True), (1, True), (2, False), (3, True)),
+    ]
+    assert [one.number for one in of_closed] == [0, 1]
+    by_group = read_differences(run, 1, {"s": "mine"})
+    assert [one.number for one in by_group] == [0, 1, 2, 3]
 
 
 def test_the_command_names_the_run_file_and_is_joined_for_this_system(tmp_path, monkeypatch):

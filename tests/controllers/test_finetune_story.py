@@ -133,8 +133,15 @@ def test_labels_that_nobody_has_corrected_are_told():
 
     assert pixels_line(own.facts, "classes").endswith(" · not corrected")
     assert "None of the ticked labels was corrected" in pairs_warning([own])
-    assert "1 of them were not corrected" in pairs_warning([own, mine])
+    assert "1 of the ticked labels were not corrected" in pairs_warning([own, mine])
     assert pairs_warning([replace(own, used=False), mine]) == ""
+
+
+def test_planes_of_a_stack_that_nobody_has_corrected_are_told():
+    part = PairRow(ArrayPair(), facts=replace(FACTS, uncorrected="0, 2-4"))
+
+    assert pixels_line(part.facts, "classes").endswith(" · not corrected: plane 0, 2-4")
+    assert "Some of the checked planes were not corrected" in pairs_warning([part])
 
 
 def test_two_ticked_labels_of_one_image_are_warned_of():

@@ -18,7 +18,8 @@ from image_targets import IMAGES
 from target import Target, check, put
 
 from napari_rwkv_seg.controllers import finetune_sentences as say
-from napari_rwkv_seg.controllers.finetune_runs import find_runs, read_differences, read_result
+from napari_rwkv_seg.controllers.finetune_differences import read_differences
+from napari_rwkv_seg.controllers.finetune_runs import find_runs, read_result
 from napari_rwkv_seg.controllers.finetune_story import RunStory
 from napari_rwkv_seg.controllers.journal_folders import list_entries, read_entry, tidy
 from napari_rwkv_seg.controllers.journal_snapshot import Facts, Grid, pack, write_snapshot

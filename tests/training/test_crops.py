@@ -197,7 +197,7 @@ def test_what_may_be_turned_is_learnt_from_up_to_the_edges_of_a_crop():
         assert truth.all()
 
 
-def test_the_crops_of_a_run_are_turned_unless_its_settings_say_otherwise(make_cells, monkeypatch):
+def test_the_crops_of_a_run_are_turned_unless_its_card_says_otherwise(make_cells, monkeypatch):
     told = []
 
     def spy(*arguments, turns):
@@ -206,13 +206,11 @@ def test_the_crops_of_a_run_are_turned_unless_its_settings_say_otherwise(make_ce
 
     monkeypatch.setattr(crops_module, "warp", spy)
     for orientation, turns in (("any", True), ("fixed", False)):
-        settings = make_settings(name="a", orientation=orientation)
+        card = find_model(DEFAULT_MODEL).card.model_copy(update={"orientation": orientation})
         pairs = [make_cells()]
         none = tuple(np.zeros(pair.checked.shape, bool) for pair in pairs)
         split = Split(tuple(pair.checked for pair in pairs), none, "")
-        _crops(pairs, split, find_model(DEFAULT_MODEL).card, settings, 150_000)(
-            np.random.default_rng(0)
-        )
+        _crops(pairs, split, card, make_settings(name="a"), 150_000)(np.random.default_rng(0))
         assert set(told) == {turns}
         told.clear()
 

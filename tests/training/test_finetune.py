@@ -73,6 +73,12 @@ def test_the_new_model_knows_whether_sides_matter(tiny: ModuleType, tmp_path: Pa
     assert card is not None
     assert card.orientation == "fixed"
 
+    (again := tmp_path / "again").mkdir()
+    (run.model).rename(again / "base")  # the next round, with nothing said
+    next_run = tiny.tiny_run(again, steps=2)
+    run_finetune(next_run.path)
+    assert find_model(next_run.model).card.orientation == "fixed"
+
 
 def test_the_weights_are_between_the_base_and_what_was_learnt(
     tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -12,6 +12,7 @@ from qtpy.QtGui import QCloseEvent, QGuiApplication
 from qtpy.QtWidgets import QApplication
 
 from napari_rwkv_seg.controllers.finetune import FinetuneController
+from napari_rwkv_seg.controllers.finetune_pairs import Checked
 from napari_rwkv_seg.training.run_folder import RunFolder, locked
 from napari_rwkv_seg.widgets.finetune_dock import FinetuneDock
 from napari_rwkv_seg.widgets.finetune_link import FinetuneLink
@@ -25,6 +26,7 @@ from .conftest import MODELS, PATIENCE_MS
 pytestmark = pytest.mark.gui
 
 FAKE = Path(__file__).parents[1] / "fake_trainer.py"
+ONE_AND_THREE = Checked("these planes", planes="1, 3")
 
 
 @pytest.fixture(autouse=True)
@@ -180,7 +182,7 @@ def test_two_layers_are_added_by_hand_and_a_misfit_says_what_is_wrong(
 
 def test_the_orientation_is_chosen_and_shown(open_dock, with_cells, until) -> None:
     dock = open_dock()
-    assert dock._controller.choices.orientation == "any"
+    assert dock._controller.choices.orientation == "auto"
     box = dock.budget.orientation
     box.setCurrentIndex(box.findText("As in the images"))
     box.activated.emit(box.currentIndex())
@@ -483,6 +485,38 @@ def test_differences_are_shown_over_their_image(
     np.testing.assert_array_equal(layer.scale, (2, 3))
     assert list(layer.features["class"])[1:] == ["newly right", "newly wrong"]
     assert dock.pairs.list.count() == 1
+
+
+def test_differences_in_planes_of_a_series_are_one_layer_upon_its_labels(
+    open_dock, viewer, labels, train, until
+) -> None:
+    import tifffile
+
+    where = {"scale": (900, 2, 3), "translate": (0, -5, 7)}
+    series = np.stack([labels, labels, labels, labels])
+    viewer.add_image((series * 200).astype(np.uint8), name="cells", **where)
+    mine = viewer.add_labels(series, name="mine", **where)
+    dock = open_dock()
+    dock._controller.rows.check(next(iter(dock._controller.rows)).source.key, ONE_AND_THREE)
+    train(dock)
+    dock.run.stop.click()
+    until(lambda: dock._controller.state == "ended")
+    held_out = dock._controller.folder / "held_out"
+    held_out.mkdir()
+    changes = np.zeros((2, 64, 200), dtype=np.uint8)
+    changes[0, 3, 4], changes[1, 5, 6] = 1, 2
+    for number, one in enumerate(changes):
+        tifffile.imwrite(held_out / f"{number:03d}_difference.tif", one)
+
+    dock.result.differences.click()
+    until(lambda: "cells · differences" in viewer.layers)
+
+    assert len(viewer.layers) == 3
+    assert viewer.layers.selection.active is mine
+    layer = viewer.layers["cells · differences"]
+    np.testing.assert_array_equal(layer.extent.world, mine.extent.world)
+    np.testing.assert_array_equal(layer.data[[1, 3]], changes)
+    assert not layer.data[[0, 2]].any()
 
 
 def test_differences_bring_their_image_if_it_was_closed(

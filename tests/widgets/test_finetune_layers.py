@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from napari.components import Dims, ViewerModel
 
+from napari_rwkv_seg.controllers.finetune_differences import Difference
 from napari_rwkv_seg.controllers.finetune_pairs import Checked
-from napari_rwkv_seg.controllers.finetune_runs import Difference
 from napari_rwkv_seg.errors import ImageError
 from napari_rwkv_seg.widgets import finetune_shown
-from napari_rwkv_seg.widgets.finetune_layers import LayerPair
+from napari_rwkv_seg.widgets.finetune_layers import LayerPair, new_row
+from napari_rwkv_seg.widgets.finetune_runner import _open_pairs
 from napari_rwkv_seg.widgets.finetune_shown import RunLayers, in_view
 
 several_units = pytest.mark.skipif(
@@ -230,3 +231,129 @@ def test_differences_of_a_part_of_an_image_lie_on_that_part(model) -> None:
     RunLayers(model).show_differences([difference(1)], {0: LayerPair(model, image, labels)})
 
     np.testing.assert_allclose(model.layers[-1].data_to_world((0, 0)), (20, 60))
+
+
+SERIES = {
+    "scale": (900, 0.65, 0.65),
+    "translate": (0, -100, 40),
+    "units": ("s", "um", "um"),
+    "axis_labels": ("t", "y", "x"),
+}
+VOLUME = {
+    "scale": (3, 0.5, 0.5),
+    "affine": [[1, 0, 0, 5], [0, 0.8, -0.6, 0], [0, 0.6, 0.8, 0], [0, 0, 0, 1]],
+    "units": ("mm",) * 3,
+    "axis_labels": ("z", "y", "x"),
+}
+
+
+def plane(number: int, place: int, value: int = 1) -> Difference:
+    """Return differences in the first row of a plane, whose stack is open."""
+    changes = np.zeros((20, 30), dtype=np.uint8)
+    changes[0] = value
+    return Difference(number, f"brain, plane {place}", None, changes, "brain 0123abcd")
+
+
+@several_units
+@pytest.mark.parametrize("where", [SERIES, VOLUME], ids=["series", "volume"])
+def test_differences_in_planes_of_a_stack_are_one_layer_that_lies_on_its_labels(
+    model, where
+) -> None:
+    image = model.add_image(np.zeros((5, 20, 30)), name="brain", **where)
+    labels = model.add_labels(np.zeros((5, 20, 30), dtype=np.int32), **where)
+    model.layers.selection = {labels}
+    pair, layers = LayerPair(model, image, labels), RunLayers(model)
+
+    told = layers.show_differences([plane(0, 1, 1), plane(1, 3, 2)], {0: pair, 1: pair})
+
+    (shown,) = model.layers[2:]
+    expected = np.zeros((5, 20, 30), dtype=np.uint8)
+    expected[1, 0], expected[3, 0] = 1, 2
+    np.testing.assert_array_equal(shown.data, expected)
+    np.testing.assert_allclose(shown.extent.world, labels.extent.world)
+    for name in ("scale", "translate", "rotate", "shear", "units", "axis_labels"):
+        np.testing.assert_array_equal(getattr(shown, name), getattr(labels, name))
+    np.testing.assert_array_equal(shown.affine.affine_matrix, labels.affine.affine_matrix)
+    assert (told, shown.name) == ("", "brain · differences")
+    assert model.layers.selection == {labels}
+
+    layers.show_differences([plane(0, 2, 2)], {0: pair})
+
+    assert model.layers[2:] == [shown]
+    assert np.flatnonzero(shown.data.any(axis=(1, 2))).tolist() == [2]
+
+
+def test_differences_leave_out_the_channels_that_labels_have_not(model) -> None:
+    image = model.add_image(np.zeros((5, 2, 20, 30)), axis_labels=("z", "c", "y", "x"))
+    labels = model.add_labels(np.zeros((5, 1, 20, 30), dtype=np.int32), scale=(1, 2, 1, 1))
+
+    RunLayers(model).show_differences([plane(0, 3)], {0: LayerPair(model, image, labels)})
+
+    assert model.layers[-1].data.shape == (5, 1, 20, 30)
+    assert model.layers[-1].data[3, 0, 0].all()
+
+
+def test_a_stack_is_known_by_its_number_or_by_the_group_that_a_resumed_run_has_kept(stack) -> None:
+    assert _open_pairs([new_row(stack)], ["another", stack.key]) == {1: stack, stack.group: stack}
+    assert _open_pairs([new_row(stack)], ()) == {stack.group: stack}
+
+
+def test_differences_of_labels_that_have_changed_since_are_said_not_to_be_shown(
+    model, stack
+) -> None:
+    before = list(model.layers)
+    layers = RunLayers(model)
+
+    told = layers.show_differences([plane(0, 1), plane(1, 5)], {0: stack, 1: stack})
+    assert "The differences of 'brain' are not shown: its labels are not as they were" in told
+
+    model.layers.remove(stack.labels)
+    assert layers.show_differences([plane(0, 1)], {0: stack}) == told
+    assert model.layers == [layer for layer in before if layer in model.layers]
+
+
+def test_differences_of_labels_that_are_too_large_are_said_not_to_be_shown(
+    model, stack, monkeypatch
+) -> None:
+    monkeypatch.setattr(finetune_shown, "MOST_COMPARED", 2999)
+
+    told = RunLayers(model).show_differences([plane(0, 1)], {0: stack})
+
+    assert "'brain' are not shown: its labels are too large" in told
+    assert len(model.layers) == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "group"),
+    [
+        (("brain, plane {}", "brain, plane {}"), "brain 0123abcd"),
+        (("brain.tif {}", "brain.tif {}"), "brain.tif"),
+    ],
+    ids=["of layers", "of files"],
+)
+def test_planes_of_a_closed_stack_lie_at_their_numbers_and_cover_no_other(
+    model, names, group
+) -> None:
+    painted = model.add_labels(np.zeros((5, 20, 30), dtype=np.int32))
+    model.layers.selection = {painted}
+    changes = np.ones((20, 30), dtype=np.uint8)
+    found = [
+        Difference(number, name.format(place), np.full((20, 30), place), changes, group)
+        for number, (name, place) in enumerate(zip(names, (1, 3), strict=True))
+    ]
+
+    RunLayers(model).show_differences(found, {})
+
+    assert [type(layer).__name__ for layer in model.layers[1:]] == ["Image", "Labels"] * 2
+    corners = [layer.data_to_world((0, 0, 0)) for layer in model.layers[1:]]
+    np.testing.assert_array_equal(corners, [(1, 0, 0)] * 2 + [(3, 0, 0)] * 2)
+    assert {layer.data.shape for layer in model.layers[1:]} == {(1, 20, 30)}
+    assert model.layers.selection == {painted}
+
+
+def test_an_image_that_a_run_has_kept_leaves_the_selection(model) -> None:
+    painted = model.add_labels(np.zeros((20, 30), dtype=np.int32))
+
+    RunLayers(model).show_differences([difference(1)], {})
+
+    assert model.layers.selection == {painted}

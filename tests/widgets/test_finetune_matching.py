@@ -181,7 +181,7 @@ def test_a_copy_of_the_view_of_streamed_labels_is_learnt_from_with_its_part_of_t
 
     np.testing.assert_array_equal(pair.image, pixels[2, 15:21, 20:30])
     assert pair.labels.shape == pair.checked.shape == (6, 10)
-    assert row.source.as_written()()
+    assert row.source.as_written()() == {(0,)}
     copied.data_setitem((np.array([0]), np.array([0]), np.array([0])), 7)
     assert not row.source.as_written()()
 
