@@ -5,20 +5,18 @@ import torch
 
 from napari_rwkv_seg.networks import SEGMENTERS, build_network
 
-ALL_SIZES = [(224, 224), (256, 320), (97, 131)]
+NATIVE = (224, 224)  # where the position embedding of the encoders is taken as it is
+SIZES = [(96, 160), (97, 131)]
+NARROW = {"decoder": "narrow"}
 CASES = [
-    *(("rwkv_unet", variant, {}, size) for variant in "TSB" for size in ALL_SIZES),
-    *(("rwkv_unet_encoder", variant, {}, size) for variant in "TSB" for size in ALL_SIZES),
-    *(("med_urwkv", "T", {"encoder": e}, s) for e in ("adapter", "plain") for s in ALL_SIZES),
-    *(("med_urwkv", "S", {"encoder": e}, s) for e in ("adapter", "plain") for s in ALL_SIZES),
-    *(
-        ("med_urwkv", "B", {"encoder": e, "decoder": "narrow"}, s)
-        for e in ("adapter", "plain")
-        for s in ALL_SIZES
-    ),
-    *(("vrwkv", variant, {}, size) for variant in "TSB" for size in ALL_SIZES),
+    *((name, variant, {}, size)
+      for name in ("rwkv_unet", "rwkv_unet_encoder", "vrwkv") for variant in "TSB"
+      for size in (SIZES if variant != "T" else [NATIVE, *SIZES])),
+    *(("med_urwkv", variant, {"encoder": encoder} | (NARROW if variant == "B" else {}), size)
+      for variant in "TSB" for encoder in ("adapter", "plain")
+      for size in (SIZES if variant != "T" else [NATIVE, *SIZES])),
     *(("vrwkv_adapter", variant, {}, (96, 160)) for variant in "TSB"),
-]
+]  # fmt: skip
 
 
 def name_of(case: object) -> str:

@@ -113,7 +113,7 @@ def assert_readable(run: RunFolder) -> None:
 
 
 def test_a_run_that_is_killed_again_and_again_can_be_resumed_and_ends(tiny_run, train) -> None:
-    run, chance = tiny_run(steps=400), random.Random(42)
+    run, chance = tiny_run(steps=200), random.Random(42)
     steps = []
     for _ in range(3):
         trainer = train(run)
