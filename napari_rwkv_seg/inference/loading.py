@@ -107,7 +107,8 @@ def with_views(model: Model, views: Views) -> Model:
     """
     check_views(views)
     if note := views_note(model.card, views):
-        return replace(model, views=1, notes=(*model.notes, note))
+        others = [one for one in model.notes if one != note]  # it may have been asked before
+        return replace(model, views=1, notes=(*others, note))
     return replace(model, views=views)
 
 

@@ -87,7 +87,7 @@ class LabelControls(QWidget):
         self._show_row(self.overlap, can_link and bool(labels.link))
 
     def say_of(self, other: str) -> None:
-        """Say what the controls act on; the last result's model if `other` than the chosen one."""
+        """Say what the controls act on; `other` is the last result's model if not the chosen."""
         acts = "Acts on the last result at once; the network does not run again."
         waits = f"The last result is of {other!r}: choose that model to adjust it, or run this one."
         self.hint.say(waits if other else acts)

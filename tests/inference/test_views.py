@@ -94,6 +94,7 @@ def test_a_model_to_which_sides_matter_looks_once_and_says_so(lopsided):
 
     assert model.views == 1
     assert model.notes == ("'fake' tells sides apart, so it looks at no mirrored tiles.",)
+    assert with_views(model, 4).notes == model.notes  # said once, however often it is asked
     assert with_views(replace(lopsided, card=card), 1).notes == ()
     assert load_model("rwkv_unet_t_hippocampus", "cpu", 4).views == 1
 
