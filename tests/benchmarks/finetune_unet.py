@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from napari_rwkv_seg.networks import registry
+from napari_rwkv_seg.networks.view import View
 from napari_rwkv_seg.training import heads, preparation
 from napari_rwkv_seg.zoo import DEFAULT_MODEL
 from napari_rwkv_seg.zoo.store import find_model, write_model
@@ -17,10 +18,14 @@ UNET_RATE = 1e-3
 
 
 class PaddedUNet(nn.Module):
-    """MONAI's residual U-Net for images of any size: padded to what its strides divide."""
+    """MONAI's residual U-Net for images of any size: padded to what its strides divide.
 
-    def __init__(self, in_channels: int, classes: int) -> None:
+    It sees small images as the networks of the package do: within as much as crops show.
+    """
+
+    def __init__(self, in_channels: int, classes: int, view: View) -> None:
         super().__init__()
+        self.view = view
         self.network = UNet(
             spatial_dims=2,
             in_channels=in_channels,
@@ -31,6 +36,9 @@ class PaddedUNet(nn.Module):
         )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.view.show(self._logits, image, in_training=self.training)
+
+    def _logits(self, image: torch.Tensor) -> torch.Tensor:
         height, width = image.shape[-2:]
         margin = (0, -width % 16, 0, -height % 16)
         logits = self.network(functional.pad(image, margin, mode="replicate"))
@@ -39,8 +47,8 @@ class PaddedUNet(nn.Module):
 
 def register_unet() -> None:
     """Let the package build the U-Net, in this process only."""
-    registry._BUILDERS["monai_unet"] = lambda _, channels, classes, __: PaddedUNet(
-        channels, classes
+    registry._BUILDERS["monai_unet"] = lambda _, channels, classes, config: PaddedUNet(
+        channels, classes, registry._take_view(dict(config))
     )
     heads._PARTS["PaddedUNet"] = heads.Parts(encoder="none", head="none")
 
