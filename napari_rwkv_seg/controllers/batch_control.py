@@ -102,8 +102,8 @@ class BatchController:
     noted = Signal(str)  # what is worth knowing, while it goes on
     ended = Signal(BatchOutcome)
 
-    def __init__(self, settings: SegmentController | None = None) -> None:
-        self.settings = settings or SegmentController()
+    def __init__(self) -> None:
+        self.settings = SegmentController()
         self._wishes = BatchWishes()
         self._table = Table()
         self._job: BatchJob | None = None

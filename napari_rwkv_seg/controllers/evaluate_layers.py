@@ -16,6 +16,7 @@ from napari_rwkv_seg.evaluation.differences import difference_map
 from napari_rwkv_seg.evaluation.label_files import frames
 from napari_rwkv_seg.evaluation.lengths import Spacing, pixels, spacing_from
 from napari_rwkv_seg.evaluation.run import PairSource
+from napari_rwkv_seg.images.axes import times
 
 Stack = Literal["body", "planes"]
 STACKS: tuple[Stack, ...] = ("body", "planes")
@@ -157,7 +158,7 @@ def check_place(found: LayerFacts, true: LayerFacts) -> None:
     both = f"{found.name!r} and {true.name!r}"
     if found.shape != true.shape:
         raise EvaluationError(
-            f"The layers {both} have {_times(found.shape)} and {_times(true.shape)} pixels; "
+            f"The layers {both} have {times(found.shape)} and {times(true.shape)} pixels; "
             "choose labels of the same image at the same size."
         )
     if not 2 <= sum(_is_kept(found.shape, axis) for axis in range(len(found.shape))) <= 4:
@@ -190,7 +191,3 @@ def check_place(found: LayerFacts, true: LayerFacts) -> None:
 def _is_kept(shape: tuple[int, ...], axis: int) -> bool:
     """Return whether an axis counts: the last two always, others if they are longer than 1."""
     return axis >= len(shape) - 2 or shape[axis] > 1
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " × ".join(str(length) for length in shape)

@@ -126,13 +126,6 @@ def open_store(folder: Path) -> list[Any]:
     return open_levels(folder)
 
 
-def has_zarr() -> bool:
-    """Return whether results can be streamed at all."""
-    from importlib.util import find_spec
-
-    return find_spec("zarr") is not None
-
-
 def _home() -> Path:
     import platformdirs
 

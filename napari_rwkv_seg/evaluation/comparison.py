@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import CancelledError, EvaluationError, SettingsError
-from napari_rwkv_seg.images.partners import times
+from napari_rwkv_seg.images.axes import times
 from napari_rwkv_seg.inference.steps import drained
 
 from .lengths import Spacing, in_unit_of
@@ -234,7 +234,9 @@ def _class_scores(
     both = int((found & true).sum())
     total = pixels_found + pixels_true
     distances = surface_distances(found, true, pair.spacing.sizes, should_stop)
-    objects = match_objects(*(labels if is_objects else (_parts(found), _parts(true))))
+    objects = match_objects(
+        *(labels if is_objects else (connected_parts(found), connected_parts(true)))
+    )
     f1_50, f1_75, f1_mean = _f1(objects)
     return ClassScores(
         pair.name,
@@ -271,7 +273,7 @@ def _f1(objects: ObjectMatches) -> tuple[float, float, float]:
     return objects.f1(0.5), objects.f1(0.75), mean
 
 
-def _parts(mask: NDArray[np.bool_]) -> Labels:
+def connected_parts(mask: NDArray[np.bool_]) -> Labels:
     """Return the connected parts of a mask as objects; sides, edges and corners connect."""
     from scipy import ndimage
 

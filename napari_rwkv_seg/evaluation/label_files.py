@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import EvaluationError, UnreadableFileError
 from napari_rwkv_seg.images import ImageFile, check_axes, read_image
+from napari_rwkv_seg.images.axes import times
 from napari_rwkv_seg.images.kinds import Kind, kind_of
 from napari_rwkv_seg.images.orientation import laid_like
-from napari_rwkv_seg.images.partners import by_shared_name, first_names, times, without_channels
+from napari_rwkv_seg.images.partners import by_shared_name, first_names, without_channels
 
 from .comparison import LabelPair, as_labels
 from .label_places import stated_spacing

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_rwkv_seg.images.axes import stack_shape
 from napari_rwkv_seg.inference.segment import Segmentation
 
 from .measure_blocks import Block, blocks
@@ -182,9 +181,3 @@ class _Tally:
             for time in range(self._times)
             for name, (objects, pixels) in zip(self._names[1:], self._counts[time, 1:], strict=True)
         ]
-
-
-def stack_length(segmentation: Segmentation) -> int:
-    """Return how many planes there are to measure, at most."""
-    axes = segmentation.axes.replace("C", "")
-    return int(np.prod(stack_shape(segmentation.labels.shape, axes), dtype=int))

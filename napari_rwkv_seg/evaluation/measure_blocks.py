@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from napari_rwkv_seg.inference.segment import Segmentation
 
+from .comparison import connected_parts
+
 Labels = NDArray[np.integer[Any]]
 
 
@@ -45,7 +47,7 @@ class Block:
         owner = self._owners(count)
         for number in range(1, count):
             if self.is_by_class:
-                yield number, _regions(self.labels == number)
+                yield number, connected_parts(self.labels == number)
             elif owner is None:
                 yield number, self.labels
             else:
@@ -123,11 +125,3 @@ def _pixels(image: Any, axes: str, place: dict[str, int], inner: str) -> NDArray
     if "C" not in axes:
         return _in_order(part, axes, inner)[..., None]
     return _in_order(part, axes, inner + "C")
-
-
-def _regions(mask: NDArray[np.bool_]) -> Labels:
-    """Return the connected regions of a mask, counted from 1; pixels touch by sides and corners."""
-    from scipy import ndimage
-
-    regions: Labels = ndimage.label(mask, structure=np.ones((3,) * mask.ndim, bool))[0]
-    return regions

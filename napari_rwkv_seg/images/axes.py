@@ -43,7 +43,7 @@ def check_axes(shape: Sequence[int], axes: str) -> str:
     spatial = axes.replace("C", "")
     if len(axes) != len(shape):
         raise ImageError(
-            f"The image has {len(shape)} axes ({_times(shape)}), but {axes!r} names {len(axes)}. "
+            f"The image has {len(shape)} axes ({times(shape)}), but {axes!r} names {len(axes)}. "
             "State one letter per axis."
         )
     if set(axes) - set("TZCYX") or len(set(axes)) < len(axes) or not spatial.endswith("YX"):
@@ -82,7 +82,7 @@ def guess_axes(
         return check_axes(shape, letters)
     if not 2 <= len(shape) <= 5:
         raise ImageError(
-            f"The image has {len(shape)} axes ({_times(shape)}); "
+            f"The image has {len(shape)} axes ({times(shape)}); "
             "2 to 5 can be used, of T, Z, C, Y and X."
         )
     if rgb or (rgb is None and _looks_like_colour(shape)):
@@ -99,7 +99,7 @@ def _letter(label: str) -> str:
 def _check_not_empty(shape: Sequence[int]) -> None:
     """Refuse an image without pixels."""
     if 0 in shape:
-        raise ImageError(f"The image is empty: its shape is {_times(shape)}.")
+        raise ImageError(f"The image is empty: its shape is {times(shape)}.")
 
 
 def _looks_like_colour(shape: Sequence[int]) -> bool:
@@ -130,7 +130,7 @@ def _ambiguous(shape: Sequence[int]) -> ImageError:
     """Return the error that asks the user to state the axes."""
     fitting = [axes for axes in AXES_CHOICES if len(axes) == len(shape)]
     return ImageError(
-        f"An image of shape {_times(shape)} may hold channels or a stack. "
+        f"An image of shape {times(shape)} may hold channels or a stack. "
         f"State its axes, one of: {', '.join(fitting)}."
     )
 
@@ -148,11 +148,11 @@ def describe_axes(shape: Sequence[int], axes: str) -> str:
     channels = shape[axes.index("C")] if "C" in axes else 1
     kind = "grey" if channels == 1 else f"{channels} channels"
     if not stack:
-        return f"{_times(shape)}: one plane, {kind}."
+        return f"{times(shape)}: one plane, {kind}."
     count = math.prod(stack_shape(shape, axes))
     along = " and ".join(_NAMES[letter] for letter in stack)
     noun = "1 plane" if count == 1 else f"{count} planes"
-    text = f"{_times(shape)}: a stack of {noun} along {along}, {kind}"
+    text = f"{times(shape)}: a stack of {noun} along {along}, {kind}"
     return f"{text}, each plane segmented on its own."
 
 
@@ -192,7 +192,7 @@ def planes(image: Any, axes: str) -> Iterator[tuple[tuple[int, ...], NDArray[Any
         yield index, np.moveaxis(plane, left.index("C"), -1) if "C" in left else plane[..., None]
 
 
-def _times(shape: Sequence[int]) -> str:
+def times(shape: Sequence[int]) -> str:
     """Return a shape as "3 × 512 × 512"."""
     return " × ".join(str(length) for length in shape)
 

@@ -1,6 +1,6 @@
 """Files of two folders that belong together by their names, and the numbers in label files."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +89,3 @@ def without_channels(file: ImageFile) -> NDArray[Any]:
             "Save them as a grey image, each class or object with a number of its own."
         )
     return np.ascontiguousarray(colours[0])
-
-
-def times(shape: Sequence[int]) -> str:
-    """Return a shape in words, such as 20 × 30."""
-    return " × ".join(str(length) for length in shape)

@@ -21,9 +21,6 @@ Report = Callable[[Event], None]
 Tell = Callable[..., Event]
 """Makes an event from its kind and its facts, and tells it."""
 
-LAST_EVENTS = frozenset({"finished", "cancelled", "failed"})
-"""After one of these the run is over."""
-
 
 def make_event(kind: str, **facts: object) -> Event:
     """Return an event of now; numbers are rounded, and what is not finite becomes None."""

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import RunError
-from napari_rwkv_seg.evaluation.regions import RegionScores, Tally
 from napari_rwkv_seg.files import in_memory, read_bytes, write_atomically
 from napari_rwkv_seg.inference.loading import Model
 
@@ -141,13 +140,11 @@ class HeldOut:
             for index in indices
         }
 
-    def scores(self, maps: ClassMaps) -> RegionScores:
-        """Return how well class maps agree with the truth on what is held out."""
-        tally = Tally(self._classes)
-        for index, labels in maps.items():
-            region = self.regions[index]
-            tally.add(labels[region], self.truths[index][region])
-        return tally.scores(len(maps), tuple(maps.values()))
+    def scores(self, maps: ClassMaps) -> tuple[float, dict[str, float]]:
+        """Return the mean Dice, and that of each class that is in the truth, over all images."""
+        counts = zip(self._classes[1:], *self.counts(maps).sum(0), strict=True)
+        dice = {name: float(overlap / areas) for name, overlap, areas, true in counts if true}
+        return sum(dice.values()) / max(1, len(dice)), dice
 
     def counts(self, maps: ClassMaps) -> NDArray[np.int64]:
         """Return what `verdict` compares: (images, 3, foreground classes)."""

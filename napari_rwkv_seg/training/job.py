@@ -135,8 +135,8 @@ class Job:
 
     def validate(self, network: nn.Module) -> Mapping[str, Any]:
         """Return the scores of a network on the few images of the checks on the way."""
-        scores = self.held_out.scores(self.predict(network, self.held_out.quick))
-        return {"score": scores.mean, "dice": scores.by_class, "base": False}
+        mean, dice = self.held_out.scores(self.predict(network, self.held_out.quick))
+        return {"score": mean, "dice": dice, "base": False}
 
     def counts_of_corrected(self, network: nn.Module) -> Counts:
         """Return what `verdict` counts, on all of some pairs, learnt from or held out."""
@@ -263,13 +263,13 @@ class Job:
     def _tell_base(self) -> None:
         """Tell the score of the model started from, on the images of the checks on the way."""
         held_out = self.held_out
-        scores = held_out.scores({index: held_out.base[index] for index in held_out.quick})
+        mean, dice = held_out.scores({index: held_out.base[index] for index in held_out.quick})
         self.tell(
             "validated",
             step=0,
             seconds=self.watch.seconds,
-            score=scores.mean,
-            dice=scores.by_class,
+            score=mean,
+            dice=dice,
             best=False,
             base=True,
         )

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from napari_rwkv_seg.errors import TrainingDataError
 from napari_rwkv_seg.evaluation.label_places import how_far_apart
 from napari_rwkv_seg.images import ImageFile, planes, read_image, stack_shape
+from napari_rwkv_seg.images.axes import times
 from napari_rwkv_seg.images.geometry import pixel_side
 from napari_rwkv_seg.images.orientation import laid_like
-from napari_rwkv_seg.images.partners import by_shared_name, first_names, times, without_channels
+from napari_rwkv_seg.images.partners import by_shared_name, first_names, without_channels
 
 from .pairs import TrainingPair
 

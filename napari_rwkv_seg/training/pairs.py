@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_rwkv_seg.errors import ImageError, TrainingDataError
+from napari_rwkv_seg.images.axes import times
 from napari_rwkv_seg.inference.normalize import check_dtype
 from napari_rwkv_seg.zoo.card import ClassCard
 
@@ -231,8 +232,8 @@ def _fault(pair: TrainingPair) -> str:
         return f"Image {pair.name!r} cannot be used: {error}"
     if labels.shape != image.shape[:2]:
         return (
-            f"The labels of {pair.name!r} are {_times(labels.shape)} pixels and the image is "
-            f"{_times(image.shape[:2])}; choose labels that belong to this image."
+            f"The labels of {pair.name!r} are {times(labels.shape)} pixels and the image is "
+            f"{times(image.shape[:2])}; choose labels that belong to this image."
         )
     if checked.shape != labels.shape or checked.dtype != bool:
         return f"What is checked of {pair.name!r} must be true or false for each of its pixels."
@@ -261,7 +262,3 @@ def _unknown_classes(pair: TrainingPair, unknown: Sequence[int], names: Sequence
         f"({', '.join(names)}); choose the model that made them, add a class, or say that the "
         "numbers are objects."
     )
-
-
-def _times(shape: Sequence[int]) -> str:
-    return " × ".join(str(length) for length in shape)

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from napari_rwkv_seg.errors import CancelledError
-from napari_rwkv_seg.evaluation.regions import predict_classes, score_regions
+from napari_rwkv_seg.evaluation.regions import predict_classes
 from napari_rwkv_seg.inference import Model
 from napari_rwkv_seg.inference.segment import segment
 from napari_rwkv_seg.zoo.card import ClassCard, ModelCard, Normalization, ObjectDefaults
@@ -30,32 +30,6 @@ def model(tmp_path) -> Model:
     return Model(card, Bands(), "cpu", tmp_path)
 
 
-def test_dice_is_pooled_over_the_pixels_of_all_regions(model):
-    truths = [np.array([[1, 1, 0, 2]]), np.array([[1, 0, 0, 2]])]
-    images = [np.array([[1, 0, 0, 2]]), np.array([[1, 1, 0, 2]])]
-    scores = score_regions(model, images, truths, [np.ones((1, 4), bool)] * 2, NAMES)
-    assert scores.by_class == {"dim": pytest.approx(2 * 2 / (3 + 3)), "bright": 1.0}
-    assert scores.mean == pytest.approx((4 / 6 + 1) / 2)
-    assert (scores.regions, scores.absent) == (2, ())
-
-
-def test_pixels_outside_the_regions_do_not_count(model):
-    image, truth = np.array([[1, 1, 2]]), np.array([[1, 0, 0]])
-    region = np.array([[True, False, False]])
-    scores = score_regions(model, [image, image], [truth, truth], [region, ~region & False], NAMES)
-    assert scores.mean == 1
-    assert scores.regions == 1
-    assert not scores.predictions[1].any()
-
-
-def test_a_class_in_no_truth_is_left_out_and_named(model):
-    scores = score_regions(
-        model, [np.array([[1, 2]])], [np.array([[1, 0]])], [np.ones((1, 2), bool)], NAMES
-    )
-    assert scores.by_class == {"dim": 1.0}
-    assert scores.absent == ("bright",)
-
-
 def test_the_labels_are_those_that_a_user_gets(model):
     image = np.random.default_rng(0).uniform(0, 2, (97, 131))
     assert np.array_equal(predict_classes(model, image), segment(image, model).labels)
@@ -70,5 +44,5 @@ def test_it_stops_between_two_tiles(model):
 
     image = np.ones((200, 200))
     with pytest.raises(CancelledError):
-        score_regions(model, [image], [image.astype(int)], [image > 0], NAMES, should_stop)
+        predict_classes(model, image, should_stop)
     assert len(asked) == 3

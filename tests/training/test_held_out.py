@@ -132,3 +132,15 @@ def test_there_is_time_to_learn_however_long_scores_take():
     assert 0 < every < math.inf
     fast = scored(some_held_out([(8, 8)]), 1, 300)
     assert timetable(300, fast, 10.0)[0].end(begun=5) == pytest.approx(300 - 1 - 1.1 - 2 - 10)
+
+
+def test_dice_is_pooled_over_what_is_held_out_of_all_images_and_over_classes_of_the_truth():
+    names = ["background", "dim", "bright", "nowhere"]
+    truths = [np.array([[1, 1, 0, 2]], np.uint8), np.array([[1, 0, 0, 2]], np.uint8)]
+    pairs = [TrainingPair("", np.zeros((1, 4)), each, np.ones((1, 4), bool)) for each in truths]
+    regions = (np.array([[True] * 4]), np.array([[True, True, False, True]]))
+    held_out = HeldOut(pairs, Split(regions, regions, ""), "classes", names, 42, 64)
+    maps = {0: np.array([[1, 0, 0, 2]], np.uint8), 1: np.array([[1, 1, 3, 2]], np.uint8)}
+    mean, dice_of = held_out.scores(maps)
+    assert dice_of == {"dim": pytest.approx(2 * 2 / (3 + 3)), "bright": 1.0}
+    assert mean == pytest.approx((4 / 6 + 1) / 2)

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from finetune_data import pooled_dice
 from torch import nn
 
-from napari_rwkv_seg.evaluation.regions import score_regions
+from napari_rwkv_seg.evaluation.regions import predict_classes
 from napari_rwkv_seg.inference import Model
 from napari_rwkv_seg.training.budget import Budget, Stopwatch
 from napari_rwkv_seg.training.checkpoints import load_checkpoint_file
@@ -169,14 +170,12 @@ def _validation(plan: Plan, pairs: list[Any], device: str, watch: Stopwatch) -> 
     """
     card = card_of(plan.data)
     truths = [class_map(pair, plan.facts.labels) for pair in pairs]
-    regions = [np.ones(truth.shape, bool) for truth in truths]
-    names = [each.name for each in card.classes]
 
     def validate(network: nn.Module) -> Mapping[str, Any]:
         start = time.monotonic()
         model = Model(card, network, device, Path())
-        images = [pair.image for pair in pairs]
-        score = score_regions(model, images, truths, regions, names).mean
+        found = [predict_classes(model, pair.image) for pair in pairs]
+        score = pooled_dice(found, truths, len(card.classes))
         watch.add(start - time.monotonic())
         return {"score": score}
 
