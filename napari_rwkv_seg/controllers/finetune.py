@@ -194,9 +194,13 @@ class FinetuneController:
         return self._job
 
     def resume(self, folder: Path) -> None:
-        """Go on with a run that was interrupted."""
-        if not self.is_busy:
-            self._job = None
+        """Go on with a run that was interrupted; of one that has ended show the result."""
+        if self.is_busy:
+            return
+        self._job, self._folder, self.story = None, folder, RunStory()
+        if result := read_result(folder):
+            self._end("finished", result=result)
+        else:
             self._launch(folder)
 
     def _launch(self, folder: Path) -> None:

@@ -1,11 +1,10 @@
-"""The folders of runs: those that were interrupted, what became of a run, and its end.
+"""The folders of runs: those that wait for a word of the user, and what becomes of a run.
 
 A run that has no result, and on which no process works, was interrupted; it can be
 resumed or discarded. A finished one gives its model to the user's models when the
 user says so, and its pairs to later runs. Knows no Qt, no napari and no torch.
 """
 
-import contextlib
 import json
 import shutil
 from collections.abc import Callable, Hashable, Iterator
@@ -16,7 +15,7 @@ from typing import Any, Literal
 
 from napari_rwkv_seg.errors import OutputError, RunError, RwkvSegError
 from napari_rwkv_seg.files import read_bytes
-from napari_rwkv_seg.training.install import install_model
+from napari_rwkv_seg.training.install import DECISION_FILE, install_model, note_decision
 from napari_rwkv_seg.training.run_folder import RunFolder, locked, read_snapshot, runs_folder
 from napari_rwkv_seg.training.run_settings import RunSettings
 from napari_rwkv_seg.zoo.card import plain_text
@@ -27,7 +26,6 @@ from .finetune_pairs import Checked, Meaning, Planes
 from .finetune_story import EventTail, RunStory
 from .shell import joined
 
-ACCEPTED_FILE = "accepted.json"
 RESULT_LIMIT = 10_000_000
 
 
@@ -47,6 +45,8 @@ class KeptRun:
         How many steps it had come.
     accepted : bool
         Whether its model was taken into use.
+    is_undecided : bool
+        Whether it has ended with a model that was neither taken into use nor declined.
     pairs : int
         How many pairs it holds.
     sentence : str
@@ -58,27 +58,29 @@ class KeptRun:
     when: datetime
     steps: int = 0
     accepted: bool = False
+    is_undecided: bool = False
     pairs: int = 0
     sentence: str = ""
 
 
 def find_runs(home: Path | None = None) -> tuple[list[KeptRun], list[KeptRun]]:
-    """Return the interrupted and the finished runs of the user, newest first; never raises.
+    """Return the runs that wait for a word, and the finished ones, newest first; never raises.
 
-    Runs on which a process works are in neither. Reads files: for a worker.
+    The interrupted ones wait, and those of which nobody has said what is to become of their
+    model. Runs on which a process works do not. Reads files: for a worker.
     """
-    interrupted, finished = [], []
+    waiting, finished = [], []
     for folder in _run_folders(home or runs_folder()):
         run = RunFolder(folder)
         try:
             kept = _kept(run)
             if run.result.is_file():
                 finished.append(kept)
-            elif not is_live(folder):
-                interrupted.append(kept)
+            if (kept.is_undecided or not run.result.is_file()) and not is_live(folder):
+                waiting.append(kept)
         except (RwkvSegError, OSError):  # no run, or one that nothing can be done about
             continue
-    return interrupted, finished
+    return waiting, finished
 
 
 def _run_folders(home: Path) -> Iterator[Path]:
@@ -95,13 +97,15 @@ def _kept(run: RunFolder) -> KeptRun:
     story = RunStory()
     for event in EventTail(run.events).read_all():
         story.hear(event)
+    decision = _read_dict(run.path / DECISION_FILE)
     when = datetime.fromtimestamp(run.settings_file.stat().st_mtime).astimezone()
     return KeptRun(
         folder=run.path,
         name=settings.name,
         when=when,
         steps=story.step,
-        accepted=(run.path / ACCEPTED_FILE).is_file(),
+        accepted=bool(decision.get("model")),
+        is_undecided="model" not in decision and run.result.is_file(),
         pairs=len(settings.pairs),
         sentence=story.sentence,
     )
@@ -141,11 +145,21 @@ def discard_run(folder: Path) -> None:
 
 def read_result(folder: Path) -> dict[str, Any]:
     """Return the result of a run, or {} if it has none."""
+    return _read_dict(RunFolder(folder).result)
+
+
+def _read_dict(path: Path) -> dict[str, Any]:
+    """Return what a JSON file says, or {} if there is none or it says something else."""
     try:
-        result = json.loads(read_bytes(RunFolder(folder).result, RESULT_LIMIT))
+        content = json.loads(read_bytes(path, RESULT_LIMIT))
     except (RwkvSegError, ValueError):
         return {}
-    return result if isinstance(result, dict) else {}
+    return content if isinstance(content, dict) else {}
+
+
+def decline_model(folder: Path) -> None:
+    """Note that the model of a run is not to be used; it stays in the run's folder."""
+    note_decision(RunFolder(folder), None)
 
 
 def command_line(folder: Path) -> str:
@@ -191,8 +205,6 @@ def adopt_model(folder: Path, title: str) -> str:
     if name.lower() in {entry.name.lower() for entry in list_models()}:
         raise OutputError(f"There is a model {name!r} already; choose another name.")
     install_model(run, user_folder() / name, title=plain_text(title, 80) or name)
-    with contextlib.suppress(RwkvSegError):  # the model is there; this is only a note
-        run.write_json(run.path / ACCEPTED_FILE, {"model": name})
     return name
 
 

@@ -213,11 +213,13 @@ def class_scores(result: dict[str, Any]) -> list[tuple[str, float | None, float 
 
 
 def interrupted_line(run: "KeptRun") -> str:
-    """Return the offer to resume a run."""
+    """Return what is said of a run that waits for a word."""
     when = f"{run.when:%H:%M}"
     if run.when.date() != run.when.now(run.when.tzinfo).date():
         when = f"{run.when:%Y-%m-%d %H:%M}"
     steps = f"after {number(run.steps)} step{'s' * (run.steps != 1)}"
+    if run.is_undecided:
+        return f"The run of {when} has ended, and its model is neither in use nor declined yet."
     if run.sentence:
         return f"The run of {when} ended {steps}: {run.sentence}"
     return f"A run of {when} was interrupted {steps}."

@@ -1,15 +1,19 @@
 """From a finished run to a model where its user wants it. Knows no torch."""
 
+import contextlib
 import shutil
 from pathlib import Path
 
-from napari_rwkv_seg.errors import OutputError, RunError
+from napari_rwkv_seg.errors import OutputError, RunError, RwkvSegError
 from napari_rwkv_seg.files import folder_beside, put_in_place
 from napari_rwkv_seg.zoo.card import plain_text, read_card, write_card
 from napari_rwkv_seg.zoo.store import user_folder
 
 from .run_folder import RunFolder
 from .run_settings import RunSettings
+
+DECISION_FILE = "decision.json"
+"""In a run's folder: `model`, the name under which its model was put in use, or null."""
 
 
 def target_folder(settings: RunSettings) -> Path:
@@ -78,4 +82,14 @@ def install_model(
         raise OutputError(
             f"Cannot write the model {str(target)!r}: {reason}. It is still in {str(run.model)!r}."
         ) from error
+    note_decision(run, target.name)
     return target
+
+
+def note_decision(run: RunFolder, model: str | None) -> None:
+    """Note in a run's folder what became of its model: its name in use, or None if declined.
+
+    It is only a note: that it cannot be written is no error, and the model is offered again.
+    """
+    with contextlib.suppress(RwkvSegError, OSError):
+        run.write_json(run.path / DECISION_FILE, {"model": model})

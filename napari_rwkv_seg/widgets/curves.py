@@ -55,7 +55,10 @@ class Curves(QWidget):
         self._dice_box.addItem(self.base)
         self._time = self._axis("bottom", self._dice_box, 2, 1, "Seconds")
         self._hint = Line("What the curves show", HINT)
-        self._hint.say("Dice is measured on what is held out; dashed: the model started from.")
+        self._hint.say(
+            "Dice is measured on what is held out, or as much of it as there is time for; dashed: "
+            "the model started from."
+        )
         self.setLayout(column_of(self.view, self._hint, spacing=2))
         self.show_theme(theme)
 

@@ -162,7 +162,7 @@ class FinetuneDock(ClosingDock):
         self.run.preview_wanted.connect(runner.preview)
         self.run.command_wanted.connect(self._copy_command)
         self.result.use_wanted.connect(self._use)
-        self.result.keep_wanted.connect(controller.dismiss)
+        self.result.keep_wanted.connect(runner.keep)
         self.result.differences_wanted.connect(runner.differences)
         self._ending = Ending(self._runner, self._link)
         self._ending.connect(
@@ -185,7 +185,7 @@ class FinetuneDock(ClosingDock):
         self._show_soon()
 
     def _discard(self, run: KeptRun) -> None:
-        if self.ask(f"{interrupted_line(run)} Discard it?"):
+        if run.is_undecided or self.ask(f"{interrupted_line(run)} Discard it?"):
             self._runner.discard(run)
 
     def _stop(self) -> None:
@@ -235,7 +235,7 @@ class FinetuneDock(ClosingDock):
             self.run.show_end("")
         self._result_group.setVisible(state == "ended")
         self.run.show_command(state in ("training", "ended"))
-        self.interrupted.show_runs(self._runs, busy)
+        self.interrupted.show_runs(self._runs, busy, self._controller.folder)
 
     def _show_plan(self, outcome: Attempt[Plan]) -> None:
         plan = outcome.value
@@ -271,9 +271,9 @@ class FinetuneDock(ClosingDock):
         if not self._controller.is_busy:
             self.run.show_end("", sentence)
 
-    def _show_runs(self, interrupted: list[KeptRun], finished: list[KeptRun]) -> None:
-        self._runs = interrupted
-        self.interrupted.show_runs(interrupted, self._controller.is_busy)
+    def _show_runs(self, waiting: list[KeptRun], finished: list[KeptRun]) -> None:
+        self._runs, controller = waiting, self._controller
+        self.interrupted.show_runs(waiting, controller.is_busy, controller.folder)
         self.pairs.add.show_runs(finished)
 
     def _reveal(self, widget: QWidget) -> None:

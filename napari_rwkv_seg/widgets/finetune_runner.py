@@ -20,6 +20,7 @@ from napari_rwkv_seg.controllers.finetune_pairs import PairRow
 from napari_rwkv_seg.controllers.finetune_runs import (
     KeptRun,
     adopt_model,
+    decline_model,
     discard_run,
     find_runs,
     run_settings,
@@ -51,7 +52,7 @@ class FinetuneRunner:
         Its run is driven.
     """
 
-    found = Signal(list, list)  # interrupted and finished runs
+    found = Signal(list, list)  # runs that wait for a word, and finished ones
     adopted = Signal(Attempt)
 
     def __init__(self, link: FinetuneLink, controller: FinetuneController) -> None:
@@ -89,12 +90,20 @@ class FinetuneRunner:
         self._work(partial(prepare, job), partial(self._controller.prepared, job), self._prepare)
 
     def find(self) -> None:
-        """Look for runs that were interrupted, and for those that have pairs to offer."""
+        """Look for runs that wait for a word, and for those that have pairs to offer."""
         self._work(partial(find_runs, self._controller.runs), self._on_found)
 
     def discard(self, run: KeptRun) -> None:
-        """Remove an interrupted run, and look for others."""
-        self._work(partial(discard_run, run.folder), self._then_find)
+        """Remove an interrupted run, or decline an ended one's model; look for others."""
+        end = decline_model if run.is_undecided else discard_run
+        self._work(partial(end, run.folder), self._then_find)
+
+    def keep(self) -> None:
+        """Keep the old model; the new one of the last run is not offered again."""
+        folder = self._controller.folder
+        self._controller.dismiss()
+        if folder is not None:
+            self._work(partial(decline_model, folder), self._then_find)
 
     def use(self, title: str) -> None:
         """Put the new model among the user's models."""

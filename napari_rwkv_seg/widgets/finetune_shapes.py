@@ -51,7 +51,7 @@ def outlines_on(viewer: Any, shapes: Shapes, labels: Labels, axes: str) -> list[
     Raises
     ------
     ImageError
-        If nothing is drawn, or a line is among the shapes.
+        If nothing is drawn, or among the shapes is a line, or one that lies across planes.
     """
     if not len(shapes.data):
         raise ImageError(f"Draw boxes around what you have checked in layer {shapes.name!r}.")
@@ -64,7 +64,7 @@ def outlines_on(viewer: Any, shapes: Shapes, labels: Labels, axes: str) -> list[
         points = np.asarray(corners, dtype=np.float64)
         points = ellipse_outline(points) if kind == "ellipse" else points
         inside = np.asarray([data_point(viewer, labels, shapes, point) for point in points])
-        place = _place_of(inside, axes) if shapes.ndim >= labels.ndim else None
+        place = _place_of(inside, axes, shapes.name) if shapes.ndim >= labels.ndim else None
         found.append(Outline(place, inside[:, [axes.index("Y"), axes.index("X")]]))
     return found
 
@@ -82,7 +82,11 @@ def filled(
     return mask
 
 
-def _place_of(corners: NDArray[np.float64], axes: str) -> tuple[int, ...]:
-    """Return the plane that corners (N, D) lie on."""
+def _place_of(corners: NDArray[np.float64], axes: str, name: str) -> tuple[int, ...]:
+    """Return the plane that corners (N, D) lie on; refuse those drawn in a view from the side."""
     stack = [axis for axis, letter in enumerate(axes) if letter in "TZ"]
+    if np.ptp(corners[:, stack], axis=0).max(initial=0) > 0.5:
+        raise ImageError(
+            f"A shape in {name!r} lies across planes; draw it on one plane, with Y and X in view."
+        )
     return tuple(round(float(at)) for at in corners[:, stack].mean(axis=0))

@@ -170,13 +170,17 @@ class SegmentDock(ClosingDock):
         self.output.setCurrentIndex(OUTPUTS.index(settings.labels.output))
         self.views.setCurrentIndex(self.views.findData(settings.views))
         self.labels.show_settings(settings)
-        kept = self._controller.kept
-        is_other = kept is not None and kept.job.settings.model != settings.model
-        self.labels.say_of(Path(kept.job.settings.model).name if kept and is_other else "")
+        self._show_kept()
         self.stream.show_forecast(self._link.forecast())
         self.stream.show_copy(self._link.has_streamed)
         self.job.name_start("Segment")
         self.job.show_problem(facts.problem or self.model.problem(settings.model))
+
+    def _show_kept(self) -> None:
+        """Say which result the controls of the labels act on."""
+        kept, chosen = self._controller.kept, self._controller.settings.model
+        is_other = kept is not None and kept.job.settings.model != chosen
+        self.labels.say_of(Path(kept.job.settings.model).name if kept and is_other else "")
 
     def _show_started(self, _: Job) -> None:
         self.watch()  # only now it is sure which window the dock is in
@@ -185,10 +189,12 @@ class SegmentDock(ClosingDock):
     def _show_segmented(self, outcome: Outcome) -> None:
         notes = outcome.segmentation.notes if outcome.segmentation else ()
         notes = [note for note in notes if note != outcome.running_on[1]]  # shown there already
+        self._show_kept()
         self.job.show_device(outcome)
         self.job.show_end(self._summary(outcome), "\n".join(notes))
 
     def _show_streamed(self, outcome: Outcome) -> None:
+        self._show_kept()
         self.job.show_device(outcome)
         if outcome.streamed is not None:
             self.job.show_end(streamed_summary(outcome.streamed), "\n".join(outcome.streamed.notes))

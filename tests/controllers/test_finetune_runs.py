@@ -17,10 +17,12 @@ from napari_rwkv_seg.controllers.finetune_runs import (
     SnapshotSource,
     adopt_model,
     command_line,
+    decline_model,
     discard_run,
     find_runs,
     suggested_title,
 )
+from napari_rwkv_seg.controllers.finetune_sentences import interrupted_line
 from napari_rwkv_seg.controllers.finetune_work import prepare
 from napari_rwkv_seg.errors import OutputError, RunError
 from napari_rwkv_seg.training.run_folder import RunFolder, locked
@@ -70,13 +72,42 @@ def test_a_run_on_which_a_process_works_is_not_offered(run, home):
         assert find_runs(home) == ([], [])
 
 
-def test_a_finished_run_is_not_offered_to_be_resumed(run, home):
+def test_a_finished_run_waits_until_its_model_is_used_or_declined(run, home):
     finish(run)
 
-    interrupted, finished = find_runs(home)
+    ((waiting,), (finished,)) = find_runs(home)
+    assert waiting == finished
+    assert waiting.is_undecided
+    assert "neither in use nor declined" in interrupted_line(waiting)
 
-    assert interrupted == []
-    assert [one.folder for one in finished] == [run]
+    decline_model(run)
+    assert find_runs(home) == ([], [replace(finished, is_undecided=False)])
+
+
+def test_a_run_whose_model_is_in_use_waits_for_nothing(run, home):
+    finish(run)
+    adopt_model(run, "Mine")
+
+    waiting, (finished,) = find_runs(home)
+    assert (waiting, finished.accepted) == ([], True)
+    assert json.loads((run / "decision.json").read_text()) == {"model": "Mine"}
+
+
+def test_a_finished_run_on_which_its_process_still_works_does_not_wait(run, home):
+    finish(run)
+
+    with locked(RunFolder(run)):
+        assert find_runs(home)[0] == []
+
+
+def test_a_decision_that_cannot_be_noted_is_asked_for_again(run, home):
+    finish(run)
+    (run / "decision.json").mkdir()
+
+    decline_model(run)
+
+    ((waiting,), _) = find_runs(home)
+    assert waiting.is_undecided
 
 
 def test_a_folder_that_is_no_run_is_passed_over(home):

@@ -558,6 +558,58 @@ def test_an_interrupted_run_is_offered_and_resumed(open_dock, with_cells, until)
     assert not dock.interrupted.isVisibleTo(dock)
 
 
+def test_a_result_that_nobody_decided_on_is_offered_to_the_next_window(
+    open_dock, with_cells, train, until, viewer
+) -> None:
+    first = open_dock()
+    train(first)
+    first.run.stop.click()
+    until(lambda: first._controller.state == "ended")
+    run = first._controller.folder
+    until(lambda: not first._runner.is_busy)
+    assert not first.interrupted.isVisibleTo(first)  # its result is shown
+    viewer.window.remove_dock_widget(first)
+    first.end()
+
+    dock = open_dock()
+    until(lambda: dock.interrupted.isVisibleTo(dock))
+    assert "neither in use nor declined" in dock.interrupted.line.text()
+    assert dock.interrupted.resume.text() == "Show result"
+    dock.interrupted.resume.click()
+    assert dock._controller.folder == run
+    assert dock.result.isVisibleTo(dock)
+    assert not dock.interrupted.isVisibleTo(dock)
+
+    dock.result.keep.click()
+    until(lambda: (run / "decision.json").is_file())
+    until(lambda: not dock._runner.is_busy)
+    assert not dock.interrupted.isVisibleTo(dock)
+    dock.on_shown()
+    until(lambda: not dock._runner.is_busy)
+    assert dock._runs == []
+    assert (run / "model").is_dir()  # nothing was removed
+
+
+def test_the_model_of_a_run_that_has_ended_is_declined_without_looking_at_it(
+    open_dock, with_cells, train, until
+) -> None:
+    dock = open_dock()
+    train(dock)
+    dock.run.stop.click()
+    until(lambda: dock._controller.state == "ended")
+    run = dock._controller.folder
+    dock._controller._folder = None  # as in a window that did not train it
+    dock.on_shown()
+    until(lambda: dock.interrupted.isVisibleTo(dock))
+
+    assert dock.interrupted.discard.text() == "Keep old model"
+    dock.interrupted.discard.click()
+    until(lambda: not dock.interrupted.isVisibleTo(dock))
+    assert dock.questions == []
+    assert (run / "decision.json").is_file()
+    assert (run / "model").is_dir()
+
+
 def test_an_interrupted_run_is_discarded_after_asking(
     open_dock, with_cells, until, data_folder
 ) -> None:

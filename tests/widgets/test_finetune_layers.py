@@ -54,6 +54,15 @@ def test_the_shown_plane_is_right_beside_a_layer_with_a_smaller_unit(model, stac
     assert stack.shown_plane() == (3,)
 
 
+def test_a_box_drawn_in_a_view_from_the_side_is_refused(model, stack) -> None:
+    box = [[1, 12, 10], [1, 12, 20], [4, 12, 20], [4, 12, 10]]  # Z, Y, X: four planes at one Y
+    shapes = model.add_shapes([box], shape_type="polygon", name="from the side")
+
+    checked = Checked("inside these boxes", boxes=shapes.unique_id)
+    with pytest.raises(ImageError, match="'from the side' lies across planes; draw it on one"):
+        list(stack.planes(checked, copied=False)())
+
+
 @several_units
 def test_boxes_in_another_unit_lie_where_they_are_shown(model, stack) -> None:
     box = 1000 * np.array([[2, 4, 6], [2, 4, 10], [2, 7, 10], [2, 7, 6]])

@@ -135,6 +135,11 @@ def test_the_controls_say_that_the_last_result_is_of_another_model(
     dock._controller.choose(model=made_by)
     assert "at once" in dock.labels.hint.text()
 
+    dock.model.combo.activated.emit(1)
+    assert "The last result is of" in dock.labels.hint.text()
+    segment(dock)
+    assert "at once" in dock.labels.hint.text()
+
 
 def test_the_button_is_cancel_while_a_job_runs(dock, viewer, image, engine, until) -> None:
     viewer.add_image(image)
