@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from napari_rwkv_seg.errors import DeviceError, SettingsError
 
@@ -120,14 +121,18 @@ _transform_level = getattr(torch._C._functorch, "maybe_current_level", lambda: N
 
 
 def is_transformed() -> bool:
-    """Return whether a transform of `torch.func` is at work, such as `grad`, `vmap` or `jvp`."""
-    return _transform_level() is not None
+    """Return whether a transform of `torch.func` is at work, or a level of dual numbers.
+
+    `torch.autograd.forward_ad` and `jacobian(strategy="forward-mode")` make dual numbers,
+    whose tangents a compiled kernel would drop.
+    """
+    return _transform_level() is not None or getattr(forward_ad, "_current_level", -1) >= 0
 
 
 def _obstacle(device: torch.device, dtype: torch.dtype) -> str:
     """Return why the compiled kernels cannot run, in a sentence; empty if they can."""
     if is_transformed():
-        return "The transforms of torch.func cannot see into compiled kernels."
+        return "Transforms of torch.func and dual numbers cannot see into compiled kernels."
     if device.type not in ("cpu", "cuda"):
         return f"There are no kernels for {device.type!r} devices."
     if dtype == torch.float64:
