@@ -13,7 +13,7 @@ import typer
 
 from . import evaluate, journal, models
 from .segment import Device, Output, segment
-from .speech import say_errors
+from .speech import escape_on_stdout, say_errors
 
 app = typer.Typer(
     name="napari-rwkv-seg",
@@ -30,6 +30,7 @@ app.add_typer(journal.app, name="journal")
 
 def main() -> None:
     """Run the command line."""
+    escape_on_stdout()
     app()
 
 

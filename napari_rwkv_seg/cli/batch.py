@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from types import FrameType
 
-import typer
-
 from napari_rwkv_seg.controllers.batch import Batch, batch_steps
 from napari_rwkv_seg.controllers.batch_rows import Row
 from napari_rwkv_seg.controllers.batch_run import News
 from napari_rwkv_seg.inference.steps import drained
 
-from .speech import say
+from .speech import say, until_stdout_fails
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def _screen() -> Iterator[Screen]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield Screen(lambda _: None, say, typer.echo)
+        yield Screen(lambda _: None, say, until_stdout_fails())
         return
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -124,4 +122,4 @@ def _screen() -> Iterator[Screen]:
 
         # Bars are drawn over what others write to the same terminal.
         above = partial(console.print, markup=False, highlight=False, soft_wrap=True)
-        yield Screen(show, above, above if sys.stdout.isatty() else typer.echo)
+        yield Screen(show, above, above if sys.stdout.isatty() else until_stdout_fails())

@@ -84,13 +84,7 @@ def evaluate(  # noqa: PLR0913 - the options of a command are its parameters
         found = _evaluated(prediction, truth, tolerance, labels.value, (spacing, axes), names)
         for sentence in (*found.notes, *found.problems):
             say(sentence)
-        for line in table(found.means):
-            typer.echo(line)
-        if out is not None:
-            from napari_rwkv_seg.evaluation.tables import write_scores
-
-            write_scores(out, found.rows)
-            typer.echo(str(out))
+        _tell(found, out)
     if found.problems:
         raise typer.Exit(1)
 
@@ -99,6 +93,20 @@ def _check_target(out: Path | None, overwrite: bool) -> None:
     """Refuse a file that is there, before any work."""
     if out is not None and out.exists() and not overwrite:
         raise OutputError(f"{str(out)!r} is there already; add --overwrite to replace it.")
+
+
+def _tell(found: "Evaluation", out: Path | None) -> None:
+    """Write the file, then the table: one that cannot be written does not keep the other back."""
+    from napari_rwkv_seg.evaluation.tables import write_scores
+
+    try:
+        if out is not None:
+            write_scores(out, found.rows)
+    finally:
+        for line in table(found.means):
+            typer.echo(line)
+    if out is not None:
+        typer.echo(str(out))
 
 
 def _evaluated(

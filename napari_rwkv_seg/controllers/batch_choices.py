@@ -5,7 +5,14 @@ from typing import Any
 
 from napari_rwkv_seg.errors import SettingsError
 from napari_rwkv_seg.images.saving import FORMATS
-from napari_rwkv_seg.inference.settings import LabelSettings, Views, check_views, views_of
+from napari_rwkv_seg.inference.settings import (
+    LabelSettings,
+    Views,
+    check_views,
+    plain_channel,
+    plain_tile_size,
+    views_of,
+)
 from napari_rwkv_seg.zoo.card import ModelCard
 from napari_rwkv_seg.zoo.store import DEFAULT_MODEL
 
@@ -61,7 +68,7 @@ class BatchChoices:
     Raises
     ------
     SettingsError
-        If there is no such format, direction or number of views.
+        If there is no such format, direction, channel, size of a tile or number of views.
     """
 
     model: str = DEFAULT_MODEL
@@ -81,6 +88,8 @@ class BatchChoices:
 
     def __post_init__(self) -> None:
         check_views(self.views)
+        object.__setattr__(self, "channel", plain_channel(self.channel))
+        object.__setattr__(self, "tile_size", plain_tile_size(self.tile_size))
         if self.format not in FORMATS:
             raise SettingsError(f"Format is one of {', '.join(FORMATS)}, not {self.format!r}.")
         if self.directions not in DIRECTIONS:

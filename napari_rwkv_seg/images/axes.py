@@ -28,7 +28,7 @@ _WORDS = {  # what files and people call an axis, beside its letter
     **dict.fromkeys(("ROW", "ROWS", "HEIGHT"), "Y"),
     **dict.fromkeys(("COLUMN", "COLUMNS", "COL", "WIDTH"), "X"),
 }
-_MOST_CHANNELS = 7  # a leading axis of 2 to 7 planes may be channels or a stack
+_MOST_CHANNELS = 7  # a leading or last axis of 2 to 7 entries may be channels or a stack
 
 
 def check_axes(shape: Sequence[int], axes: str) -> str:
@@ -65,7 +65,7 @@ def guess_axes(
     shape : sequence of int
         The shape of the array.
     rgb : bool, optional
-        Whether the last axis is colour; None if nobody said.
+        Whether the last axis is colour; False if it is none of channels, None if nobody said.
     labels : sequence of str, optional
         Names of the axes, used if all are letters of the alphabet above or words for them.
 
@@ -85,7 +85,9 @@ def guess_axes(
             f"The image has {len(shape)} axes ({times(shape)}); "
             "2 to 5 can be used, of T, Z, C, Y and X."
         )
-    if rgb or (rgb is None and _looks_like_colour(shape)):
+    if rgb is None and _may_end_in_channels(shape):
+        raise _ambiguous(shape)
+    if rgb or (rgb is None and _ends_in_channels(shape)):
         return check_axes(shape, _stack_letters(shape, shape[:-3]) + "YXC")
     return check_axes(shape, _grey_letters(shape))
 
@@ -102,9 +104,18 @@ def _check_not_empty(shape: Sequence[int]) -> None:
         raise ImageError(f"The image is empty: its shape is {times(shape)}.")
 
 
-def _looks_like_colour(shape: Sequence[int]) -> bool:
-    """Return whether the last axis has 3 or 4 entries, and the two before it have more."""
-    return len(shape) >= 3 and shape[-1] in (3, 4) and min(shape[-3:-1]) > 4
+def _ends_in_channels(shape: Sequence[int]) -> bool:
+    """Return whether the last axis is colour or a single channel, and the two before it longer."""
+    if len(shape) < 3:
+        return False
+    shortest = min(shape[-3:-1])
+    return (shape[-1] in (3, 4) and shortest > 4) or (shape[-1] == 1 and shortest > _MOST_CHANNELS)
+
+
+def _may_end_in_channels(shape: Sequence[int]) -> bool:
+    """Return whether the last axis is as short as channels, but neither one nor a colour."""
+    is_large = len(shape) >= 3 and min(shape[-3:-1]) > _MOST_CHANNELS
+    return is_large and shape[-1] in (2, 5, 6, _MOST_CHANNELS)
 
 
 def _grey_letters(shape: Sequence[int]) -> str:

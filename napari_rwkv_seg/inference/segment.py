@@ -22,7 +22,7 @@ from .loading import Model, load_model, with_views
 from .predictor import Prediction
 from .progress import Progress
 from .provenance import provenance_of
-from .settings import LabelSettings, Views
+from .settings import LabelSettings, Views, plain_channel, plain_tile_size
 from .steps import drained
 from .volumes import Spacing, predict_volume_steps
 
@@ -89,6 +89,7 @@ def segment_steps(  # noqa: PLR0913 - the choices of a run are its parameters
     Segmentation
         As `segment` returns it.
     """
+    channel, tile_size = plain_channel(channel), plain_tile_size(tile_size)
     if not isinstance(model, Model):
         yield Progress(0, 1, note=f"Loading model {Path(model).name}…")
         model = load_model(model, device)
@@ -179,7 +180,7 @@ def segment(  # noqa: PLR0913 - the choices of a run are its parameters
     DeviceError
         If the device is not there.
     SettingsError
-        If `tile_size` or `views` is out of range.
+        If `tile_size`, `channel` or `views` is out of range.
     RwkvSegError
         If memory does not suffice.
     """

@@ -5,6 +5,7 @@ Knows no torch and no image; lengths are in pixels, areas in pixels.
 
 import math
 from dataclasses import asdict, dataclass
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Literal, get_args
 
 from napari_rwkv_seg.errors import SettingsError
@@ -60,10 +61,14 @@ class LabelSettings:
             raise SettingsError(f"Output is 'classes' or 'objects', not {self.output!r}.")
         if self.link not in get_args(Link):
             raise SettingsError(f"Link is '', 'Z', 'T' or 'TZ', not {self.link!r}.")
-        _check_number("Threshold", self.threshold, 0, 1)
-        _check_number("Link overlap", self.link_overlap, 0, 1)
-        _check_whole("Smallest object", self.smallest_object, 0, 10**9)
-        _check_whole("Split distance", self.split_distance, 1, 1000)
+        plain = {
+            "threshold": _number("Threshold", self.threshold, 0, 1),
+            "link_overlap": _number("Link overlap", self.link_overlap, 0, 1),
+            "smallest_object": _whole("Smallest object", self.smallest_object, 0, 10**9),
+            "split_distance": _whole("Split distance", self.split_distance, 1, 1000),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)  # NumPy's numbers are none of JSON's
 
     @classmethod
     def for_model(cls, card: "ModelCard", output: Output = "classes") -> "LabelSettings":
@@ -99,14 +104,45 @@ def views_note(card: "ModelCard", wished: Views) -> str:
     return f"{card.name!r} tells sides apart, so it looks at no mirrored tiles."
 
 
-def _check_number(name: str, value: float, low: float, high: float) -> None:
-    """Refuse a value that is no number, not finite, or outside low … high."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+def plain_channel(channel: int | None) -> int | None:
+    """Return a channel as a plain number; how many there are, the image says.
+
+    Raises
+    ------
+    SettingsError
+        If it is no whole number, or below 0.
+    """
+    if channel is not None and (not _is_whole(channel) or channel < 0):
+        raise SettingsError(f"Channel must be a whole number from 0, got {channel!r}.")
+    return None if channel is None else int(channel)
+
+
+def plain_tile_size(size: int | None) -> int | None:
+    """Return the side of a tile in pixels as a plain number; None for the model's.
+
+    Raises
+    ------
+    SettingsError
+        If it is no whole number, or none from 64 to 4096.
+    """
+    return None if size is None else _whole("Tile size", size, 64, 4096)
+
+
+def _number(name: str, value: float, low: float, high: float) -> float:
+    """Return a number of any type as a plain one; refuse one not finite or outside low … high."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value) or not low <= value <= high:
         raise SettingsError(f"{name} must be a number from {low} to {high}, got {value!r}.")
+    return int(value) if _is_whole(value) else float(value)
 
 
-def _check_whole(name: str, value: int, low: int, high: int) -> None:
-    """Refuse a value that is no whole number or outside low … high."""
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+def _whole(name: str, value: int, low: int, high: int) -> int:
+    """Return a whole number of any type as a plain one; refuse one outside low … high."""
+    if not _is_whole(value) or not low <= value <= high:
         raise SettingsError(f"{name} must be a whole number from {low} to {high}, got {value!r}.")
+    return int(value)
+
+
+def _is_whole(value: object) -> bool:
+    """Return whether a value is a whole number, of Python or of NumPy."""
+    return isinstance(value, Integral) and not isinstance(value, bool)

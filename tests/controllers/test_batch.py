@@ -389,6 +389,8 @@ def test_first_of_all_every_row_is_told(model: Path, folder: Path) -> None:
     ("change", "error"),
     [
         ({"wishes": {"threshold": 2.0}}, SettingsError),
+        ({"tile_size": 9}, SettingsError),
+        ({"channel": -1}, SettingsError),
         ({"model": "no such model"}, ModelError),
     ],
 )
@@ -403,6 +405,15 @@ def test_a_wrong_choice_is_an_error_before_any_work(
 def test_a_format_that_is_not_there_is_an_error_that_names_those_that_are(model: Path) -> None:
     with pytest.raises(SettingsError, match="ome-tiff"):
         BatchChoices(model=str(model), format="bmp")
+
+
+def test_numbers_of_numpy_are_choices_as_plain_ones_are(model: Path, folder: Path) -> None:
+    numbers = {"channel": np.int64(0), "tile_size": np.uint16(64)}
+    wishes = {"threshold": np.float32(0.5), "smallest_object": np.int64(5)}
+    assert run(batch(model, folder, wishes=wishes, **numbers)).count("done") == 3
+    plain = {"threshold": 0.5, "smallest_object": 5}
+    again = run(batch(model, folder, wishes=plain, channel=0, tile_size=64))
+    assert again.count("skipped") == 3
 
 
 @pytest.mark.parametrize("form", [form for form in FORMATS if form != "dicom-seg"])

@@ -23,6 +23,11 @@ from napari_rwkv_seg.images.axes import (
         ((50, 60, 3), False, "ZYX"),
         ((9, 50, 60), None, "ZYX"),
         ((1, 50, 60), None, "ZYX"),
+        ((50, 60, 1), None, "YXC"),
+        ((50, 60, 1), False, "ZYX"),
+        ((50, 60, 2), False, "ZYX"),
+        ((10, 50, 60, 1), None, "ZYXC"),
+        ((8, 9, 50, 60, 1), None, "TZYXC"),
         ((9, 50, 60, 3), None, "ZYXC"),
         ((8, 9, 50, 60), None, "TZYX"),
         ((8, 9, 50, 60, 3), True, "TZYXC"),
@@ -42,6 +47,14 @@ def test_axes_that_can_be_known_are_guessed(shape, rgb, axes):
 )
 def test_a_few_leading_planes_are_asked_about(shape):
     with pytest.raises(ImageError, match=r"State its axes, one of: .*C"):
+        guess_axes(shape)
+
+
+@pytest.mark.parametrize(
+    "shape", [(50, 60, 2), (50, 60, 5), (50, 60, 6), (50, 60, 7), (10, 50, 60, 2)], ids=str
+)
+def test_a_few_entries_along_the_last_axis_are_asked_about(shape):
+    with pytest.raises(ImageError, match=r"State its axes, one of: .*YXC"):
         guess_axes(shape)
 
 

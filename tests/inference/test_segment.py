@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from napari_rwkv_seg.errors import CancelledError
+from napari_rwkv_seg.errors import CancelledError, SettingsError
 from napari_rwkv_seg.inference import segment as room
 from napari_rwkv_seg.inference.segment import relabel, relabel_steps, segment, segment_steps
 from napari_rwkv_seg.inference.settings import LabelSettings
@@ -41,6 +41,32 @@ def test_the_size_of_a_tile_can_be_chosen(make_model, pixel_network):
     assert max(network.sizes) == (96, 96)
     assert len(network.sizes) > 4
     assert result.provenance["tile_size"] == 96
+
+
+def test_how_it_was_made_is_plain_though_the_choices_were_numbers_of_numpy(
+    bright_squares, pixel_model
+):
+    settings = LabelSettings(threshold=np.float32(0.5), smallest_object=np.int64(1))
+    choices = {"channel": np.int64(0), "tile_size": np.int64(64)}
+
+    result = segment(bright_squares, pixel_model, settings=settings, **choices)
+
+    assert json.loads(json.dumps(result.provenance))["channel"] == 0
+
+
+@pytest.mark.parametrize("choice", [{"channel": 0.5}, {"channel": -1}, {"tile_size": 64.5}])
+def test_a_number_that_cannot_be_is_refused_before_the_model_is_sought(choice):
+    with pytest.raises(SettingsError, match="must be a whole number"):
+        segment(np.eye(9), "no such model", **choice)
+
+
+def test_one_grey_channel_along_the_last_axis_is_no_stack(bright_squares, pixel_model):
+    want = segment(bright_squares, pixel_model)
+
+    result = segment(bright_squares[..., None], pixel_model)
+
+    assert result.axes == "YXC"
+    np.testing.assert_array_equal(result.labels, want.labels)
 
 
 def test_objects_are_numbered_apart(bright_squares, pixel_model):
