@@ -103,7 +103,5 @@ def test_several_decays_can_be_tried_at_once():
 def test_asking_for_the_kernels_in_a_transform_is_an_error_with_the_reason(monkeypatch):
     monkeypatch.setenv("NAPARI_RWKV_SEG_BACKEND", "cpu")
     w, u, k, v = inputs_of("bi_wkv")
-    with pytest.raises(
-        DeviceError, match="dual numbers cannot see into"
-    ):
+    with pytest.raises(DeviceError, match="dual numbers cannot see into"):
         grad(lambda k: bi_wkv(w, u, k, v).sum())(k)
