@@ -3,7 +3,7 @@
     make accuracy                                    what is missing, then the table
     make accuracy CELL=glas/med_urwkv_t              one cell, again (* stands for anything)
     python tests/benchmarks/accuracy.py [--cell SET/NETWORK] [--seconds 180] [--device auto]
-        [--seeds 0 1 2] [--most-test N] [--threads N] [--table]
+        [--seeds 0 1 2] [--most-test N] [--threads N] [--table] [--time-images N]
 
 A cell is a set of ../shared/data, a network, a seed, a budget in seconds and a device. Each
 that is finished is kept in results/accuracy.json at once, so a run that was stopped goes on
@@ -11,7 +11,8 @@ with what is missing; one that fails is named and does not stop the others. Seed
 outermost: after the first round every network has been on every set. A later seed does the
 steps that seed 0 did in its seconds, so that what differs is the seed, not how fast or how
 busy the machine was that day; its seconds are in no table. For the same reason a cell that is
-asked for again does the steps that it did. `accuracy/` holds the parts;
+asked for again does the steps that it did. `--time-images` measures how long images take
+where all cells of a network are such. `accuracy/` holds the parts;
 `synthetic/tiny` and `synthetic/tinier` try the command in seconds.
 """
 
@@ -38,7 +39,7 @@ if __name__ == "__main__" and "GOMP_SPINCOUNT" not in os.environ:  # read when t
 import torch
 from accuracy import networks, sets
 from accuracy.report import evidence, objects_section, pretraining_section
-from accuracy.testing import test_apart
+from accuracy.testing import seconds_per_image, test_apart
 from accuracy.training import Plan, train
 from bench_pretraining import table as pretraining_table
 
@@ -56,10 +57,12 @@ EVIDENCE = ROOT / "docs" / "evidence.md"
 def main() -> int:
     options = parse()
     failed = []
-    if not options.table:
-        settle_process()
-        if options.threads:
-            torch.set_num_threads(options.threads)
+    settle_process()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.time_images:
+        time_images(options.results, options.time_images)
+    elif not options.table:
         for plan in plans(options):
             is_wanted_again = bool(options.cell)
             if plan.key in read_results(options.results) and not is_wanted_again:
@@ -102,6 +105,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--most-test", type=int, default=0, help="test images; 0 for all")
     parser.add_argument("--threads", type=int, default=0, help="0 for as many as PyTorch takes")
     parser.add_argument("--table", action="store_true", help="write the table alone")
+    parser.add_argument(
+        "--time-images", type=int, default=0, metavar="N", help="time N images a set, no cell"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--objects", type=Path, default=OBJECTS)
     parser.add_argument("--pretraining", type=Path, default=PRETRAINING)
@@ -135,6 +141,25 @@ def measure(plan: Plan) -> dict[str, Any]:
         tested = test_apart(plan, trained, Path(scratch), torch.get_num_threads())
     told = {"plan": asdict(plan), **trained, **tested}
     return {**told, "machine": machine(plan.device), "load_before": round(load[0], 2)}
+
+
+def time_images(results: Path, images: int) -> None:
+    """Time what no cell tells the seconds of, and keep it in the cells of the first seed."""
+    for data in sets.SETS:
+        cells = {
+            key: cell
+            for key, cell in read_results(results).items()
+            if (cell["plan"]["data"], cell["plan"]["seed"], cell["plan"]["device"])
+            == (data, 0, "cpu")
+            and cell["plan"].get("steps")
+        }
+        if not cells:
+            continue
+        taken = seconds_per_image(list(cells.values()), images)
+        for (key, cell), seconds in zip(cells.items(), taken, strict=True):
+            later = {"seconds_per_image": seconds, "images": images, **machine("cpu")}
+            keep(results, key, {**cell, "timed_later": later})
+            print(key, f"{seconds:.3f} s an image", flush=True)
 
 
 def read_results(path: Path) -> dict[str, Any]:

@@ -140,6 +140,25 @@ def test_a_cell_that_is_asked_for_again_does_the_steps_that_it_did(command, run,
     assert [plan.steps for plan in plans] == [0, 100]
 
 
+def test_what_was_not_timed_is_timed_by_itself_and_said_so(command, monkeypatch, tmp_path):
+    plan = command.Plan("glas", "med_urwkv_t", 0, 1.0, "cpu", 0, 3)
+    cell = {
+        "plan": command.asdict(plan), "scores": {"dice": 0.5}, "unit": "", "parameters": 1e6,
+        "steps": 3, "peak_megabytes": 7.0, "seconds_per_image": 99.0, "train_seconds": 99.0,
+        "machine": {"text": "A busy one"}, "test_images": 1, "test_planes": 1, "train_planes": 1,
+        "validation_planes": 1, "validation_made_here": False, "not_defined": {},
+    }  # fmt: skip
+    command.keep(tmp_path / "kept.json", plan.key, cell)
+    monkeypatch.setattr(command, "seconds_per_image", lambda cells, images: [0.25] * len(cells))
+    command.time_images(tmp_path / "kept.json", 4)
+
+    kept = command.read_results(tmp_path / "kept.json")
+    assert kept[plan.key]["timed_later"]["images"] == 4
+    page = command.evidence(kept)
+    assert "| 1 | 3 | – | 0.250 * | 7 |" in page
+    assert "Machine: * " in page
+
+
 def test_a_seed_without_a_first_one_has_the_seconds(run):
     _, done, text = run("--seeds", "3", "--cell", "glas/med_urwkv_t")
     assert done == ["glas/med_urwkv_t/seed3/cpu/180s"]

@@ -94,6 +94,7 @@ def _section(cells: dict[str, Any], setting: tuple[str, float, int]) -> str:
     mine = [cell for cell in cells.values() if _setting(cell) == setting]
     timed = [cell for cell in mine if not cell["plan"].get("steps")] or mine
     machines = sorted({cell["machine"]["text"] for cell in timed})
+    machines += sorted({"* " + c["timed_later"]["text"] for c in mine if "timed_later" in c})
     limited = f", at most {most} test images a set" if most else ""
     where = "a GPU" if device == "cuda" else "a CPU"
     lines = [
@@ -130,7 +131,7 @@ def _row(data: str, network: str, cells: list[dict[str, Any]]) -> str:
     return (
         f"| {data} | {NAMES[network]} | {first['parameters'] / 1e6:.1f} M | {' | '.join(scores)} "
         f"| {len(cells)} | {steps} | {_timed(cells, 'train_seconds', 0)} "
-        f"| {_timed(cells, 'seconds_per_image', 3)} | {_timed(cells, 'peak_megabytes', 0)} |"
+        f"| {_image_seconds(cells)} | {_megabytes(cells)} |"
     )
 
 
@@ -146,6 +147,19 @@ def _timed(cells: list[dict[str, Any]], name: str, digits: int) -> str:
     """Return the mean over the cells that had the seconds, not the steps, given; "–" without."""
     timed = [cell[name] for cell in cells if not cell["plan"].get("steps")]
     return f"{statistics.mean(timed):.{digits}f}" if timed else "–"
+
+
+def _image_seconds(cells: list[dict[str, Any]]) -> str:
+    """Return the seconds of a test image; with a star those that were measured by themselves."""
+    later = [cell["timed_later"]["seconds_per_image"] for cell in cells if "timed_later" in cell]
+    return f"{later[0]:.3f} *" if later else _timed(cells, "seconds_per_image", 3)
+
+
+def _megabytes(cells: list[dict[str, Any]]) -> str:
+    """Return the peak memory of a test image; it does not depend on how busy a machine was."""
+    timed = _timed(cells, "peak_megabytes", 0)
+    every = statistics.mean(cell["peak_megabytes"] for cell in cells)
+    return f"{every:.0f}" if timed == "–" else timed
 
 
 def _notes(cells: list[dict[str, Any]]) -> Iterator[str]:

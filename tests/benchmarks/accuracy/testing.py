@@ -24,7 +24,7 @@ from napari_rwkv_seg.inference.labels import label_probabilities
 from napari_rwkv_seg.inference.predictor import predict_steps
 
 from .sets import Case, read_cases
-from .training import Plan, card_of, read_best
+from .training import Plan, build, card_of, read_best
 
 _POLL_S = 0.003
 
@@ -72,6 +72,28 @@ def score(plan: Plan, trained: dict[str, Any], folder: Path) -> dict[str, Any]:
         for pair in _pairs(plan, case, found):
             rows.extend(compare(pair, settings))
     return _told(plan, rows, seconds, peak.most, cases)
+
+
+def seconds_per_image(cells: list[dict[str, Any]], images: int) -> list[float]:
+    """Return how long the networks of some cells of a set take for an image, with random weights.
+
+    What a network has learnt changes little of it. The networks take turns, twice; it is the
+    quicker time of each image, and the mean over the first images.
+    """
+    plans = [Plan(**cell["plan"]) for cell in cells]
+    cases = read_cases(plans[0].data, "test", images)
+    card = card_of(plans[0].data)
+    labels = LabelSettings.for_model(card, plans[0].facts.labels)
+    taken = np.full((2, len(cells), len(cases)), np.inf)
+    for turn, row in np.ndindex(2, len(cells)):
+        network = build(plans[row], cells[row]["side"], cells[row]["least_side"]).eval()
+        model = Model(card, network, "cpu", Path())
+        for number, case in enumerate(cases):
+            start = time.perf_counter()
+            for image in case.images:
+                _predict(image, model, labels)
+            taken[turn, row, number] = time.perf_counter() - start
+    return [float(each) for each in taken.min(0).mean(-1)]
 
 
 def _predict(image: Any, model: Model, settings: LabelSettings) -> Any:
