@@ -155,7 +155,7 @@ def test_what_was_not_timed_is_timed_by_itself_and_said_so(command, monkeypatch,
     kept = command.read_results(tmp_path / "kept.json")
     assert kept[plan.key]["timed_later"]["images"] == 4
     page = command.evidence(kept)
-    assert "| 1 | 3 | – | 0.250 * | 7 |" in page
+    assert "| 1 | 3 | 99 † | 0.250 * | 7 |" in page
     assert "Machine: * " in page
 
 

@@ -130,7 +130,7 @@ def _row(data: str, network: str, cells: list[dict[str, Any]]) -> str:
     steps = round(statistics.mean(cell["steps"] for cell in cells))
     return (
         f"| {data} | {NAMES[network]} | {first['parameters'] / 1e6:.1f} M | {' | '.join(scores)} "
-        f"| {len(cells)} | {steps} | {_timed(cells, 'train_seconds', 0)} "
+        f"| {len(cells)} | {steps} | {_train_seconds(cells)} "
         f"| {_image_seconds(cells)} | {_megabytes(cells)} |"
     )
 
@@ -147,6 +147,13 @@ def _timed(cells: list[dict[str, Any]], name: str, digits: int) -> str:
     """Return the mean over the cells that had the seconds, not the steps, given; "–" without."""
     timed = [cell[name] for cell in cells if not cell["plan"].get("steps")]
     return f"{statistics.mean(timed):.{digits}f}" if timed else "–"
+
+
+def _train_seconds(cells: list[dict[str, Any]]) -> str:
+    """Return the seconds of training; with a dagger those of the first seed's steps, done again."""
+    timed = _timed(cells, "train_seconds", 0)
+    again = [cell["train_seconds"] for cell in cells if cell["plan"]["seed"] == 0]
+    return f"{again[0]:.0f} †" if timed == "–" and again else timed
 
 
 def _image_seconds(cells: list[dict[str, Any]]) -> str:
