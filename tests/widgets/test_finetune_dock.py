@@ -88,6 +88,18 @@ def train(until):
     return run
 
 
+@pytest.fixture
+def train_to_end(train, until):
+    """Return what trains for some steps, stops, and waits for the result."""
+
+    def run(dock: FinetuneDock) -> None:
+        train(dock)
+        dock.run.stop.click()
+        until(lambda: dock._controller.state == "ended")
+
+    return run
+
+
 def own_models() -> list[ModelEntry]:
     """Return the models that the user has taken into use."""
     return [entry for entry in list_models() if user_folder() in entry.folder.parents]
@@ -372,14 +384,12 @@ def test_a_run_is_shown_stopped_and_its_model_is_used(
 
 
 def test_the_segment_dock_that_opens_later_starts_with_the_model_in_use(
-    open_dock, with_cells, train, until, viewer
+    open_dock, with_cells, train_to_end, until, viewer
 ) -> None:
     from napari_rwkv_seg.widgets.contributions import SegmentWithMedURWKV
 
     dock = open_dock()
-    train(dock)
-    dock.run.stop.click()
-    until(lambda: dock._controller.state == "ended")
+    train_to_end(dock)
     dock.result.use.click()
     until(lambda: dock._controller.state == "idle")
 
@@ -390,12 +400,10 @@ def test_the_segment_dock_that_opens_later_starts_with_the_model_in_use(
 
 
 def test_a_name_that_is_taken_is_refused_and_can_be_changed(
-    open_dock, with_cells, train, until
+    open_dock, with_cells, train_to_end, until
 ) -> None:
     dock = open_dock()
-    train(dock)
-    dock.run.stop.click()
-    until(lambda: dock._controller.state == "ended")
+    train_to_end(dock)
 
     dock.result.name.setText("med_urwkv_t_nuclei")
     dock.result.use.click()
@@ -406,12 +414,10 @@ def test_a_name_that_is_taken_is_refused_and_can_be_changed(
 
 
 def test_a_model_that_is_not_better_is_not_chosen_by_default(
-    open_dock, with_cells, train, until, data_folder
+    open_dock, with_cells, train_to_end, data_folder
 ) -> None:
     dock = open_dock("worse")
-    train(dock)
-    dock.run.stop.click()
-    until(lambda: dock._controller.state == "ended")
+    train_to_end(dock)
 
     assert dock.result.keep.isDefault()
     assert not dock.result.use.isDefault()
@@ -462,15 +468,13 @@ def test_the_current_prediction_is_one_layer_that_is_kept_up_to_date(
 
 
 def test_differences_are_shown_over_their_image(
-    open_dock, with_cells, train, until, viewer
+    open_dock, with_cells, train_to_end, until, viewer
 ) -> None:
     import tifffile
 
     with_cells.scale = viewer.layers["cells"].scale = (2, 3)
     dock = open_dock()
-    train(dock)
-    dock.run.stop.click()
-    until(lambda: dock._controller.state == "ended")
+    train_to_end(dock)
     held_out = dock._controller.folder / "held_out"
     held_out.mkdir()
     changes = np.zeros((64, 200), dtype=np.uint8)
@@ -488,7 +492,7 @@ def test_differences_are_shown_over_their_image(
 
 
 def test_differences_in_planes_of_a_series_are_one_layer_upon_its_labels(
-    open_dock, viewer, labels, train, until
+    open_dock, viewer, labels, train_to_end, until
 ) -> None:
     import tifffile
 
@@ -498,9 +502,7 @@ def test_differences_in_planes_of_a_series_are_one_layer_upon_its_labels(
     mine = viewer.add_labels(series, name="mine", **where)
     dock = open_dock()
     dock._controller.rows.check(next(iter(dock._controller.rows)).source.key, ONE_AND_THREE)
-    train(dock)
-    dock.run.stop.click()
-    until(lambda: dock._controller.state == "ended")
+    train_to_end(dock)
     held_out = dock._controller.folder / "held_out"
     held_out.mkdir()
     changes = np.zeros((2, 64, 200), dtype=np.uint8)
@@ -520,14 +522,12 @@ def test_differences_in_planes_of_a_series_are_one_layer_upon_its_labels(
 
 
 def test_differences_bring_their_image_if_it_was_closed(
-    open_dock, with_cells, train, until, viewer
+    open_dock, with_cells, train_to_end, until, viewer
 ) -> None:
     import tifffile
 
     dock = open_dock()
-    train(dock)
-    dock.run.stop.click()
-    until(lambda: dock._controller.state == "ended")
+    train_to_end(dock)
     viewer.layers.clear()
     held_out = dock._controller.folder / "held_out"
     held_out.mkdir()
@@ -559,12 +559,10 @@ def test_an_interrupted_run_is_offered_and_resumed(open_dock, with_cells, until)
 
 
 def test_a_result_that_nobody_decided_on_is_offered_to_the_next_window(
-    open_dock, with_cells, train, until, viewer
+    open_dock, with_cells, train_to_end, until, viewer
 ) -> None:
     first = open_dock()
-    train(first)
-    first.run.stop.click()
-    until(lambda: first._controller.state == "ended")
+    train_to_end(first)
     run = first._controller.folder
     until(lambda: not first._runner.is_busy)
     assert not first.interrupted.isVisibleTo(first)  # its result is shown
@@ -591,12 +589,10 @@ def test_a_result_that_nobody_decided_on_is_offered_to_the_next_window(
 
 
 def test_the_model_of_a_run_that_has_ended_is_declined_without_looking_at_it(
-    open_dock, with_cells, train, until
+    open_dock, with_cells, train_to_end, until
 ) -> None:
     dock = open_dock()
-    train(dock)
-    dock.run.stop.click()
-    until(lambda: dock._controller.state == "ended")
+    train_to_end(dock)
     run = dock._controller.folder
     dock._controller._folder = None  # as in a window that did not train it
     dock.on_shown()
@@ -656,12 +652,10 @@ def test_a_dock_that_is_shown_again_offers_the_runs_as_they_are_by_then(
 
 
 def test_the_pairs_of_an_earlier_run_can_be_used_again(
-    open_dock, with_cells, train, until, viewer
+    open_dock, with_cells, train_to_end, until, viewer
 ) -> None:
     dock = open_dock()
-    train(dock)
-    dock.run.stop.click()
-    until(lambda: dock._controller.state == "ended")
+    train_to_end(dock)
     until(lambda: dock.pairs.add.run.count() == 1)
     viewer.layers.clear()
 
