@@ -24,7 +24,10 @@ def entry(home):
     return find_model("cells")
 
 
-def test_an_exported_program_runs_without_operators_of_ours(entry, tmp_path):
+def test_d09_an_exported_program_needs_no_temporary_folder_and_no_operator_of_ours(
+    entry, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     exported = export_program(entry, tmp_path / "cells.pt2", size=32)
     assert exported.difference < 1e-5
     program = torch.export.load(exported.path)
@@ -35,12 +38,6 @@ def test_an_exported_program_runs_without_operators_of_ours(entry, tmp_path):
             program.module()(image), read_network(entry)(image), atol=1e-5, rtol=1e-4
         )
     assert list(tmp_path.glob("*.pt2")) == [exported.path]
-
-
-def test_d09_an_export_needs_no_folder_for_temporary_files(entry, tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-
-    assert export_program(entry, tmp_path / "cells.pt2", size=32).path.is_file()
 
 
 def test_an_exported_onnx_file_runs_elsewhere_and_says_how_close_it_is(entry, tmp_path):
