@@ -7,6 +7,7 @@ which lie on an image can be saved exactly as its file wants them.
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from .image_file import PIXEL_LIMIT, ImageFile
 from .kinds import Kind, kind_of
 from .napari_place import geometry_of, is_placed, place_of
 from .readers import levels, open_image, read_image
-from .saving import LabelClass, save_labels
+from .saving import LabelClass, save_labels, told_format
 from .writers import default_axes
 
 SOURCE_KEY = "napari-rwkv-seg source"  # in a layer's metadata: path, axes, shape, geometry
@@ -29,6 +30,7 @@ PROVENANCE_KEY = "napari-rwkv-seg"  # where the docks keep how labels were made
 LayerData = tuple[Any, dict[str, Any], str]
 _MOST_CLASSES = 255  # numbers above are objects
 _MOST_SERIES = 20  # of a folder, that are opened as layers at once
+_MOST_PAINTED = 2**28  # pixels of a pyramid of labels that are read, to be painted on (1 GiB)
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
@@ -108,11 +110,22 @@ def _layer(path: Path, series: str | None, name: str) -> LayerData:
 
 
 def _opened(path: Path, series: str | None) -> tuple[ImageFile, list[Any]]:
-    """Return an image and the pixels of all its levels, lazily but for labels to be painted on."""
+    """Return an image and the pixels of all its levels, lazily but for labels to be painted on.
+
+    napari paints on no pyramid, so of labels the finest level alone is read, if it has not too
+    many pixels; of the others a warning says that they can only be looked at.
+    """
     image = _without_channel(open_image(path, series=series))
     coarser = levels(path, series=series)[1:] if hasattr(image.data, "dask") else ()
     is_float = image.data.dtype.kind == "f"
-    if image.is_labels and (is_float or not coarser):
+    is_large = bool(coarser) and image.data.size > _MOST_PAINTED
+    if image.is_labels and is_large and not is_float:
+        warnings.warn(  # napari shows it
+            f"The labels {path.name!r} have {image.data.size:,} pixels, so they are shown as a "
+            "pyramid, which cannot be painted on; cut them into smaller files to correct them.",
+            stacklevel=4,
+        )
+    elif image.is_labels:
         if hasattr(image.data, "dask"):
             image = _without_channel(read_image(path, series=series))
         image = _whole_numbers(image) if is_float else image
@@ -153,14 +166,33 @@ def _whole_numbers(image: ImageFile) -> ImageFile:
 _KINDS = {False: "image", True: "labels"}
 
 
-def write_labels_layer(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
+def write_labels_layer(
+    path: str, data: Any, meta: Mapping[str, Any], *, ending: str = ""
+) -> list[str]:
     """Save a Labels layer in the format of the name's ending (npe2 writer of one layer).
+
+    Parameters
+    ----------
+    path : str
+        As napari's dialog gives it, which offers a layer's name without an ending.
+    data, meta : array, mapping
+        Of the layer.
+    ending : str
+        Of the kind that was chosen in the dialog; added to a name that says no format.
 
     Raises
     ------
     OutputError
-        If it cannot be written, or the format cannot hold it; the text says what to use.
+        If it cannot be written, or the format cannot hold it; the text says what to use. Also
+        if the name with the ending is taken: the dialog did not ask whether to replace that.
     """
+    if ending and not told_format(Path(path)):
+        path += ending
+        if Path(path).exists():
+            raise OutputError(
+                f"{Path(path).name!r} exists already; choose another name, or give the name "
+                "with its ending to replace it."
+            )
     labels = data[0] if meta.get("multiscale") else data
     metadata = meta.get("metadata") or {}
     told = metadata.get(SOURCE_KEY)
@@ -179,6 +211,15 @@ def write_labels_layer(path: str, data: Any, meta: Mapping[str, Any]) -> list[st
     except (ValueError, ImageError) as error:
         raise OutputError(f"{Path(path).name!r} cannot be saved: {error}") from error
     return [path]
+
+
+# What is chosen in napari's dialog says the format where the name does not.
+write_as_ome_tiff = partial(write_labels_layer, ending=".ome.tif")
+write_as_nifti = partial(write_labels_layer, ending=".nii.gz")
+write_as_ome_zarr = partial(write_labels_layer, ending=".ome.zarr")
+write_as_coco = partial(write_labels_layer, ending=".json")
+write_as_dicom_seg = partial(write_labels_layer, ending=".dcm")
+write_as_png = partial(write_labels_layer, ending=".png")
 
 
 def _classes(labels: Any, meta: Mapping[str, Any]) -> list[LabelClass] | None:

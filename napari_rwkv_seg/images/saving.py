@@ -134,17 +134,22 @@ def format_of(path: Path, format: str | None = None) -> str:
     OutputError
         If it is not known; the text lists those that are.
     """
-    name = path.name.lower()
-    by_name = next((found for end, found in SUFFIXES.items() if name.endswith(end)), "")
-    if not by_name and path.parent.name == "labels" and path.parent.parent.suffix == ".zarr":
-        by_name = "ome-zarr"  # the name of labels within an image
-    wanted = by_name if format is None else format
+    wanted = told_format(path) if format is None else format
     if wanted not in _WRITERS:
         raise OutputError(
             f"Labels cannot be saved as {wanted or path.name!r}: end the name with one of "
             f"{', '.join(SUFFIXES)}, or choose a format of {', '.join(FORMATS)}."
         )
     return wanted
+
+
+def told_format(path: Path) -> str:
+    """Return the format that a name tells, one of `FORMATS`, or "" if it tells none."""
+    name = path.name.lower()
+    by_name = next((found for end, found in SUFFIXES.items() if name.endswith(end)), "")
+    if not by_name and path.parent.name == "labels" and path.parent.parent.suffix == ".zarr":
+        return "ome-zarr"  # the name of labels within an image
+    return by_name
 
 
 def _axes_of(labels: Any, source: ImageFile | None) -> str:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from itertools import permutations, product
 from pathlib import Path
+from pkgutil import resolve_name
 
 import nibabel
 import npe2
@@ -17,7 +18,7 @@ from napari.layers import Image, Labels
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_rwkv_seg.errors import OutputError, UnreadableFileError
-from napari_rwkv_seg.images import Geometry, ImageFile, read_image, save_labels
+from napari_rwkv_seg.images import Geometry, ImageFile, napari_io, read_image, save_labels
 from napari_rwkv_seg.images.napari_io import (
     SOURCE_KEY,
     get_reader,
@@ -143,7 +144,9 @@ def labels_with_channels(path, count):
     return path
 
 
-def test_labels_with_one_channel_are_opened_without_it_at_every_level(tmp_path):
+@pytest.mark.filterwarnings("ignore:The labels 'l.zarr' have 7,200 pixels:UserWarning")
+def test_labels_with_one_channel_are_opened_without_it_at_every_level(tmp_path, monkeypatch):
+    monkeypatch.setattr(napari_io, "_MOST_PAINTED", 0)
     [layer] = open_layers(labels_with_channels(tmp_path / "l.zarr", 1))
 
     assert isinstance(layer, Labels)
@@ -188,10 +191,25 @@ def pyramid(tmp_path):
     return tmp_path / "b.ome.zarr", labels
 
 
-def test_ome_zarr_is_a_lazy_multiscale_layer_in_its_place(tmp_path):
+def test_labels_of_a_pyramid_come_back_to_be_painted_on(tmp_path):
     path, labels = pyramid(tmp_path)
 
     [layer] = open_layers(path)
+    layer.paint((0, 5, 5), 9)
+
+    assert layer.editable
+    assert not layer.multiscale
+    assert layer.data[0, 5, 5] == 9
+    np.testing.assert_array_equal(layer.data[1:], labels[1:])
+    np.testing.assert_allclose(layer.data_to_world((1, 100, 300)), (12, 70, 105))
+
+
+def test_labels_too_large_to_paint_on_are_a_lazy_pyramid_in_its_place(tmp_path, monkeypatch):
+    path, labels = pyramid(tmp_path)
+    monkeypatch.setattr(napari_io, "_MOST_PAINTED", labels.size - 1)
+
+    with pytest.warns(UserWarning, match="'b.ome.zarr' have 1,260,000 pixels.*cannot be painted"):
+        [layer] = open_layers(path)
 
     assert isinstance(layer, Labels)
     assert layer.multiscale
@@ -277,7 +295,7 @@ def test_labels_whose_source_is_not_known_are_saved_where_they_are_shown(tmp_pat
 def test_a_layer_that_was_moved_is_saved_where_it_is_now(tmp_path):
     path, _ = pyramid(tmp_path)
     [layer] = open_layers(path)
-    moved = Labels(np.asarray(layer.data[0]), scale=layer.scale, translate=(0, 0, 5))
+    moved = Labels(layer.data, scale=layer.scale, translate=(0, 0, 5))
     moved.metadata, moved.units = layer.metadata, layer.units
 
     write(moved, tmp_path / "c.ome.tif")
@@ -319,12 +337,48 @@ def test_every_writer_is_found_by_the_ending(tmp_path, ending):
     labels = Labels(np.eye(31, 47, dtype=np.int32), scale=(0.5, 0.25), units=("um", "um"))
     manager = npe2.PluginManager()
     manager.register(npe2.PluginManifest.from_distribution("napari-rwkv-seg"))
-    writer, path = manager.get_writer(str(tmp_path / f"a.{ending}"), ["labels"])
+    _, path = manager.get_writer(str(tmp_path / f"a.{ending}"), ["labels"])
 
-    assert writer.command == "napari-rwkv-seg.write_labels"
     assert write(labels, path) == [path]
     if ending not in ("json", "png"):
         assert read_image(path).pixel_size == pytest.approx((0.5, 0.25))
+
+
+CONTRIBUTED = npe2.PluginManifest.from_distribution("napari-rwkv-seg").contributions
+KINDS = {
+    writer.filename_extensions[0]: resolve_name(str(command.python_name))
+    for writer in CONTRIBUTED.writers
+    for command in CONTRIBUTED.commands
+    if command.id == writer.command
+}
+
+
+@pytest.mark.parametrize("ending", sorted({*KINDS} - {".dcm"}))  # which needs the source series
+def test_a_kind_that_is_chosen_adds_its_ending_to_the_name_that_napari_offers(tmp_path, ending):
+    layer = Labels(np.eye(31, 47, dtype=np.int32)).as_layer_data_tuple()[:2]
+    offered = str(tmp_path / "cells · v1.2")
+
+    assert KINDS[ending](offered, *layer) == [offered + ending]
+    before = content(Path(offered + ending))
+    with pytest.raises(OutputError, match="exists already; choose another name"):
+        KINDS[ending](offered, *layer)
+    assert content(Path(offered + ending)) == before
+    named = str(tmp_path / "named.ome.tif")  # the name counts, whatever was chosen
+    assert KINDS[ending](named, *layer) == [named]
+
+
+def test_the_kind_dicom_seg_adds_its_ending_too(tmp_path):
+    [image] = open_layers(write_series(tmp_path / "s", voxels(4, 6, 7)))
+    place = {key: getattr(image, key) for key in ("scale", "translate", "affine", "units")}
+    drawn = np.ones(image.data.shape, np.uint8)
+    layer = Labels(drawn, metadata=image.metadata, **place).as_layer_data_tuple()[:2]
+
+    assert KINDS[".dcm"](str(tmp_path / "seg"), *layer) == [str(tmp_path / "seg.dcm")]
+
+
+def content(path):
+    files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
+    return [each.read_bytes() for each in files]
 
 
 def test_dicom_seg_is_written_where_the_series_is_known(tmp_path):
