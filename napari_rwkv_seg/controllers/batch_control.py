@@ -5,7 +5,9 @@ thread may run; news is told on the thread that calls `hear` and `finish`, so a
 window calls these on its own. Knows no Qt, no napari and no torch.
 """
 
+import glob
 import logging
+import os
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -245,7 +247,8 @@ class BatchController:
         if wishes.source == "files":
             return list(wishes.files)
         folder = Path(wishes.folder).expanduser()
-        return [str(folder / wishes.pattern.strip()) if wishes.pattern.strip() else str(folder)]
+        pattern = wishes.pattern.strip()
+        return [os.path.join(glob.escape(str(folder)), pattern) if pattern else str(folder)]
 
 
 def choices_of(settings: SegmentSettings, wishes: BatchWishes) -> BatchChoices:

@@ -9,6 +9,7 @@ output, so that equal names do not collide.
 import glob
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,6 +162,9 @@ def check_apart(
     return kept
 
 
+_ESCAPED = re.compile(r"\[([*?[])\]")  # a sign that stands for itself in a pattern
+
+
 def _found(wanted: str, out: Path) -> Iterator[BatchItem]:
     """Yield what one word of the user stands for."""
     path = Path(wanted)
@@ -216,8 +220,9 @@ def _walk(folder: Path) -> Iterator[Path]:
 def _base(pattern: str) -> Path:
     """Return the folder of a pattern before its first sign that stands for others."""
     parts = Path(pattern).parts
-    plain = next(number for number, part in enumerate(parts) if glob.has_magic(part))
-    return Path(*parts[:plain])
+    are_plain = [not glob.has_magic(_ESCAPED.sub("", part)) for part in parts[:-1]]
+    plain = [*are_plain, False].index(False)
+    return Path(*(_ESCAPED.sub(r"\1", part) for part in parts[:plain]))
 
 
 def _is_below(path: str, folder: str) -> bool:

@@ -73,6 +73,16 @@ def test_a_run_tells_rows_progress_and_its_end(controller: BatchController) -> N
     assert not controller.can_continue
 
 
+def test_a_folder_may_be_named_with_the_signs_of_patterns(
+    controller: BatchController, tmp_path: Path
+) -> None:
+    (tmp_path / "images").rename(tmp_path / "plate [1]")
+    controller.choose(folder=str(tmp_path / "plate [1]"), pattern="*.tif")
+    outcome = drain(controller, controller.begin())
+    assert outcome.sentence == ""
+    assert [row.image for row in controller.table.rows] == ["000.tif", "001.tif", "002.tif"]
+
+
 def test_a_run_that_is_cancelled_can_be_continued(controller: BatchController) -> None:
     outcome = drain(controller, controller.begin(), stop_after=2)
     assert outcome.table is None

@@ -32,6 +32,17 @@ def test_a_name_with_signs_of_a_pattern_is_taken_as_it_is(tmp_path: Path) -> Non
     assert names(tmp_path, "cells [1].tif") == ["cells [1].tif"]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [("*.tif", ["x.tif"]), ("x.tif", ["x.tif"]), ("**/*.tif", ["b/z.tif", "x.tif"])],
+)
+def test_signs_of_a_pattern_in_a_folders_name_may_be_escaped(
+    tmp_path: Path, pattern: str, found: list[str]
+) -> None:
+    make(tmp_path, "a [1]/x.tif", "a [1]/b/z.tif", "a [1]/y.png", "a 1/x.tif")
+    assert names(tmp_path, f"a [[]1]/{pattern}") == found
+
+
 def test_a_folder_stands_for_all_images_in_it(tmp_path: Path) -> None:
     make(tmp_path, "a/x.TIF", "a/b/y.nii.gz", "a/notes.txt", "a/.hidden.tif", "a/.git/z.tif")
     assert names(tmp_path, "a") == ["b/y.nii.gz", "x.TIF"]
