@@ -3,7 +3,7 @@
 Plain values that a window reads from its layers; knows no Qt and no napari.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from napari_rwkv_seg.evaluation.label_files import frames
 from napari_rwkv_seg.evaluation.lengths import Spacing, pixels, spacing_from
 from napari_rwkv_seg.evaluation.run import PairSource
 from napari_rwkv_seg.images.axes import times
+from napari_rwkv_seg.images.geometry import TO_MICROMETRES
 
 Stack = Literal["body", "planes"]
 STACKS: tuple[Stack, ...] = ("body", "planes")
@@ -171,21 +172,35 @@ def check_place(found: LayerFacts, true: LayerFacts) -> None:
             raise EvaluationError(
                 f"The scale of {both} is no size of a pixel; correct it and evaluate again."
             )
+    if (factors := _units_in(found.units, true.units)) is None:
+        raise EvaluationError(
+            f"The layers {both} have other units ({', '.join(found.units)} and "
+            f"{', '.join(true.units)}); give them the same."
+        )
     pixel = np.linalg.norm(true.matrix, axis=0).min()
     # The far corner moves most when two scales differ a little.
     far = np.array(true.shape, float)
     corners = np.stack([np.zeros_like(far), *(np.diag(far))])
     ours, theirs = (corners @ each.matrix.T + each.shift for each in (found, true))
+    ours = ours * factors
     if not np.allclose(ours, theirs, rtol=0, atol=_SAME_PLACE * float(pixel)):
         raise EvaluationError(
             f"The layers {both} do not lie at the same place: scale, shift, rotation or shear "
             "differ. Labels are not resampled; bring one layer to the other's place first."
         )
-    if found.units != true.units:
-        raise EvaluationError(
-            f"The layers {both} have other units ({', '.join(found.units)} and "
-            f"{', '.join(true.units)}); give them the same."
-        )
+
+
+def _units_in(ours: Sequence[str], theirs: Sequence[str]) -> NDArray[np.float64] | None:
+    """Return how many of their units make one of ours, an axis each; None if they do not fit."""
+    factors = []
+    for one, other in zip(ours, theirs, strict=True):
+        if one == other:
+            factors.append(1.0)
+        elif one in TO_MICROMETRES and other in TO_MICROMETRES:
+            factors.append(TO_MICROMETRES[one] / TO_MICROMETRES[other])
+        else:
+            return None
+    return np.array(factors)
 
 
 def _is_kept(shape: tuple[int, ...], axis: int) -> bool:

@@ -116,7 +116,7 @@ def segment_steps(  # noqa: PLR0913 - the choices of a run are its parameters
         card=model.card,
         settings=settings,
         axes=prediction.axes,
-        notes=(*model.notes, *prediction.notes),
+        notes=(*model.notes, *prediction.notes, *_unlinked(prediction.axes, settings)),
         provenance=_provenance(model, prediction, settings, channel)
         | {"directions": directions, "spacing": list(spacing) if spacing else None},
     )
@@ -216,10 +216,14 @@ def relabel_steps(
     for done in label_planes(segmentation.probabilities, settings, labels):
         if done < total:
             yield Progress(done, total)
+    before, after = (
+        _unlinked(segmentation.axes, each) for each in (segmentation.settings, settings)
+    )
     return replace(
         segmentation,
         labels=_linked(labels, segmentation.axes, settings),
         settings=settings,
+        notes=(*(note for note in segmentation.notes if note not in before), *after),
         provenance=segmentation.provenance | {"settings": settings.to_dict()},
     )
 
@@ -237,6 +241,17 @@ def _linked(
         return labels
     return link_labels(
         labels.astype(np.int32), axes.replace("C", ""), settings.link, settings.link_overlap
+    )
+
+
+def _unlinked(axes: str, settings: LabelSettings) -> tuple[str, ...]:
+    """Return a sentence if objects were to be linked along what a stack has not."""
+    is_wished = settings.link and settings.output == "objects"
+    if not is_wished or set(settings.link) & set(axes) or not set("ZT") & set(axes):
+        return ()
+    return (
+        f"Objects were not linked along {settings.link}: the image was read as {axes}. Say which "
+        "axis it is, or link along that which it has.",
     )
 
 

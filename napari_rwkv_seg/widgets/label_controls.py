@@ -83,14 +83,26 @@ class LabelControls(QWidget):
         self.distance.setEnabled(labels.output == "objects" and labels.split)
         may_be_stack = not self._is_live or bool(set(settings.axes) & {"Z", "T"})
         can_link = labels.output == "objects" and may_be_stack
+        for index, (_, axes) in enumerate(_LINKS):
+            is_there = not self._is_live or set(axes) <= set(settings.axes)
+            self.link.model().item(index).setEnabled(is_there)
         self._show_row(self.link, can_link)
         self._show_row(self.overlap, can_link and bool(labels.link))
 
-    def say_of(self, other: str) -> None:
-        """Say what the controls act on; `other` is the last result's model if not the chosen."""
-        acts = "Acts on the last result at once; the network does not run again."
-        waits = f"The last result is of {other!r}: choose that model to adjust it, or run this one."
-        self.hint.say(waits if other else acts)
+    def say_of(self, model: str = "", axes: str = "") -> None:
+        """Say what the controls act on.
+
+        Parameters
+        ----------
+        model : str
+            That made the last result; "" if it is the chosen one, or there is no result.
+        axes : str
+            Of the image of that result; "" if they are the chosen ones.
+        """
+        read = f", of an image read as {axes}," if axes else ""
+        acts = f"Acts on the last result{read} at once; the network does not run again."
+        waits = f"The last result is of {model!r}: choose that model to adjust it, or run this one."
+        self.hint.say(waits if model else acts)
 
     def _show_row(self, field: QWidget, wanted: bool) -> None:
         """Show or hide a row with its label; Qt 5 cannot do that itself."""
@@ -169,7 +181,7 @@ class LabelControls(QWidget):
         )
         self.hint = Line("About these controls", HINT)
         if self._is_live:
-            self.say_of("")
+            self.say_of()
         else:
             self.probabilities.hide()
         self.setLayout(column_of(self._form, self.hint))

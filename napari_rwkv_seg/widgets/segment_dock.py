@@ -178,9 +178,15 @@ class SegmentDock(ClosingDock):
 
     def _show_kept(self) -> None:
         """Say which result the controls of the labels act on."""
-        kept, chosen = self._controller.kept, self._controller.settings.model
-        is_other = kept is not None and kept.job.settings.model != chosen
-        self.labels.say_of(Path(kept.job.settings.model).name if kept and is_other else "")
+        kept, chosen = self._controller.kept, self._controller.settings
+        if kept is None:
+            self.labels.say_of()
+            return
+        made = kept.job.settings
+        self.labels.say_of(
+            Path(made.model).name if made.model != chosen.model else "",
+            made.axes if made.axes != chosen.axes else "",
+        )
 
     def _show_started(self, _: Job) -> None:
         self.watch()  # only now it is sure which window the dock is in

@@ -127,13 +127,18 @@ def test_labels_of_another_shape_place_or_unit_are_refused():
         (layer(square()[1:]), "11 × 14 and 12 × 14"),
         (layer(square(), scale=(1.01, 1)), "same place"),
         (layer(square(), shift=np.array([0.0, 0.5])), "same place"),
-        (layer(square(), units=("millimeter",) * 2), "other units"),
+        (layer(square(), units=("millimeter",) * 2), "same place"),
+        (layer(square(), units=("pixel",) * 2), "other units"),
+        (layer(square(), units=("micrometer", "second")), "other units"),
         (layer(square(), scale=(0, 1)), "no size of a pixel"),
         (layer(np.zeros(5, int)), "5 and 12 × 14"),
     ):
         with pytest.raises(EvaluationError, match=said):
             LayerComparison(other, true, "body")
     check_place(layer(square(), scale=(1.0000001, 1)), true)
+    in_nm = {"units": ("nanometer", "micrometer"), "shift": np.array([2000.0, 3.0])}
+    moved = layer(square(), "true", shift=np.array([2.0, 3.0]))
+    check_place(layer(square(), scale=(1000, 1), **in_nm), moved)
 
 
 def test_units_that_are_no_lengths_are_told_and_pixels_are_counted(controller, told):

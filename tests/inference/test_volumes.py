@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from napari_rwkv_seg.errors import SettingsError
-from napari_rwkv_seg.inference.segment import segment, segment_steps
+from napari_rwkv_seg.inference.segment import relabel, segment, segment_steps
 from napari_rwkv_seg.inference.settings import LabelSettings
 from napari_rwkv_seg.inference.volumes import resampled
 
@@ -150,3 +150,18 @@ def test_linking_is_a_setting_of_labels(pixel_model):
     assert labels.max() == 2
     assert set(labels[:, 5, 5]) == {1}
     assert list(labels[:, 5, 15]) == [0, 2, 2]
+
+
+def test_a_stack_without_the_axis_to_link_along_says_so_until_it_is_linked(pixel_model):
+    image = np.zeros((3, 20, 20), dtype=np.float32)
+    image[:, 4:12, 4:12] = 1
+    along_time, along_z = (
+        LabelSettings(output="objects", split=False, link=axis) for axis in ("T", "Z")
+    )
+
+    result = segment(image, pixel_model, axes="ZYX", settings=along_time)
+    assert "not linked along T: the image was read as ZYX" in result.notes[-1]
+    linked = relabel(result, along_z)
+    assert linked.notes == result.notes[:-1]
+    assert relabel(linked, along_time).notes == result.notes
+    assert segment(image[0], pixel_model, axes="YX", settings=along_time).notes == linked.notes

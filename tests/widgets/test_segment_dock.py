@@ -141,6 +141,29 @@ def test_the_controls_say_that_the_last_result_is_of_another_model(
     assert "at once" in dock.labels.hint.text()
 
 
+def test_the_controls_know_which_axes_the_last_result_and_the_image_have(
+    dock, viewer, image, segment
+) -> None:
+    viewer.add_image(np.stack([image] * 3)[None], name="cells")
+    dock._controller.choose(axes="TZYX", output="objects")
+    segment(dock)
+    assert "on the last result at once" in dock.labels.hint.text()
+    assert enabled_links(dock) == {"", "Z", "T", "TZ"}
+
+    dock._controller.choose(axes="CZYX")
+    assert "on the last result, of an image read as TZYX, at once" in dock.labels.hint.text()
+    assert enabled_links(dock) == {"", "Z"}
+
+
+def enabled_links(dock) -> set[str]:
+    links = dock.labels.link
+    return {
+        links.itemData(index)
+        for index in range(links.count())
+        if links.model().item(index).isEnabled()
+    }
+
+
 def test_the_button_is_cancel_while_a_job_runs(dock, viewer, image, engine, until) -> None:
     viewer.add_image(image)
     engine.gate.clear()
