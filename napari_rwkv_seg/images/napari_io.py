@@ -18,7 +18,7 @@ from napari_rwkv_seg.errors import ImageError, OutputError, UnreadableFileError
 from .axes import guess_axes, lengths_without_channels
 from .dicom import list_series
 from .geometry import Geometry
-from .image_file import PIXEL_LIMIT, ImageFile
+from .image_file import PIXEL_LIMIT, ImageFile, check_size
 from .kinds import Kind, kind_of
 from .napari_place import geometry_of, is_placed, place_of
 from .readers import levels, open_image, read_image
@@ -30,7 +30,7 @@ PROVENANCE_KEY = "napari-rwkv-seg"  # where the docks keep how labels were made
 LayerData = tuple[Any, dict[str, Any], str]
 _MOST_CLASSES = 255  # numbers above are objects
 _MOST_SERIES = 20  # of a folder, that are opened as layers at once
-_MOST_PAINTED = 2**28  # pixels of a pyramid of labels that are read, to be painted on (1 GiB)
+_MOST_PAINTED = 2**30  # bytes of a pyramid of labels, as int32, that is read to be painted on
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
@@ -112,17 +112,17 @@ def _layer(path: Path, series: str | None, name: str) -> LayerData:
 def _opened(path: Path, series: str | None) -> tuple[ImageFile, list[Any]]:
     """Return an image and the pixels of all its levels, lazily but for labels to be painted on.
 
-    napari paints on no pyramid, so of labels the finest level alone is read, if it has not too
-    many pixels; of the others a warning says that they can only be looked at.
+    napari paints on no pyramid, so of labels the finest level alone is read, if there is memory
+    for it; of others a warning says that they can only be looked at.
     """
     image = _without_channel(open_image(path, series=series))
     coarser = levels(path, series=series)[1:] if hasattr(image.data, "dask") else ()
     is_float = image.data.dtype.kind == "f"
-    is_large = bool(coarser) and image.data.size > _MOST_PAINTED
-    if image.is_labels and is_large and not is_float:
+    if image.is_labels and coarser and not is_float and _is_large(path, image.data.size):
         warnings.warn(  # napari shows it
-            f"The labels {path.name!r} have {image.data.size:,} pixels, so they are shown as a "
-            "pyramid, which cannot be painted on; cut them into smaller files to correct them.",
+            f"The labels {path.name!r} have {image.data.size:,} pixels, too many to be held here: "
+            "they are shown as a pyramid, on which napari does not paint; cut them into smaller "
+            "files to correct them, or close other programs.",
             stacklevel=4,
         )
     elif image.is_labels:
@@ -132,6 +132,15 @@ def _opened(path: Path, series: str | None) -> tuple[ImageFile, list[Any]]:
         return image, [image.data]
     rest = [_without_channel(open_image(path, each.index, series=series)) for each in coarser]
     return image, [each.data for each in (image, *rest)]
+
+
+def _is_large(path: Path, pixels: int) -> bool:
+    """Return whether labels are too many for the memory, as int32."""
+    try:
+        check_size(path, pixels * np.int32().itemsize, _MOST_PAINTED)
+    except UnreadableFileError:
+        return True
+    return False
 
 
 def _without_channel(image: ImageFile) -> ImageFile:
