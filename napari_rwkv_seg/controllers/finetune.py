@@ -21,8 +21,10 @@ from napari_rwkv_seg.zoo.store import ModelEntry
 
 from .finetune_choices import (
     FinetuneChoices,
+    card_of,
     changed,
     guess_base,
+    guess_classes,
     guess_meaning,
     suggested_name,
 )
@@ -77,11 +79,7 @@ class FinetuneController:
     @property
     def base(self) -> ModelCard | None:
         """The card of the model to start from; None if there is no such model."""
-        wanted = self._choices.model
-        for entry in self.models:
-            if wanted in (entry.name, str(entry.folder)):
-                return entry.card
-        return None
+        return card_of(self._choices.model, self.models)
 
     def choose(self, **changes: Any) -> None:
         """Change choices by name; what is chosen here is not guessed any more.
@@ -113,20 +111,26 @@ class FinetuneController:
 
     def _start_from(self, key: str) -> None:
         self._set(changed(self._choices, model=key))
-        if self.base is not None and "classes" not in self._chosen:
-            self._set(changed(self._choices, classes=tuple(self.base.classes)))
+        self._follow_classes()
+
+    def _follow_classes(self) -> None:
+        """Take the classes by which labels were made, or the base's, unless the user made some."""
+        is_guessed = not self._chosen & {"model", "base's classes"}
+        card = (guess_classes(list(self.rows), self.models) if is_guessed else None) or self.base
+        if card is not None and "classes" not in self._chosen:
+            self._set(changed(self._choices, classes=tuple(card.classes)))
 
     def base_classes(self) -> None:
         """Take the classes of the model to start from, and follow it again."""
-        self._chosen.discard("classes")
-        if self.base is not None:
-            self._set(changed(self._choices, classes=tuple(self.base.classes)))
+        self._chosen = self._chosen - {"classes"} | {"base's classes"}
+        self._follow_classes()
 
     def guess(self) -> None:
         """Guess the model to start from and what the numbers mean, unless the user has said it."""
         base = "" if "model" in self._chosen else guess_base(list(self.rows), self.models)
         if base and base != self._choices.model:
             self._start_from(base)
+        self._follow_classes()
         if "labels" not in self._chosen:
             meaning = guess_meaning(list(self.rows), self.base)
             self._set(changed(self._choices, labels=meaning))
@@ -134,13 +138,9 @@ class FinetuneController:
     def _set(self, choices: FinetuneChoices) -> None:
         if choices == self._choices:
             return
-        counted_otherwise = (choices.labels, choices.classes) != (
-            self._choices.labels,
-            self._choices.classes,
-        )
-        self._choices = choices
+        before, self._choices = self._choices, choices
         self.choices_changed.emit(choices)
-        if counted_otherwise:
+        if (before.labels, before.classes) != (choices.labels, choices.classes):
             self.rows.forget()
 
     # The run.

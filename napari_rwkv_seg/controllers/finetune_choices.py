@@ -165,6 +165,24 @@ def guess_base(rows: Sequence[PairRow], models: Sequence[ModelEntry]) -> str:
     return name if name in usable else ""
 
 
+def guess_classes(rows: Sequence[PairRow], models: Sequence[ModelEntry]) -> ModelCard | None:
+    """Return the card of the model by whose classes the labels were made; None if none is known.
+
+    It may have others than the model that it was made of, which gives the weights (`guess_base`).
+    """
+    ours = [row.source for row in rows if row.used and row.source.means == "classes"]
+    made_by = {source.made_by for source in ours if source.made_by}
+    return card_of(made_by.pop(), models) if len(made_by) == 1 else None
+
+
+def card_of(wanted: str, models: Sequence[ModelEntry]) -> ModelCard | None:
+    """Return the card of a model by its name or its folder; None if it is not there."""
+    for entry in models:
+        if wanted in (entry.name, str(entry.folder)):
+            return entry.card
+    return None
+
+
 def new_classes(base: ModelCard | None, classes: Sequence[ClassCard]) -> list[str]:
     """Return the names of the classes that the model started from does not know."""
     known = {one.name for one in base.classes} if base is not None else set()

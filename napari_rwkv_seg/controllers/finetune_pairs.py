@@ -93,7 +93,7 @@ class PairSource(Protocol):
         """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each count is one of its own: labels may have moved
 class PairFacts:
     """What was counted in the planes of a pair.
 

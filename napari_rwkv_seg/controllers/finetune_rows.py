@@ -161,8 +161,11 @@ class PairRows:
         """Return a row with a newer source (names may have changed)."""
         if new is None or new.source is row.source:
             return row
-        is_same = new.source.stack == row.source.stack and new.source.problem == row.source.problem
-        return replace(row, source=new.source, facts=row.facts if is_same else None)
+        before, after = (
+            (source.stack, source.problem, source.covers, source.means)
+            for source in (row.source, new.source)
+        )
+        return replace(row, source=new.source, facts=row.facts if before == after else None)
 
     def _replace(self, key: Hashable, **changes: object) -> None:
         row = self._rows.get(key)

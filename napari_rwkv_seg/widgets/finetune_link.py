@@ -152,6 +152,7 @@ class FinetuneLink:
         self._connect(layer.events.name, self._on_listed)
         self._connect(layer.events.data, self._on_data)
         if isinstance(layer, Labels):
+            self._connect(layer.events.metadata, self._on_listed)  # which image and model made it
             self._connect(layer.events.paint, self._on_edited)
             self._connect(layer.events.set_data, self._on_drawn)
 
@@ -244,7 +245,7 @@ class FinetuneLink:
         controller = self._controller
         used = controller.rows.used
         key = (controller.choices.labels, controller.choices.classes, controller.problem())
-        key += tuple((row.source.key, row.checked, id(row.facts)) for row in used)
+        key += tuple((row.source.key, row.checked, row.facts) for row in used)
         if key == self._plan_of:
             return
         self._plan_of = key

@@ -155,13 +155,14 @@ class ResultLayers:
     def _add(self, viewer: Any, result: Result, change: Change) -> Labels:
         """Add a layer of the full image size with the region filled."""
         place = result.place
-        with keeping_stroke(viewer):
-            layer: Labels = viewer.add_labels(
-                change.data, name=result.title, metadata=dict(place.source), **place.transform
-            )
+        layer = Labels(
+            change.data, name=result.title, metadata=dict(place.source), **place.transform
+        )
         _dress(layer, result)
         remember(layer, change.written.digest)
         remember_image(layer, result.image())
+        with keeping_stroke(viewer):  # whoever hears of the layer must find all that is known of it
+            viewer.add_layer(layer)
         made = _Made(result.image, result.card.name, weakref.ref(layer), change.written)
         previous = self._latest(result)
         made.maps = previous.maps if previous else {}

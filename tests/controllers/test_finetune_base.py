@@ -88,6 +88,43 @@ def test_the_base_and_its_classes_follow_the_pairs(controller):
     assert len(controller.choices.classes) == 3
 
 
+@pytest.fixture
+def turned():
+    """Return models of which one was made of `dark` with the same classes in another order."""
+    entry = child("dark-turned", "dark")
+    dark = next(each.card for each in MODELS if each.name == "dark")
+    first, *others = dark.classes
+    classes = [first, *reversed(others)]
+    return [*MODELS, ModelEntry(entry.folder, entry.card.model_copy(update={"classes": classes}))]
+
+
+def test_numbers_mean_what_they_meant_to_the_model_that_made_the_labels(tmp_path, turned):
+    controller = FinetuneController(fake_command("good"), tmp_path)
+    controller.choose_model("dark", turned, picked=False)
+    of_dark, made = controller.choices.classes, turned[-1].card.classes
+    rows = made_by("dark-turned")
+    rows[0].source.means = "classes"
+    controller.rows.add(rows)
+
+    controller.guess()
+    assert controller.choices.model == "dark"
+    assert controller.choices.classes == tuple(made)
+    assert {one.name for one in made} == {one.name for one in of_dark}
+    controller.base_classes()
+    controller.guess()
+    assert controller.choices.classes == of_dark
+
+
+def test_a_picked_model_brings_its_classes(tmp_path, turned):
+    controller = FinetuneController(fake_command("good"), tmp_path)
+    rows = made_by("dark-turned")
+    rows[0].source.means = "classes"
+    controller.rows.add(rows)
+
+    controller.choose_model("dark", turned)
+    assert controller.choices.classes == tuple(controller.base.classes)
+
+
 def test_a_model_that_the_user_has_picked_stays(controller):
     controller.choose_model("bright", MODELS)
     controller.guess()

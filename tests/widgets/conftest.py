@@ -86,6 +86,7 @@ class FakeEngine:
         probabilities = np.stack([1 - bright, *others]).astype(np.float32)
         labels = label_probabilities(probabilities, settings.labels)
         facts = {"model": model.name, "sha256": model.weights_sha256, "version": "0"}
+        facts["settings"] = settings.labels.to_dict()
         return Segmentation(
             labels, probabilities, model, settings.labels, settings.axes, self.notes, facts
         )

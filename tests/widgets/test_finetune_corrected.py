@@ -5,7 +5,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_rwkv_seg.controllers.finetune import FinetuneController
-from napari_rwkv_seg.controllers.finetune_pairs import Checked, count
+from napari_rwkv_seg.controllers.finetune_pairs import Checked, PairFacts, count
 from napari_rwkv_seg.widgets.as_written import digest, remember
 from napari_rwkv_seg.widgets.finetune_layers import LayerPair
 from napari_rwkv_seg.widgets.finetune_link import FinetuneLink
@@ -117,4 +117,43 @@ def test_a_stroke_in_a_second_result_of_a_series_unticks_no_planes_that_the_user
     second.data_setitem(tuple(np.array([one]) for one in (2, 3, 4)), 7)
 
     assert shown() == ([("1", True), ("2", False)] if is_said else [("1, 3", False), ("2", True)])
+    link.close()
+
+
+@pytest.mark.gui
+def test_a_result_that_comes_while_pairs_are_listed_belongs_to_the_image_it_was_made_of(
+    dock, viewer, image, segment, until
+):
+    alpha = viewer.add_image(image, name="alpha")
+    viewer.add_image(image[::-1], name="beta")
+    controller = FinetuneController()
+    link = FinetuneLink(viewer, controller)
+    dock._link.choice.choose(alpha)
+    dock._controller.choose(output="classes")
+
+    segment(dock)
+    [row] = controller.rows
+    assert row.source.image is alpha
+    assert (row.source.made_by, row.source.means) == ("bright", "classes")
+    dock._controller.choose(output="objects")  # the layer gets them, as nobody has painted on it
+    until(lambda: not dock._link.is_busy)
+    [row] = controller.rows
+    assert (row.source.image, row.source.means) == (alpha, "objects")
+    link.close()
+
+
+def test_what_is_held_out_is_foreseen_anew_after_every_count(model, qapp):
+    pair = result(model, "YX", (20, 30))
+    controller = FinetuneController()
+    link, heard = FinetuneLink(model, controller), []
+    link.planned.connect(heard.append)
+
+    assert PairFacts(highest=1) != PairFacts(highest=1)  # labels may have moved
+    for number in range(20):
+        controller.rows.forget([pair.key])
+        controller.rows.take(controller.rows.get(pair.key), PairFacts(highest=1))
+        link._foresee()
+        assert len(heard) == number + 1
+        link._foresee()
+        assert len(heard) == number + 1
     link.close()
