@@ -197,6 +197,9 @@ def status_line(story: "RunStory") -> str:
 def result_line(result: dict[str, Any]) -> str:
     """Return the outcome, such as "before 0.71 → after 0.83 Dice on held-out regions (n = 4)"."""
     before, after = (_mean(result, key) for key in ("before", "after"))
+    of_known = _mean(result, "after", "mean_of_known")
+    if before is not None and of_known is not None:
+        after = of_known  # of the same classes
     count = result.get("regions")
     regions = f" (n = {count})" if isinstance(count, int) else ""
     if after is None:
@@ -254,9 +257,9 @@ def percent(part: float) -> str:
     return f"{max(1, round(100 * part))} %" if part > 0 else "0 %"
 
 
-def _mean(result: dict[str, Any], key: str) -> float | None:
+def _mean(result: dict[str, Any], key: str, which: str = "mean") -> float | None:
     scores = result.get(key)
-    mean = scores.get("mean") if isinstance(scores, dict) else None
+    mean = scores.get(which) if isinstance(scores, dict) else None
     return float(mean) if isinstance(mean, int | float) else None
 
 

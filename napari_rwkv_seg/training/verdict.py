@@ -34,7 +34,8 @@ def verdict(
     """Return the scores before and after, whether the new model is recommended, and why.
 
     A class that the old model does not know counts as 0 before when the two are
-    compared, but is left out of the score that is shown. The new model is
+    compared. Shown are the means of the classes that both know, and the Dice of
+    each new one beside them. The new model is
     recommended if it gains more than the margin (see `margin`), its luck taken
     off, loses nothing beyond it on the mean of the classes that the old model knows, nor
     beyond two margins on one of them, and has a Dice of one half or more: what is mostly
@@ -63,7 +64,8 @@ def verdict(
     is_useful = _mean(after, all_of_it) >= _USEFUL
     facts = {
         "before": _scores(before, of_known, classes),
-        "after": _scores(after, all_of_it, classes),
+        "after": _scores(after, all_of_it, classes)
+        | {"mean_of_known": _scores(after, of_known, classes)["mean"]},
         "recommended": bool(is_better and is_useful),
     }
     doubt = ""
@@ -180,15 +182,18 @@ def _sentence(
     classes: Sequence[str],
 ) -> str:
     """Return the outcome in words."""
-    old, new = facts["before"]["mean"], facts["after"]["mean"]
+    old, new = facts["before"]["mean"], facts["after"]["mean_of_known"]
     where = f"held-out regions of {images} image{'s' * (images != 1)}"
-    shown = (
-        f"{new:.2f} Dice on {where}" if old is None else (f"{old:.2f} → {new:.2f} Dice on {where}")
-    )
-    added = [repr(name) for name, new_one in zip(classes, is_new, strict=True) if new_one]
-    notes = ""
-    if added:
-        notes = f" The old model does not know {', '.join(added)}; its score leaves that out."
+    shown = f"{facts['after']['mean'] or 0:.2f} Dice on {where}"
+    if old is not None:
+        shown = f"{old:.2f} → {new:.2f} Dice on {where}"
+    found = facts["after"]["classes"]
+    added = [
+        f"{name!r} {found[name]:.2f}" if name in found else f"{name!r} (none is held out)"
+        for name, new_one in zip(classes, is_new, strict=True)
+        if new_one
+    ]
+    notes = f" New to the model: {', '.join(added)}." if added else ""
     if facts["recommended"]:
         like = " on images like these; others were not checked" if images < FEW_IMAGES else ""
         return f"{shown}: the new model is better{like}.{notes}"

@@ -104,6 +104,8 @@ def test_the_result_tells_before_and_after_with_the_number_of_regions():
     }
 
     assert result_line(result) == "before 0.71 → after 0.83 Dice on held-out regions (n = 4)"
+    result["after"]["mean_of_known"] = 0.0  # beside which the new class does not count
+    assert result_line(result) == "before 0.71 → after 0.00 Dice on held-out regions (n = 4)"
     assert class_scores(result) == [("cell", 0.71, 0.8), ("nerve", None, 0.5)]
 
 

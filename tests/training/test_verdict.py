@@ -19,7 +19,7 @@ def counts(*dice: float, area: int = 1000) -> np.ndarray:
 def test_a_clear_gain_is_recommended_and_a_loss_is_not() -> None:
     better = verdict(counts(0.7), counts(0.8), ["cell"], [True])
     assert better["before"] == {"mean": 0.7, "classes": {"cell": 0.7}}
-    assert better["after"] == {"mean": 0.8, "classes": {"cell": 0.8}}
+    assert better["after"] == {"mean": 0.8, "mean_of_known": 0.8, "classes": {"cell": 0.8}}
     assert better["recommended"]
     assert "0.70 → 0.80 Dice on held-out regions of 1 image" in better["sentence"]
     worse = verdict(counts(0.8), counts(0.7), ["cell"], [True])
@@ -80,7 +80,17 @@ def test_a_class_that_the_old_model_does_not_know_is_left_out_of_its_score() -> 
     assert facts["before"] == {"mean": 0.7, "classes": {"cell": 0.7}}
     assert facts["after"]["classes"] == {"cell": 0.7, "nucleus": pytest.approx(0.5556, abs=1e-4)}
     assert facts["recommended"]
-    assert "does not know 'nucleus'" in facts["sentence"]
+    assert facts["after"]["mean_of_known"] == 0.7
+    assert facts["sentence"].startswith("0.70 → 0.70 Dice on")
+    assert facts["sentence"].endswith("New to the model: 'nucleus' 0.56.")
+
+
+def test_new_classes_alone_have_no_arrow_and_one_that_is_not_held_out_no_number() -> None:
+    before = np.array([[[0, 0], [900, 0], [900, 0]]])
+    after = np.array([[[1000, 0], [1800, 0], [900, 0]]])
+    sentence = verdict(before, after, ["cell", "nucleus"], [False, False])["sentence"]
+    assert sentence.startswith("0.56 Dice on")
+    assert sentence.endswith("New to the model: 'cell' 0.56, 'nucleus' (none is held out).")
 
 
 def test_a_new_class_does_not_excuse_forgetting_an_old_one() -> None:
@@ -120,7 +130,7 @@ def test_a_class_without_a_held_out_pixel_counts_for_nothing() -> None:
     before = np.array([[[1400, 0], [2000, 50], [1000, 0]]])
     after = np.array([[[1600, 0], [2000, 0], [1000, 0]]])
     facts = verdict(before, after, ["cell", "nucleus"], [True, True])
-    assert facts["after"] == {"mean": 0.8, "classes": {"cell": 0.8}}
+    assert facts["after"] == {"mean": 0.8, "mean_of_known": 0.8, "classes": {"cell": 0.8}}
 
 
 @pytest.mark.parametrize(
