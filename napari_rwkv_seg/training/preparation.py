@@ -7,18 +7,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from napari_rwkv_seg.errors import ImageError, ModelError, RunError, TrainingDataError
+from napari_rwkv_seg.errors import ImageError, RunError, TrainingDataError
 from napari_rwkv_seg.inference.normalize import match_channels
 from napari_rwkv_seg.zoo.card import ClassCard, ModelCard
-from napari_rwkv_seg.zoo.new_models import FROM_NOTHING
-from napari_rwkv_seg.zoo.store import find_model, read_network
 
 from .clean_up import suited
 from .crops import CPU_PIXELS, CUDA_PIXELS, CropSource
-from .depth import LAYER_DECAY, Depth, choose_depth, parameter_groups
+from .depth import LAYER_DECAY, Depth, parameter_groups
 from .events import Tell
 from .heads import network_for_classes
 from .pairs import LabelKind, TrainingPair, check_pairs, class_map
+from .plan import base_of, depth_of, is_random
 from .run_folder import RunFolder, read_snapshot
 from .run_settings import RunSettings
 from .split import BAND, Split, split_pairs
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 LEARNING_RATE = 5e-4
 RANDOM_RATE = 1e-3  # of networks of which nothing was trained, as the starter models had it
 WEIGHT_DECAY = 0.05
-
-_FIXED = {"labels", "classes", "seed", "orientation", "precision"}
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,7 @@ def prepare(run: RunFolder, tell: Tell, fabric: "Fabric") -> Start:
     """
     settings = run.settings()
     pairs = read_snapshot(run)
-    base, network = _base(run, settings)
+    base, network = base_of(run, settings)
     card = base.model_copy(update=_choices(settings, base))
     warnings = check_pairs(pairs, settings, card.classes)
     _check_channels(pairs, card.input_channels)
@@ -118,7 +115,7 @@ def prepare(run: RunFolder, tell: Tell, fabric: "Fabric") -> Start:
     torch.manual_seed(settings.seed)
     network = network_for_classes(network, base.classes, card.classes)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    depth = _depth(run, settings, base, labelled, fabric)
+    depth = depth_of(run, settings, base, labelled, fabric)
     rate, layer_decay = (RANDOM_RATE, 1.0) if is_random(base) else (LEARNING_RATE, LAYER_DECAY)
     groups = parameter_groups(network, depth, rate, WEIGHT_DECAY, layer_decay)
     crops = _crops(pairs, split, card, settings, batch_pixels(card, fabric.device.type))
@@ -145,11 +142,6 @@ def prepare(run: RunFolder, tell: Tell, fabric: "Fabric") -> Start:
         labelled,
         rate,
     )
-
-
-def is_random(card: ModelCard) -> bool:
-    """Return whether no part of a model was ever trained."""
-    return card.untrained and card.parent == FROM_NOTHING
 
 
 def batch_pixels(card: ModelCard, device: str) -> int:
@@ -220,14 +212,6 @@ def unchecked_classes(
     ]
 
 
-def _base(run: RunFolder, settings: RunSettings) -> tuple[ModelCard, nn.Module]:
-    """Return card and network of the model to start from."""
-    entry = find_model(settings.model)
-    if entry.card is None:  # find_model returns usable entries only; this tells the type checker
-        raise ModelError(entry.problem)
-    return entry.card, read_network(entry)
-
-
 def _split(
     run: RunFolder,
     settings: RunSettings,
@@ -257,43 +241,3 @@ def _labelled(pairs: list[TrainingPair], split: Split, settings: RunSettings) ->
         int((class_map(pair, settings.labels)[train] > 0).sum())
         for pair, train in zip(pairs, split.train, strict=True)
     )
-
-
-def _depth(
-    run: RunFolder, settings: RunSettings, base: ModelCard, labelled: int, fabric: "Fabric"
-) -> Depth:
-    """Return what is trained, decided when the run begins; refuse another base afterwards.
-
-    Raises
-    ------
-    RunError
-        If the base's weights are not those that the run began with.
-    """
-    plan = run.path / "plan.json"
-    depth = settings.depth
-    if depth == "auto":
-        depth = choose_depth(labelled, fabric.device.type, is_random(base))
-    if not plan.is_file():
-        if fabric.is_global_zero:
-            begun = {"base": base.weights_sha256, "depth": depth, "choices": _fixed(settings)}
-            run.write_json(plan, begun)
-        return depth
-    kept = run.read_json(plan)
-    if not isinstance(kept, dict) or kept.get("base") != base.weights_sha256:
-        raise RunError(
-            f"The run cannot go on: model {base.name!r} is not the one that it began with "
-            "(SHA-256 differs). Start a new run."
-        )
-    fixed, begun = _fixed(settings), kept.get("choices", {})
-    # Runs of older versions kept fewer choices.
-    if not isinstance(begun, dict) or fixed | begun != fixed:
-        raise RunError(
-            "The run cannot go on: its classes, seed, orientation, precision or the meaning of its "
-            "labels were changed in run.toml since it began. Start a new run."
-        )
-    return kept.get("depth", depth)  # type: ignore[no-any-return]
-
-
-def _fixed(settings: RunSettings) -> dict[str, Any]:
-    """Return the choices that a run cannot go on with if they change; its time may."""
-    return settings.model_dump(mode="json", include=_FIXED)

@@ -1,6 +1,7 @@
 """Whole runs of a tiny network, in this process."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ from napari_rwkv_seg.training.run_folder import RunFolder, locked
 from napari_rwkv_seg.training.run_settings import write_settings
 from napari_rwkv_seg.zoo.card import ClassCard
 from napari_rwkv_seg.zoo.new_models import FROM_NOTHING
-from napari_rwkv_seg.zoo.store import find_model, read_network, write_model
+from napari_rwkv_seg.zoo.store import find_model, read_network, user_folder, write_model
 
 
 def kinds(events: list[Event]) -> list[str]:
@@ -445,6 +446,22 @@ def left_run(tiny: ModuleType, folder: Path) -> RunFolder:
     with pytest.raises(LeaveError):
         run_finetune(run.path, lambda e: e["event"] == "step" and control.leave(), control)
     return run
+
+
+def test_a_run_goes_on_from_a_base_that_was_renamed_but_not_without_it(
+    tiny: ModuleType, tmp_path: Path
+) -> None:
+    run, control = left_run(tiny, tmp_path), Control()
+    control.stop()
+    (user_folder() / "renamed").parent.mkdir(parents=True)
+    base = Path(run.settings().model).rename(user_folder() / "renamed")
+    assert run_finetune(run.path, control=control)["stopped_early"]
+
+    shutil.rmtree(base)
+    shutil.rmtree(run.model)
+    run.result.unlink()
+    with pytest.raises(RunError, match=r"cannot go on without the model .* that it began with"):
+        run_finetune(run.path)
 
 
 @pytest.mark.parametrize("change", [{"orientation": "fixed"}, {"precision": "float32"}])
