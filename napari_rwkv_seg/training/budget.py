@@ -25,8 +25,12 @@ class Stopwatch:
         return self._before + time.monotonic() - self._start
 
     def add(self, seconds: float) -> None:
-        """Count what earlier processes used."""
+        """Count these seconds as well; below 0 they do not count."""
         self._before += seconds
+
+    def go_on_from(self, seconds: float) -> None:
+        """Count on from a checkpoint: what it took to start again is not the run's time."""
+        self._start, self._before = time.monotonic(), seconds
 
 
 @dataclass(frozen=True)

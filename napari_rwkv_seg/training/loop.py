@@ -77,7 +77,7 @@ class TrainingLoop:
         self.is_resumed = state is not None
         if state is not None:
             self._restore(state)
-            self._watch.add(self._now.seconds)
+            self._watch.go_on_from(self._now.seconds)
 
     @property
     def step(self) -> int:

@@ -189,6 +189,17 @@ def test_a_resumed_run_by_time_has_only_the_rest_of_its_time(tmp_path):
     assert again.step == first.step
 
 
+def test_what_it_took_to_start_again_is_not_taken_off_the_rest_of_the_time(tmp_path):
+    settings = LoopSettings(Budget(seconds=3), validate_every=3)
+    make_loop(tmp_path, settings=settings).save()
+    watch = Stopwatch()
+    watch.add(1000)  # until the libraries were loaded
+    work = Work(make_batch, lambda network: {"score": 0.0}, Told())
+
+    assert TrainingLoop(new_network(), settings, tmp_path, work, watch=watch).is_resumed
+    assert watch.seconds < 900
+
+
 def test_the_wish_to_stop_ends_training_with_a_validation(tmp_path):
     told = Told()
     answers = iter([False, False, False, True, True])
