@@ -152,8 +152,10 @@ def _background_warning(facts: Sequence[PairFacts]) -> str:
     )
 
 
-def classes_hint(base: ModelCard | None, choices: FinetuneChoices) -> str:
-    """Return what becomes of the classes, or ""."""
+def classes_hint(
+    base: ModelCard | None, choices: FinetuneChoices, made_by: ModelCard | None = None
+) -> str:
+    """Return what becomes of the classes, or ""; `made_by` is the model that made the labels."""
     new = new_classes(base, choices.classes)
     gone = [
         one.name
@@ -165,6 +167,17 @@ def classes_hint(base: ModelCard | None, choices: FinetuneChoices) -> str:
         parts.append(f"New to the model, learnt from your labels alone: {', '.join(new)}.")
     if gone:
         parts.append(f"Given up: {', '.join(gone)} (a class is kept by its name).")
+    theirs = (
+        [one.name for one in made_by.classes] if made_by and choices.labels == "classes" else []
+    )
+    for number, one in enumerate(choices.classes):
+        if one.name in theirs and theirs.index(one.name) != number:
+            there = theirs.index(one.name)
+            parts.append(
+                f"To the model that made the labels {one.name!r} was {there}, here it is {number}: "
+                "name the classes in its order, unless you have painted otherwise."
+            )
+            break
     return " ".join(parts)
 
 

@@ -18,7 +18,11 @@ from qtpy.QtWidgets import (
 from superqt.utils import signals_blocked
 
 from napari_rwkv_seg.controllers.finetune import FinetuneController
-from napari_rwkv_seg.controllers.finetune_choices import with_changed_class, with_class
+from napari_rwkv_seg.controllers.finetune_choices import (
+    guess_classes,
+    with_changed_class,
+    with_class,
+)
 from napari_rwkv_seg.controllers.finetune_sentences import classes_hint
 from napari_rwkv_seg.errors import SettingsError
 
@@ -80,7 +84,8 @@ class ClassTable(QWidget):
         is_classes = choices.labels == "classes"
         self.add.setEnabled(is_classes)
         self.reset.setVisible(base is not None and tuple(base.classes) != choices.classes)
-        self._hint.say(classes_hint(base, choices))
+        made_by = guess_classes(list(self._controller.rows), self._controller.models)
+        self._hint.say(classes_hint(base, choices, made_by))
         self._problem.say("")
 
     def change_color(self, row: int, color: str) -> None:

@@ -171,6 +171,18 @@ def test_a_class_that_was_renamed_is_said_to_be_new_and_the_old_one_given_up():
     assert "Given up: cell" in classes_hint(card, choices)
 
 
+def test_a_class_that_had_another_number_when_the_labels_were_made_is_told():
+    card = make_entry("bright", 3).card
+    first, second, third = card.classes
+    turned = card.model_copy(update={"classes": [first, third, second]})
+    choices = FinetuneChoices(classes=tuple(card.classes), labels="classes")
+
+    hint = classes_hint(card, choices, turned)
+    assert f"that made the labels {second.name!r} was 2, here it is 1" in hint
+    assert classes_hint(card, choices, card) == ""
+    assert classes_hint(card, replace(choices, labels="objects"), turned) == ""
+
+
 def test_an_interrupted_run_is_told_with_its_time_and_steps():
     now = datetime.now().astimezone().replace(hour=12, minute=30)
     run = KeptRun(Path("run"), "bright", now, steps=140)
