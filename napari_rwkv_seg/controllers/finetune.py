@@ -105,18 +105,15 @@ class FinetuneController:
             Whether the user has picked it, so that it is not guessed any more.
         """
         self.models = models
-        self._chosen |= {"model"} if picked else set()
-        self._start_from(key)
-        self.guess()
-
-    def _start_from(self, key: str) -> None:
+        self._chosen |= {"model", "base's classes"} if picked else set()
         self._set(changed(self._choices, model=key))
-        self._follow_classes()
+        self.guess()
 
     def _follow_classes(self) -> None:
         """Take the classes by which labels were made, or the base's, unless the user made some."""
-        is_guessed = not self._chosen & {"model", "base's classes"}
-        card = (guess_classes(list(self.rows), self.models) if is_guessed else None) or self.base
+        is_base_wanted = "base's classes" in self._chosen
+        made_by = None if is_base_wanted else guess_classes(list(self.rows), self.models)
+        card = made_by or self.base
         if card is not None and "classes" not in self._chosen:
             self._set(changed(self._choices, classes=tuple(card.classes)))
 
@@ -129,7 +126,7 @@ class FinetuneController:
         """Guess the model to start from and what the numbers mean, unless the user has said it."""
         base = "" if "model" in self._chosen else guess_base(list(self.rows), self.models)
         if base and base != self._choices.model:
-            self._start_from(base)
+            self._set(changed(self._choices, model=base))
         self._follow_classes()
         if "labels" not in self._chosen:
             meaning = guess_meaning(list(self.rows), self.base)

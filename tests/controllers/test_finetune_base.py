@@ -110,6 +110,11 @@ def test_numbers_mean_what_they_meant_to_the_model_that_made_the_labels(tmp_path
     assert controller.choices.model == "dark"
     assert controller.choices.classes == tuple(made)
     assert {one.name for one in made} == {one.name for one in of_dark}
+    start(controller)
+    controller.cancel()
+    poll_until(controller, lambda: not controller.is_busy)
+    controller.guess()  # for the next round
+    assert (controller.choices.model, controller.choices.classes) == ("dark", tuple(made))
     controller.base_classes()
     controller.guess()
     assert controller.choices.classes == of_dark
