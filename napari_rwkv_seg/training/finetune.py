@@ -108,5 +108,6 @@ def _work(
 
     start = prepare(run, tell, fabric)
     job = Job(run, start, tell, control, fabric, watch)
-    loop = job.train()
-    return publish(run, start, job, loop) if fabric.is_global_zero else {}
+    with job.threads:
+        loop = job.train()
+        return publish(run, start, job, loop) if fabric.is_global_zero else {}

@@ -26,6 +26,7 @@ from .preparation import WEIGHT_DECAY, Start
 from .previews import write_preview
 from .run_folder import RunFolder
 from .split import Split
+from .threads import Threads
 from .timetable import corrected_in_time, timetable
 from .verdict import FEW_IMAGES, Counts
 from .work import LoopSettings, Work
@@ -73,6 +74,8 @@ class Job:
         self._seconds = None if settings.steps else 60 * minutes
         self._is_stop_told = self._is_left = False
         self._pace = Pace()
+        is_alone = fabric.device.type == "cpu" and fabric.world_size == 1
+        self.threads = Threads(is_fixed=self._seconds is None or not is_alone)
         self._loop: TrainingLoop | None = None
 
     @property
@@ -165,6 +168,7 @@ class Job:
         """Answer wishes in the middle of a score; it is carried on unless the run ends at once."""
         self._control.check()
         self._tell_stop()
+        self.threads.adapt()
         return False
 
     def _know_base(self) -> bool:
@@ -218,6 +222,7 @@ class Job:
             self._pace.pause()
             self._preview(path)
         self._keep_pace()
+        self.threads.adapt()
         self._tell_stop()
         return self._control.is_stopped
 
