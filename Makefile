@@ -12,6 +12,8 @@
 #                        a disk that is full; counts go into docs/reliability.md
 #   make fuzz            damaged files of every kind, SECONDS=60 for each (Linux)
 #   make soak            a napari driven by random actions for MINUTES=30, SEED=42
+#   make seeds           the same with each of SEEDS=20 seeds, ACTIONS=1000 actions each, as many
+#                        at a time as there are processors; goes on where it was stopped
 #   make audit           licences into docs/licences.md, known holes of dependencies (pip-audit)
 #   make bench           timings, into tests/benchmarks/results/
 #   make accuracy        every network on every data set, into docs/evidence.md (hours; goes on
@@ -38,6 +40,8 @@ KILLS   ?= 200
 SECONDS ?= 60
 MINUTES ?= 30
 SEED    ?= 42
+SEEDS   ?= 20
+ACTIONS ?= 1000
 
 ifeq ($(OS),Windows_NT)
 BIN := .venv/Scripts
@@ -52,7 +56,7 @@ PIP     := "$(BIN)/python" -m pip --disable-pip-version-check
 LOCK    := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 FOUND   := tests/faults/results
 
-.PHONY: help demo test quick lint faults fuzz soak audit bench accuracy clean
+.PHONY: help demo test quick lint faults fuzz soak seeds audit bench accuracy clean
 .DELETE_ON_ERROR:
 
 help:
@@ -101,6 +105,12 @@ fuzz: .venv/dev.stamp
 soak: .venv/dev.stamp
 	@$(SYSTEM) window screen
 	@bash scripts/with_screen.sh "$(BIN)/python" tests/soak/soak.py --minutes $(MINUTES) --seed $(SEED); \
+		status=$$?; "$(BIN)/python" scripts/reliability.py; exit $$status
+
+seeds: .venv/dev.stamp
+	@$(SYSTEM) window screen
+	@bash scripts/with_screen.sh "$(BIN)/python" tests/soak/many_seeds.py --seeds $(SEEDS) \
+		--actions $(ACTIONS); \
 		status=$$?; "$(BIN)/python" scripts/reliability.py; exit $$status
 
 audit: .venv/dev.stamp

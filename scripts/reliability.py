@@ -50,12 +50,27 @@ def kills(_: dict[str, Any]) -> str:
     return f"{found['kills']} kills: {len(found['faults'])} files that could not be read"
 
 
+def many_seeds() -> str:
+    """Tell of the seeds with which napari was driven, if any."""
+    found = result("faults/results/soak_seeds.json").values()
+    if not found:
+        return ""
+    actions, lost, errors = (
+        sum(one.get(key, 0) for one in found) for key in ("actions", "labels_lost", "exceptions")
+    )
+    bad = sum(one["end"] != 0 for one in found)
+    return (
+        f"{len(found)} seeds, {actions} random actions: {lost} labels lost, {errors} errors, "
+        f"{bad} runs that did not end well; "
+    )
+
+
 def soak(_: dict[str, Any]) -> str:
     """Tell of the last soak."""
     found = result("faults/results/soak.json")
     if not found:
         return NOT_YET
-    return (
+    return many_seeds() + (
         f"{found['minutes']:g} minutes, {found['actions']} random actions: "
         f"{found['labels_lost']} labels lost, {found['exceptions']} errors, "
         f"memory {found['memory_change_percent']:+.1f} %, without what napari alone keeps of every "

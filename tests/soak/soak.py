@@ -16,6 +16,7 @@ import contextlib
 import ctypes
 import gc
 import json
+import math
 import os
 import random
 import sys
@@ -371,17 +372,19 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--actions", type=float, default=math.inf, help="end after so many")
+    parser.add_argument("--output", type=Path, default=RESULTS)
     choices = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        result = soak(choices.minutes, choices.seed, Path(folder))
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        result = soak(choices.minutes, choices.actions, choices.seed, Path(folder))
+    choices.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
     is_flat = result["change_without_napari_percent"] <= 5
     return 0 if is_flat and not result["labels_lost"] and not result["exceptions"] else 1
 
 
-def soak(minutes: float, seed: int, folder: Path) -> dict[str, Any]:
-    """Drive a napari of its own for so many minutes."""
+def soak(minutes: float, actions: float, seed: int, folder: Path) -> dict[str, Any]:
+    """Drive a napari of its own for so many minutes, or actions if these are done sooner."""
     import platformdirs
 
     os.environ["XDG_DATA_HOME"] = str(folder)
@@ -396,7 +399,7 @@ def soak(minutes: float, seed: int, folder: Path) -> dict[str, Any]:
     viewer.layers.events.inserted.connect(measured.count)
     drive = Soak(viewer, live, seed)
     begun = time.monotonic()
-    drive_for(drive, 60 * minutes, measured)
+    drive_for(drive, 60 * minutes, actions, measured)
     home, wanted, layers = journal_folder(), drive.wanted(), len(drive.painted)
     viewer.close()
     live(2.0)
@@ -415,11 +418,11 @@ def soak(minutes: float, seed: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def drive_for(drive: Soak, seconds: float, measured: Measured) -> None:
-    """Do random actions for so long, and measure the memory now and then."""
+def drive_for(drive: Soak, seconds: float, actions: float, measured: Measured) -> None:
+    """Do random actions for so long, or so many, and measure the memory now and then."""
     begun = time.monotonic()
     measured.sample()
-    while (passed := time.monotonic() - begun) < seconds:
+    while (passed := time.monotonic() - begun) < seconds and sum(drive.counts.values()) < actions:
         drive.step()
         if passed > SAMPLE_EVERY_S * len(measured.sizes):
             measured.sample()
