@@ -182,11 +182,13 @@ def classes_hint(
 
 
 def started_line(story: "RunStory") -> str:
-    """Return where and how a run trains, such as "On CPU; the decoder learns."."""
+    """Return where and how a run trains, such as "On CPU; the decoder learns.", "" if not yet."""
+    if not story.device:
+        return ""
     what = {"head": "the head learns", "decoder": "the decoder learns"}
     depth = what.get(story.depth, "the whole network learns")
     again = ", resumed" if story.resumed else ""
-    device = story.device.upper().replace("CUDA", "GPU") or "this machine"
+    device = story.device.upper().replace("CUDA", "GPU")
     return f"On {device}; {depth}{again}."
 
 

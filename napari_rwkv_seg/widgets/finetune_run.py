@@ -116,7 +116,8 @@ class RunPanel(QWidget):
         self.problem.say(story.away)
         self.split.say(story.split or self.split.text())
         if story.phase != "starting":
-            self.where.say("\n".join([started_line(story), *story.notes]))
+            lines = (started_line(story), *story.notes)
+            self.where.say("\n".join(line for line in lines if line))
         self.curves.show()
         self.curves.show_story(story)
         self.preview.setEnabled(story.phase == "training")

@@ -37,6 +37,7 @@ class ModelPicker(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._entries: list[ModelEntry] = []
+        self._chosen = ("", "")  # the name that was chosen, and the digest of its weights
         self.combo = QComboBox()
         self.combo.setAccessibleName("Model")
         keep_narrow(self.combo, 12)
@@ -67,6 +68,8 @@ class ModelPicker(QWidget):
         self.combo.setCurrentIndex(index)
         entry = self._entries[index] if index >= 0 else None
         card = entry.card if entry else None
+        if card is not None and card.weights_sha256:
+            self._chosen = (name, card.weights_sha256)
         self.combo.setToolTip(tooltip(model_tooltip(entry)) if entry else "")
         self._purpose.say(model_line(card) if card else "")
         self._facts.say(model_facts(card) if card else "")
@@ -87,12 +90,14 @@ class ModelPicker(QWidget):
         return entry.name if is_first else str(entry.folder)
 
     def first_usable(self, wanted: str) -> ModelEntry | None:
-        """Return the model `wanted` if it can be used, else the first that can."""
-        usable = [entry for entry in self._entries if entry.card is not None]
-        return next(
-            (one for one in usable if wanted in (one.name, str(one.folder))),
-            next(iter(usable), None),
-        )
+        """Return the model `wanted` if it can be used, by its new name if it was renamed.
+
+        Else it is the first that can be used.
+        """
+        usable = [(entry, entry.card) for entry in self._entries if entry.card is not None]
+        named = [one for one, _ in usable if wanted in (one.name, str(one.folder))]
+        same = [one for one, card in usable if self._chosen == (wanted, card.weights_sha256)]
+        return next(iter([*named, *same, *(one for one, _ in usable)]), None)
 
     def _index(self, name: str) -> int:
         keys = [(entry.name, str(entry.folder)) for entry in self._entries]

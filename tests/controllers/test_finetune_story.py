@@ -17,6 +17,7 @@ from napari_rwkv_seg.controllers.finetune_sentences import (
     pairs_warning,
     pixels_line,
     result_line,
+    started_line,
     status_line,
     what_is_missing,
 )
@@ -81,6 +82,14 @@ def test_an_event_that_is_not_as_it_should_be_breaks_nothing(event):
     assert story.loss.x == []
     assert story.best is None
     assert story.split == ""
+
+
+def test_where_a_run_trains_is_told_once_it_does():
+    story = told({"event": "failed", "sentence": "There is no memory."})
+    assert started_line(story) == ""
+
+    started = {"event": "started", "step": 7, "device": "cpu", "depth": "head", "resumed": True}
+    assert started_line(told(started)) == "On CPU; the head learns, resumed."
 
 
 def test_the_status_tells_steps_time_and_the_best_so_far():

@@ -1,6 +1,7 @@
 """The dock: what it shows, and that its controls do what they say."""
 
 import threading
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -14,8 +15,9 @@ from napari_rwkv_seg.controllers.sentences import NO_MODEL
 from napari_rwkv_seg.images.napari_io import get_reader, write_labels_layer
 from napari_rwkv_seg.widgets.segment_dock import SegmentDock
 from napari_rwkv_seg.widgets.viewer_link import ViewerLink
+from napari_rwkv_seg.zoo.store import ModelEntry
 
-from .conftest import MODELS
+from .conftest import MODELS, make_card
 
 pytestmark = pytest.mark.gui
 
@@ -257,6 +259,23 @@ def test_a_model_that_was_taken_away_is_replaced_by_one_that_is_there(
     dock.reload_models()
 
     assert controller.settings.model == "three"
+
+
+def test_a_model_that_was_renamed_stays_chosen(dock, controller, monkeypatch) -> None:
+    cards = [make_card(name, weights_sha256=64 * name[0]) for name in ("a", "b", "c")]
+    entries = [ModelEntry(Path(card.name), card) for card in cards[:2]]
+    monkeypatch.setattr(dock, "_list_models", lambda: entries)
+    dock.reload_models()
+    dock._pick_model(entries[1])
+    dock._show_settings()
+
+    entries[1] = ModelEntry(Path("a new name"), cards[1])
+    dock.reload_models()
+    assert controller.settings.model == "a new name"
+
+    entries[1] = ModelEntry(Path("a new name"), cards[2])
+    dock.reload_models()
+    assert controller.settings.model == "a new name"  # by its name, whatever its weights are now
 
 
 def test_notes_of_a_run_stay_readable(dock, viewer, image, engine, segment) -> None:
