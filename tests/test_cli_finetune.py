@@ -13,6 +13,7 @@ from napari_rwkv_seg.cli import app
 from napari_rwkv_seg.training import process
 from napari_rwkv_seg.training.run_settings import read_settings
 from napari_rwkv_seg.zoo import read_card
+from napari_rwkv_seg.zoo.card import write_card
 
 
 @pytest.fixture(autouse=True)
@@ -71,9 +72,24 @@ def test_a_run_is_repeated_from_its_file_and_resumed_from_its_folder(data: Path)
     weights = [(data / name / "weights.safetensors").read_bytes() for name in ("first", "second")]
     assert weights[0] == weights[1]
 
-    resumed = run("--resume", data / "run", "--overwrite")
-    assert resumed.exit_code == 0, resumed.stderr
-    assert resumed.stdout.splitlines()[-1] == str(data / "first")
+    for more in ([], ["--overwrite"]):
+        resumed = run("--resume", data / "run", *more)
+        assert resumed.exit_code == 0, resumed.stderr
+        assert resumed.stdout == first.stdout
+
+
+def test_a_run_that_is_done_replaces_no_model_but_its_own(data: Path) -> None:
+    result = run("--images", data / "images", "--masks", data / "masks", "--model", data / "base",
+                 "--minutes", 0.05, "-o", data / "mine", "--run", data / "run")  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    card = read_card(data / "mine")
+    write_card(data / "mine", card.model_copy(update={"weights_sha256": "0" * 64}))
+
+    again = run("--resume", data / "run")
+
+    assert again.exit_code == 1
+    assert "exists already; choose another name" in again.stderr
+    assert read_card(data / "mine").weights_sha256 == "0" * 64
 
 
 def test_classes_may_be_named(data: Path) -> None:

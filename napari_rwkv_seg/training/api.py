@@ -18,7 +18,7 @@ from napari_rwkv_seg.zoo.store import DEFAULT_MODEL, find_model
 
 from .control import Control
 from .events import Event, Report
-from .install import check_target, install_model, target_folder
+from .install import check_target, install_model, is_installed, target_folder
 from .pair_files import read_pair, read_pairs
 from .pairs import TrainingPair, check_pairs
 from .run_folder import RunFolder, new_run_path, prepare_run
@@ -160,6 +160,9 @@ def finish(
 ) -> Finetuned:
     """Do a run, or the rest of it, and put its model where it was to go.
 
+    Of a run whose model is there already only the result is returned, so that a job that a
+    cluster begins once more ends well.
+
     Raises
     ------
     RwkvSegError
@@ -170,9 +173,12 @@ def finish(
     from .finetune import run_finetune
 
     target = target_folder(run.settings())
-    check_target(target, overwrite=overwrite)
+    is_done = is_installed(run, target) and not overwrite
+    if not is_done:
+        check_target(target, overwrite=overwrite)
     result: Event = run_finetune(run.path, report, control)
-    install_model(run, target, overwrite=overwrite)
+    if not is_done:
+        install_model(run, target, overwrite=overwrite)
     return Finetuned(
         target,
         run.path,

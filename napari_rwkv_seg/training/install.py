@@ -40,6 +40,16 @@ def check_target(target: Path, *, overwrite: bool = False) -> None:
         raise OutputError(f"{str(target)!r} is no model, so it is not replaced; choose another.")
 
 
+def is_installed(run: RunFolder, target: Path) -> bool:
+    """Return whether the model of a finished run is at `target` already."""
+    if not run.result.is_file() or not (target / "model.toml").is_file():
+        return False
+    try:
+        return read_card(target).weights_sha256 == read_card(run.model).weights_sha256
+    except RwkvSegError:
+        return False
+
+
 def install_model(
     run: RunFolder, target: Path, *, title: str = "", overwrite: bool = False
 ) -> Path:
