@@ -54,8 +54,8 @@ COMMANDS = ("napari_rwkv_seg/cli/", "napari_rwkv_seg/training/__main__.py")
 ENVIRONMENT = {  # who may look at the environment, and for what
     "napari_rwkv_seg/ops/backends.py": "the one variable of ours",
     "napari_rwkv_seg/controllers/finetune_process.py": "handed on to the process that trains",
-    "napari_rwkv_seg/training/process.py": "how OpenMP waits, before torch is loaded",
     "napari_rwkv_seg/training/torchrun.py": "what torchrun sets",
+    "napari_rwkv_seg/waiting.py": "how OpenMP waits, before torch is loaded",
 }
 
 TREES: dict[Path, ast.Module] = {

@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from napari_rwkv_seg.waiting import wait_briefly
+
 from . import evaluate, journal, models
 from .segment import Device, Output, segment
 from .speech import escape_on_stdout, say_errors
@@ -31,6 +33,7 @@ app.add_typer(journal.app, name="journal")
 def main() -> None:
     """Run the command line."""
     escape_on_stdout()
+    wait_briefly()
     app()
 
 

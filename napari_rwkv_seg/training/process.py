@@ -12,7 +12,6 @@ a checkpoint when stdin ends, because then its parent has died.
 import argparse
 import contextlib
 import ctypes
-import os
 import signal
 import sys
 import threading
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 from napari_rwkv_seg.errors import CancelledError, RwkvSegError
+from napari_rwkv_seg.waiting import wait_briefly
 
 from .control import Control, LeaveError
 from .events import Event, event_line
@@ -29,7 +29,6 @@ from .parent_lines import STDIN, lines_of
 DONE, FAILED, LEFT, INTERRUPTED = 0, 1, 3, 130
 """How the process ends: with a model, by a sentence, to be resumed, or cancelled."""
 
-_SPINS = "10000"
 _KEEP = {-3: 2**31 - 1, -1: 2**31 - 1, -2: 500_000_000}
 """M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD of glibc's malloc.h, in bytes."""
 
@@ -37,15 +36,11 @@ _KEEP = {-3: 2**31 - 1, -1: 2**31 - 1, -2: 500_000_000}
 def settle_process() -> None:
     """Make this process a good place to train in; to be called before torch is imported.
 
-    Threads that wait for each other spin for a good part of a millisecond, then sleep: beside a
-    busy window, or on a shared machine, a step took 4 to 10 times as long with threads that
-    spin on, and on an idle one 1.4 times as long with threads that sleep sooner. `Threads` sees
-    to it that they are no more than there is room for. Memory that was freed is kept for the
-    next step: glibc hands large blocks back to the system at once, and every step then pays for
-    fresh, zeroed pages. What the user has set stays.
+    Threads wait for each other as `wait_briefly` says; `Threads` sees to it that they are no
+    more than there is room for. Memory that was freed is kept for the next step: glibc hands
+    large blocks back to the system at once, and every step then pays for fresh, zeroed pages.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)  # only GNU's OpenMP, which torch has on Linux
+    wait_briefly()
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
         library = ctypes.CDLL(None)
         for parameter, size in _KEEP.items():

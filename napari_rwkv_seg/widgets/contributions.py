@@ -8,6 +8,8 @@ brings neither the others nor torch or SciPy.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from napari_rwkv_seg.waiting import wait_briefly
+
 if TYPE_CHECKING:
     from .open_batch import SegmentManyImages
     from .open_evaluate import Evaluate
@@ -39,4 +41,5 @@ def __getattr__(name: str) -> Any:
     """Import a dock when it is asked for."""
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    wait_briefly()  # torch is not loaded yet, unless another plugin has
     return getattr(import_module(f".{_PLACES[name]}", __package__), name)
