@@ -24,11 +24,20 @@ def said_by(code: str, **variables: str) -> str:
 
 
 def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    for name, value in zip(NAMES, ("active", "7"), strict=True):
+        monkeypatch.setenv(name, value)
+    wait_briefly(in_background=True)
+    assert [os.environ[name] for name in NAMES] == ["active", "7"]
+
+
+def test_only_what_trains_changes_other_makes_of_openmp(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
     wait_briefly()
-    assert os.environ["OMP_WAIT_POLICY"] == "active"
-    assert os.environ.pop("GOMP_SPINCOUNT") == "10000"
+    assert [os.environ.get(name) for name in NAMES] == [None, "10000"]
+    wait_briefly(in_background=True)
+    assert [os.environ.get(name) for name in NAMES] == ["passive", "10000"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="torch has GNU's OpenMP only there")
@@ -46,7 +55,6 @@ def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_openmp_hears_of_it(code: str) -> None:
     said = said_by(code)
     assert "GOMP_SPINCOUNT = '10000'" in said
-    assert "OMP_WAIT_POLICY = 'PASSIVE'" in said
     assert "GOMP_SPINCOUNT = '7'" in said_by(code, GOMP_SPINCOUNT="7")
 
 

@@ -40,7 +40,7 @@ def settle_process() -> None:
     more than there is room for. Memory that was freed is kept for the next step: glibc hands
     large blocks back to the system at once, and every step then pays for fresh, zeroed pages.
     """
-    wait_briefly()
+    wait_briefly(in_background=True)
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
         library = ctypes.CDLL(None)
         for parameter, size in _KEEP.items():
