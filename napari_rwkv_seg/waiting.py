@@ -18,6 +18,7 @@ def wait_briefly(*, in_background: bool = False) -> None:
         Other makes of OpenMP (macOS, Windows), which know no number of turns, are told to let
         their threads sleep at once.
     """
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    if "OMP_WAIT_POLICY" not in os.environ:  # which a number of turns would overrule
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     if in_background:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -152,7 +152,7 @@ def _train(
 
 
 if __name__ == "__main__":
-    if "GOMP_SPINCOUNT" not in os.environ:  # read when torch is loaded
+    if "OMP_WAIT_POLICY" not in os.environ:  # read when torch is loaded
         settle_process()
         os.execv(sys.executable, [sys.executable, *sys.argv])
     app()

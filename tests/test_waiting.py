@@ -28,6 +28,9 @@ def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     wait_briefly(in_background=True)
     assert [os.environ[name] for name in NAMES] == ["active", "7"]
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    wait_briefly(in_background=True)
+    assert [os.environ.get(name) for name in NAMES] == ["active", None]
 
 
 def test_only_what_trains_changes_other_makes_of_openmp(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,13 @@ from napari_rwkv_seg.zoo.store import DEFAULT_MODEL, find_model
 
 from .control import Control
 from .events import Event, Report
-from .install import check_target, install_model, is_installed, target_folder
+from .install import (
+    check_target,
+    install_model,
+    is_installed,
+    note_decision,
+    target_folder,
+)
 from .pair_files import read_pair, read_pairs
 from .pairs import TrainingPair, check_pairs
 from .run_folder import RunFolder, new_run_path, prepare_run
@@ -177,7 +183,9 @@ def finish(
     if not is_done:
         check_target(target, overwrite=overwrite)
     result: Event = run_finetune(run.path, report, control)
-    if not is_done:
+    if is_done:
+        note_decision(run, target.name)  # it may have been killed before that was noted
+    else:
         install_model(run, target, overwrite=overwrite)
     return Finetuned(
         target,

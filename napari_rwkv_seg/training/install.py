@@ -6,8 +6,8 @@ from pathlib import Path
 
 from napari_rwkv_seg.errors import OutputError, RunError, RwkvSegError
 from napari_rwkv_seg.files import folder_beside, put_in_place
-from napari_rwkv_seg.zoo.card import plain_text, read_card, write_card
-from napari_rwkv_seg.zoo.store import user_folder
+from napari_rwkv_seg.zoo.card import ModelCard, plain_text, read_card, write_card
+from napari_rwkv_seg.zoo.store import read_entry, user_folder
 
 from .run_folder import RunFolder
 from .run_settings import RunSettings
@@ -41,13 +41,16 @@ def check_target(target: Path, *, overwrite: bool = False) -> None:
 
 
 def is_installed(run: RunFolder, target: Path) -> bool:
-    """Return whether the model of a finished run is at `target` already."""
-    if not run.result.is_file() or not (target / "model.toml").is_file():
+    """Return whether the model of a finished run is at `target` already, and can be used."""
+    if not run.result.is_file():
         return False
-    try:
-        return read_card(target).weights_sha256 == read_card(run.model).weights_sha256
-    except RwkvSegError:
-        return False
+    there, made = read_entry(target).card, read_entry(run.model).card
+    return None not in (there, made) and _but_names(there) == _but_names(made)
+
+
+def _but_names(card: ModelCard | None) -> ModelCard | None:
+    """Return a card without what its user may have changed."""
+    return card and card.model_copy(update={"name": "", "title": "", "note": ""})
 
 
 def install_model(

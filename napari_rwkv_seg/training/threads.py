@@ -3,7 +3,8 @@
 A network of small layers has its threads meet thousands of times a step. On idle processors they
 are quickest if whoever waits keeps looking for a while (`process.settle_process`); where another
 program holds one of the processors, all wait for the thread that stands still there, and one
-thread fewer is quicker. So a run looks every two seconds at what others use.
+thread fewer is quicker. So a run looks every two seconds at what others use. Of two runs on one
+machine the one that came first keeps the more.
 """
 
 import os
@@ -32,6 +33,8 @@ class Threads:
         repeat bit for bit keeps it.
     used : callable
         Returns what was used until now.
+    clock : callable
+        Returns the seconds of its clock.
     processors : int, optional
         All that there are.
     """
@@ -41,13 +44,13 @@ class Threads:
         *,
         is_fixed: bool = False,
         used: Callable[[], Used | None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
         processors: int | None = None,
     ) -> None:
-        self._used = used or used_until_now
+        self._used, self._clock = used or used_until_now, clock
         self._processors = processors or os.cpu_count() or 1
         self._most = torch.get_num_threads()
-        self._is_fixed = is_fixed or self._most == 1
-        self._last = None if self._is_fixed else self._used()
+        self._last = None if is_fixed or self._most == 1 else self._used()
 
     def __enter__(self) -> "Threads":
         return self
@@ -63,11 +66,11 @@ class Threads:
 
     def adapt(self) -> None:
         """Use as many threads as there was room for in the last two seconds, at least one."""
-        if self._last is None or (now := self._used()) is None:
+        if self._last is None or self._clock() - self._last[0] < _EVERY_S:
+            return
+        if (now := self._used()) is None:
             return
         seconds, busy, own = (x - y for x, y in zip(now, self._last, strict=True))
-        if seconds < _EVERY_S:
-            return
         self._last = now
         free = self._processors - max(0.0, busy - own) / seconds
         wanted = min(self._most, max(1, int(free + 1 - _ROOM)))

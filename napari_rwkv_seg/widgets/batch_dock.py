@@ -133,8 +133,10 @@ class BatchDock(ClosingDock):
     def _pick_model(self, entry: ModelEntry) -> None:
         key, settings = self.model.key(entry), self._controller.settings
         if entry.card is not None and (key != settings.settings.model or not self._picked):
+            is_renamed = self._picked and self.model.is_renamed(entry)
             self._picked = True
-            settings.choose(model=key, labels=recommended_labels(entry.card))
+            labels = settings.settings.labels if is_renamed else recommended_labels(entry.card)
+            settings.choose(model=key, labels=labels)
 
     def _cancel(self) -> None:
         self.run.cancel.setEnabled(False)

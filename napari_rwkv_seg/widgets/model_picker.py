@@ -96,8 +96,14 @@ class ModelPicker(QWidget):
         """
         usable = [(entry, entry.card) for entry in self._entries if entry.card is not None]
         named = [one for one, _ in usable if wanted in (one.name, str(one.folder))]
-        same = [one for one, card in usable if self._chosen == (wanted, card.weights_sha256)]
-        return next(iter([*named, *same, *(one for one, _ in usable)]), None)
+        renamed = [one for one, _ in usable if wanted == self._chosen[0] and self.is_renamed(one)]
+        return next(iter([*named, *renamed, *(one for one, _ in usable)]), None)
+
+    def is_renamed(self, entry: ModelEntry) -> bool:
+        """Return whether this is the model that was chosen, under a new name."""
+        name, weights = self._chosen
+        is_same = entry.card is not None and entry.card.weights_sha256 == weights
+        return is_same and self._index(name) < 0
 
     def _index(self, name: str) -> int:
         keys = [(entry.name, str(entry.folder)) for entry in self._entries]

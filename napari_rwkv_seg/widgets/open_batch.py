@@ -7,6 +7,7 @@ from napari_rwkv_seg.zoo.store import list_models
 
 from .batch_dock import BatchDock
 from .batch_link import BatchLink
+from .model_news import news_of
 from .unwrapped import unwrapped
 
 
@@ -23,3 +24,4 @@ class SegmentManyImages(BatchDock):
         viewer = unwrapped(napari_viewer)
         controller = BatchController()
         super().__init__(controller, BatchLink(viewer, controller), list_models)
+        self._ending.connect((news_of(viewer).changed, self.reload_models))

@@ -146,6 +146,9 @@ class SegmentDock(ClosingDock):
     def _pick_model(self, entry: ModelEntry) -> None:
         key = self.model.key(entry)
         if entry.card is not None and (key != self._controller.settings.model or not self._picked):
+            if self._picked and self.model.is_renamed(entry):
+                self._controller.choose(model=key)
+                return
             self._picked = True
             kept = self._controller.kept
             labels = recommended_labels(entry.card)

@@ -32,7 +32,7 @@ from typing import Any
 
 from napari_rwkv_seg.training.process import settle_process
 
-if __name__ == "__main__" and "GOMP_SPINCOUNT" not in os.environ:  # read when torch is loaded
+if __name__ == "__main__" and "OMP_WAIT_POLICY" not in os.environ:  # read when torch is loaded
     settle_process()
     os.execv(sys.executable, [sys.executable, *sys.argv])
 

@@ -79,7 +79,7 @@ def all_cells() -> Iterator[Cell]:
 
 
 def main() -> None:
-    if "GOMP_SPINCOUNT" not in os.environ:  # as the process that trains has it; read with torch
+    if "OMP_WAIT_POLICY" not in os.environ:  # as the process that trains has it; read with torch
         settle_process()
         os.execv(sys.executable, [sys.executable, *sys.argv])
     settle_process()

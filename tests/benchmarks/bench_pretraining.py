@@ -36,7 +36,7 @@ SEEDS = (0, 1)
 
 
 def main() -> None:
-    if "GOMP_SPINCOUNT" not in os.environ:  # as the process that trains has it; read with torch
+    if "OMP_WAIT_POLICY" not in os.environ:  # as the process that trains has it; read with torch
         settle_process()
         os.execv(sys.executable, [sys.executable, *sys.argv])
     settle_process()

@@ -4,8 +4,8 @@
 
 Each seed is a process of its own (soak.py), with a home of its own. What came of all is written
 into tests/faults/results/soak_seeds.json after each; a seed that is in it already, with at least
-as many actions, is not tried again, so that a run that was stopped goes on. Ends with 1 if a label
-was lost, an error was heard, a process was left, or napari ended by itself.
+as many actions and a good end, is not tried again, so that a run that was stopped goes on. Ends
+with 1 if a label was lost, an error was heard, a process was left, or napari ended by itself.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main() -> int:
     due = [
         seed
         for seed in range(choices.seeds)
-        if found.get(str(seed), {}).get("actions", 0) < choices.actions
+        if found.get(str(seed), {}).get("actions", 0) < choices.actions or found[str(seed)]["end"]
     ]
     with ThreadPoolExecutor(choices.together) as pool:
         jobs = {pool.submit(drive, seed, choices.actions): seed for seed in due}
@@ -64,14 +64,24 @@ def drive(seed: int, actions: int) -> dict[str, Any]:
         command = [sys.executable, str(SCRIPT), "--seed", str(seed), "--actions", str(actions)]
         command += ["--minutes", str(SECONDS_EACH * actions / 60), "--output", str(output)]
         environment = {**os.environ, "HOME": str(home), "OMP_NUM_THREADS": "1"}
-        ended = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False
-        )
+        try:
+            ended = subprocess.run(
+                command,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=2 * SECONDS_EACH * actions + 120,
+            )
+        except subprocess.TimeoutExpired:
+            return {"actions": 0, "end": "hung"}
         if not output.is_file():
             return {"actions": 0, "end": ended.returncode or 1, "said": ended.stderr[-2000:]}
         result = json.loads(output.read_text(encoding="utf-8"))
     kept = {key: result[key] for key in KEPT}
     bad = [key for key in ("labels_lost", "exceptions", "processes_left") if result[key]]
+    if ended.returncode not in (0, 1):  # 1 also if memory grew, which is for longer soaks to tell
+        bad.append(f"ended by {ended.returncode}")
     if result["actions"] < actions:
         bad.append(f"only {result['actions']} actions in {result['minutes']} minutes")
     if bad:

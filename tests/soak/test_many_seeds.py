@@ -20,6 +20,9 @@ result = {"actions": actions - (seed == 2), "minutes": 0.1, "layers_painted": 3,
 if seed == 3:
     print("it went wrong", file=sys.stderr)
 open(given["--output"], "w").write(json.dumps(result))
+if seed == 4:
+    import os
+    os.abort()
 """
 
 
@@ -47,15 +50,16 @@ def run(script: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: str) ->
 def test_what_goes_wrong_with_a_seed_is_told(
     script: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run(script, monkeypatch, "--seeds", "4", "--actions", "7", "--together", "2") == 1
+    assert run(script, monkeypatch, "--seeds", "5", "--actions", "7", "--together", "2") == 1
     found = json.loads(script.FOUND.read_text(encoding="utf-8"))
-    assert [*found] == ["0", "1", "2", "3"]
+    assert [*found] == ["0", "1", "2", "3", "4"]
     assert found["0"]["end"] == 0
     assert found["0"]["actions"] == 7
     assert found["1"]["end"] == 1
     assert "napari died" in found["1"]["said"]
     assert found["2"]["end"] == "only 6 actions in 0.1 minutes"
     assert found["3"]["end"] == "exceptions"
+    assert found["4"]["end"].startswith("ended by ")
     assert "it went wrong" in found["3"]["said"]
 
 

@@ -20,6 +20,8 @@ from napari_rwkv_seg.widgets.contributions import (
     SegmentWithMedURWKV,
 )
 from napari_rwkv_seg.widgets.installation_dock import InstallationDock
+from napari_rwkv_seg.widgets.model_news import news_of
+from napari_rwkv_seg.zoo.store import list_models
 
 PLUGIN = "napari-rwkv-seg"
 SEGMENT = "Segment with Med-URWKV"
@@ -219,3 +221,15 @@ def test_a_dock_brings_no_other():
 def test_a_dock_that_there_is_not_is_an_attribute_error_that_names_it():
     with pytest.raises(AttributeError, match="Paint"):
         contributions.Paint  # noqa: B018 - asking is what is tested
+
+
+@pytest.mark.gui
+@pytest.mark.parametrize("title", [SEGMENT, FINETUNE, BATCH])
+def test_a_dock_that_is_open_hears_that_models_came_or_went(make_napari_viewer, monkeypatch, title):
+    viewer = make_napari_viewer()
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, title)
+    monkeypatch.setattr(dock, "_list_models", lambda: list_models()[:1])
+
+    news_of(viewer).changed.emit()
+
+    assert dock.model.combo.count() == 1

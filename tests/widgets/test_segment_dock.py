@@ -269,9 +269,11 @@ def test_a_model_that_was_renamed_stays_chosen(dock, controller, monkeypatch) ->
     dock._pick_model(entries[1])
     dock._show_settings()
 
+    dock.labels.threshold.setValue(0.25)
     entries[1] = ModelEntry(Path("a new name"), cards[1])
     dock.reload_models()
     assert controller.settings.model == "a new name"
+    assert controller.settings.labels.threshold == 0.25
 
     entries[1] = ModelEntry(Path("a new name"), cards[2])
     dock.reload_models()
